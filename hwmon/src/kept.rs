@@ -1,0 +1,82 @@
+//! A file of /proc or /sys, opened once and read again and again with `pread`.
+//!
+//! An open and a close cost more than the read itself (measured: 0.4 us against 2 us for /proc/loadavg).
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::sensor::SensorError;
+
+/// Bytes of one file at most; /proc/stat of 512 processors has 60 KiB.
+pub const FILE_BYTES_MAX: usize = 256 * 1024;
+
+const FIRST_READ_BYTES: usize = 4096;
+
+/// An open file and the buffer of its last reading.
+#[derive(Debug)]
+pub struct Kept {
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Kept {
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// [`SensorError::Io`] with the path.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, SensorError> {
+        let path = path.into();
+        match File::open(&path) {
+            Ok(file) => Ok(Self { path, file, buffer: vec![0; FIRST_READ_BYTES] }),
+            Err(error) => Err(SensorError::io("open", &path, error)),
+        }
+    }
+
+    /// Its whole text now. Bytes that are not UTF-8 end the text: /proc and /sys have none where numbers are.
+    ///
+    /// # Errors
+    /// [`SensorError::Io`] if it cannot be read, [`SensorError::TooLarge`] beyond [`FILE_BYTES_MAX`].
+    pub fn text(&mut self) -> Result<&str, SensorError> {
+        let mut filled = 0;
+        while let Some(free) = self.buffer.get_mut(filled..) {
+            let count = match self.file.read_at(free, filled as u64) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(SensorError::io("read", &self.path, error)),
+            };
+            filled = filled.saturating_add(count);
+            if filled < self.buffer.len() {
+                // A seq_file may return less than asked at a record's end: only a zero is the end.
+                continue;
+            }
+            if self.buffer.len() >= FILE_BYTES_MAX {
+                return Err(SensorError::TooLarge {
+                    path: self.path.clone(),
+                    limit: FILE_BYTES_MAX,
+                });
+            }
+            self.buffer.resize(self.buffer.len().saturating_mul(2), 0);
+        }
+        let bytes = self.buffer.get(..filled).unwrap_or_default();
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Kept {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,20 @@
+//! Reads the machine. Holds no policy: what a reading means is decided in `mastiff-core`.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`root`] | the prefix of every path, so that readers run on recorded trees |
+//! | [`sensor`] | what a sensor declares, and who reads it |
+//! | [`kept`] | a file opened once and read often |
+//! | `sensors` | one file for each source |
+//! | `sys` | the crate's only unsafe code |
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod kept;
+pub mod root;
+pub mod sensor;
+pub mod sensors;
+
+pub use sensors::SENSORS;

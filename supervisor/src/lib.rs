@@ -1,0 +1,1 @@
+//! The daemon `mastiffd` and the command line `mastiff`.
