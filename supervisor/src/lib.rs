@@ -1,1 +1,15 @@
 //! The daemon `mastiffd` and the command line `mastiff`.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`config`] | the file as written, and as meant: every fault at once |
+//! | [`control`] | the control socket's language |
+//! | [`effects`] | what a rung can do |
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod config;
+pub mod control;
+pub mod effects;

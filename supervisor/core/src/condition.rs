@@ -143,8 +143,18 @@ impl Condition {
         self.quantity
     }
 
-    /// Whether it holds for `readings`. `history` must be this condition's own.
+    /// Takes one reading into `history`, which must be this condition's own, and says whether it holds.
     pub fn evaluate(&self, readings: &Readings, now: Mono, history: &mut History) -> Truth {
+        if let (Test::Growth { within, .. }, Some(Value::Number(total))) =
+            (&self.test, readings.at(self.quantity))
+        {
+            history.feed(now, *total, *within);
+        }
+        self.look(readings, now, history)
+    }
+
+    /// Whether it holds for a reading that was already taken in.
+    pub fn look(&self, readings: &Readings, now: Mono, history: &History) -> Truth {
         let Some(value) = readings.at(self.quantity) else { return Truth::Unknown };
         match (&self.test, value) {
             (_, Value::Absent) => Truth::False,
@@ -153,8 +163,8 @@ impl Condition {
             }
             (Test::Flag(wanted), Value::Flag(flag)) => truth(wanted == flag),
             (Test::Word { equal, word }, Value::Word(is)) => truth((word == is) == *equal),
-            (Test::Growth { operator, by, within }, Value::Number(number)) => {
-                compare(*operator, history.growth(now, *number, *within), *by)
+            (Test::Growth { operator, by, within }, Value::Number(_)) => {
+                compare(*operator, history.growth(now, *within), *by)
             }
             // A sensor that sends a word for a number is broken, not healthy.
             (Test::Number(..) | Test::Flag(_) | Test::Word { .. } | Test::Growth { .. }, _) => {
@@ -165,9 +175,8 @@ impl Condition {
 }
 
 impl History {
-    /// Adds a sample; returns how much the total grew within the window. A total that fell was restarted, so
-    /// what it shows now is growth, too.
-    fn growth(&mut self, now: Mono, total: f64, within: Span) -> f64 {
+    /// Adds a sample. A total that fell was restarted, so what it shows now is growth, too.
+    fn feed(&mut self, now: Mono, total: f64, within: Span) {
         let last = self.last_total.replace(total);
         let grown = last.map_or(0.0, |last| if total >= last { total - last } else { total });
         let width = Span::from_nanos(within.as_nanos() / WINDOW_SLICES);
@@ -180,7 +189,12 @@ impl History {
         while self.slices.front().is_some_and(|(began, _)| now.since(*began) >= within) {
             self.slices.pop_front();
         }
-        self.slices.iter().map(|(_, sum)| sum).sum()
+    }
+
+    /// How much the total grew within the window that ends now.
+    fn growth(&self, now: Mono, within: Span) -> f64 {
+        let inside = |slice: &&(Mono, f64)| now.since(slice.0) < within;
+        self.slices.iter().filter(inside).map(|(_, sum)| sum).sum()
     }
 }
 

@@ -1,0 +1,428 @@
+//! One check: when it is read, what its readings say, what its ladder does, and whom it tells.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::condition::{Condition, History, Truth, any};
+use crate::event::{Action, Actions, Alert, AlertKind, CheckId};
+use crate::health::{Glance, Health, Verdict};
+use crate::node::{Policy, Remembered};
+use crate::reading::{Readings, Shown};
+use crate::recovery::{ActionId, Ladder, Step};
+use crate::report::{Outcome, Report};
+use crate::spec::{CheckSpec, Rung};
+use crate::time::{Mono, Span};
+
+/// Beyond the time-out of a reading, so much more may pass before the core itself calls it late: who runs the
+/// probe has its own deadline and says more about the reason.
+pub const LATE_GRACE: Span = Span::from_secs(1);
+/// A check that is unknown for less than this is not alerted: a probe that is started again is no news.
+pub const UNKNOWN_PATIENCE: Span = Span::from_secs(60);
+/// Readings of one check are at least this far apart, however often something happens to its target.
+pub const READING_GAP: Span = Span::from_millis(20);
+
+/// A check and all that is known of it.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name in events.
+    pub id: CheckId,
+    /// Its definition.
+    pub spec: CheckSpec,
+    pub(crate) health: Health,
+    pub(crate) ladder: Ladder,
+    pub(crate) readings: Option<(Readings, Mono)>,
+    fail_history: Vec<History>,
+    warn_history: Vec<History>,
+    schedule: Schedule,
+    told: Told,
+}
+
+/// When it is read.
+#[derive(Debug)]
+struct Schedule {
+    next: Mono,
+    /// When the newest reading was asked for.
+    asked: Option<Mono>,
+    /// Its answer is still to come.
+    awaited: bool,
+    /// Something happened to the target while an answer was awaited.
+    again: bool,
+    /// A first answer has come, or was given up.
+    answered: bool,
+}
+
+/// What the alert hooks know.
+#[derive(Debug)]
+struct Told {
+    verdict: Verdict,
+    /// When the hooks were last told something.
+    at: Mono,
+    /// When it left `healthy`.
+    wrong_since: Option<Mono>,
+    flapping: bool,
+}
+
+impl Check {
+    /// A check that was never read.
+    pub fn new(id: CheckId, spec: CheckSpec, now: Mono) -> Self {
+        Self {
+            id,
+            health: Health::new(now),
+            ladder: Ladder::new(&spec.on_fail),
+            readings: None,
+            fail_history: fresh(&spec.fail_when),
+            warn_history: fresh(&spec.warn_when),
+            schedule: Schedule {
+                next: now,
+                asked: None,
+                awaited: false,
+                again: false,
+                answered: false,
+            },
+            // Health is what hooks expect: they are told of what differs from it.
+            told: Told { verdict: Verdict::Healthy, at: now, wrong_since: None, flapping: false },
+            spec,
+        }
+    }
+
+    /// Whether `spec` reads the same thing, so that what is known stays true.
+    pub fn is_same_as(&self, spec: &CheckSpec) -> bool {
+        self.spec.sensor == spec.sensor
+            && self.spec.target == spec.target
+            && self.spec.options == spec.options
+    }
+
+    /// Takes a new definition of the same thing. What did not change goes on.
+    pub fn redefine(&mut self, spec: CheckSpec, now: Mono) {
+        if spec.fail_when != self.spec.fail_when {
+            self.fail_history = fresh(&spec.fail_when);
+        }
+        if spec.warn_when != self.spec.warn_when {
+            self.warn_history = fresh(&spec.warn_when);
+        }
+        if spec.on_fail != self.spec.on_fail {
+            self.ladder = self.ladder.redefined(&self.spec.on_fail, &spec.on_fail);
+        }
+        if spec != self.spec {
+            self.schedule.next = self.schedule.next.min(now);
+        }
+        self.spec = spec;
+    }
+
+    /// What it says.
+    pub fn verdict(&self) -> Verdict {
+        self.health.verdict()
+    }
+
+    /// Whether it has been read, or its first reading is overdue.
+    pub fn has_been_read(&self, now: Mono) -> bool {
+        self.schedule.answered || self.late_at().is_some_and(|late| now >= late)
+    }
+
+    /// Takes a reading.
+    pub fn read(
+        &mut self,
+        result: Result<Readings, Box<str>>,
+        paused: bool,
+        now: Mono,
+        actions: &mut Actions,
+    ) {
+        self.schedule.awaited = false;
+        self.schedule.answered = true;
+        if core::mem::take(&mut self.schedule.again) {
+            self.schedule.next = self.schedule.next.min(now.after(READING_GAP));
+        }
+        let was_failed = self.health.verdict() == Verdict::Failed;
+        let change = match result {
+            Ok(readings) => {
+                let (fail, _) = any(&self.spec.fail_when, &mut self.fail_history, &readings, now);
+                let (warn, _) = any(&self.spec.warn_when, &mut self.warn_history, &readings, now);
+                let glance = Glance::from_truths(fail, warn);
+                self.readings = Some((readings, now));
+                self.health.see(glance, self.spec.fail_after, self.spec.recover_after, now)
+            }
+            Err(why) => self.health.lose_sight(&why, now),
+        };
+        if let Some(change) = change {
+            let report = Report::Verdict {
+                check: self.spec.name.clone(),
+                from: change.from,
+                to: change.to,
+                lasted: change.lasted,
+                reason: self.reason().into(),
+            };
+            actions.push(Action::Report(report));
+            if was_failed && matches!(change.to, Verdict::Healthy | Verdict::Degraded) {
+                self.ladder.recovered(now);
+            }
+        }
+        self.tell(paused, now, actions);
+        if let Some(due) = self.health.confirms_at(self.spec.fail_after, self.spec.recover_after) {
+            self.schedule.next = self.schedule.next.min(due.max(now.after(READING_GAP)));
+        }
+    }
+
+    /// Something happened to its target.
+    pub fn nudge(&mut self, now: Mono) {
+        if self.schedule.awaited {
+            self.schedule.again = true;
+        } else {
+            let earliest =
+                self.schedule.asked.map_or(now, |asked| asked.after(READING_GAP)).max(now);
+            self.schedule.next = self.schedule.next.min(earliest);
+        }
+    }
+
+    /// Lets the ladder go on, if a fresh reading demands it.
+    pub fn climb(&mut self, paused: bool, next_action: &mut u64, now: Mono, actions: &mut Actions) {
+        let Some((_, seen)) = self.readings else { return };
+        if paused || !self.health.is_failed_now() {
+            return;
+        }
+        match self.ladder.climb_on(&self.spec.on_fail, seen, now) {
+            None => {}
+            Some(Step::Wait(until, why)) => actions.push(Action::Report(Report::Waits {
+                check: self.spec.name.clone(),
+                span: until.since(now),
+                why,
+                rounds: self.ladder.rounds(),
+            })),
+            Some(Step::Start(index)) => {
+                let Some(rung) = self.spec.on_fail.get(index) else { return };
+                let id = ActionId(*next_action);
+                *next_action = next_action.wrapping_add(1);
+                self.ladder.started(index, rung.budget, id, now.after(rung.effect.deadline), now);
+                let used = self.ladder.used(index, rung.budget, now);
+                actions.push(Action::Report(Report::RungStarts {
+                    check: self.spec.name.clone(),
+                    rung: rung.text.clone(),
+                    used: u32::try_from(used).unwrap_or(u32::MAX),
+                    budget: rung.budget.to_string().into(),
+                }));
+                // The use is on its way to the disk before the effect can take this process away.
+                actions.push(Action::Save);
+                let (check, effect, arguments) = (self.id, rung.effect, rung.arguments.clone());
+                actions.push(Action::Start { id, check, effect, arguments });
+            }
+        }
+    }
+
+    /// Takes the outcome of a rung; false if it is not of this check.
+    pub fn end_rung(
+        &mut self,
+        id: ActionId,
+        outcome: &Outcome,
+        now: Mono,
+        actions: &mut Actions,
+    ) -> bool {
+        let Some((rung, since)) = self.ladder.acting(id) else { return false };
+        let rung: Option<&Rung> = self.spec.on_fail.get(rung);
+        self.ladder.ended(id, rung.map_or(Span::ZERO, |rung| rung.effect.settle), now);
+        actions.push(Action::Report(Report::RungEnds {
+            check: self.spec.name.clone(),
+            rung: rung.map_or_else(
+                || "a rung of the previous configuration".into(),
+                |rung| rung.text.clone(),
+            ),
+            outcome: outcome.clone(),
+            took: now.since(since),
+        }));
+        if !self.health.is_failed_now() && self.health.verdict() != Verdict::Unknown {
+            self.ladder.recovered(now);
+        }
+        self.nudge(now);
+        true
+    }
+
+    /// The attempt whose outcome is overdue.
+    pub fn overdue(&self, now: Mono) -> Option<ActionId> {
+        self.ladder.overdue(now)
+    }
+
+    /// Asks for a reading when one is due, gives up one that is late, and tells what became tellable.
+    pub fn tick(&mut self, policy: Policy, paused: bool, now: Mono, actions: &mut Actions) {
+        if self.late_at().is_some_and(|late| now >= late) {
+            let why = format!("no answer from the sensor within {}", self.spec.timeout);
+            self.read(Err(why.into()), paused, now, actions);
+        }
+        let ladder_due = self.ladder_reading_due().is_some_and(|due| now >= due);
+        if !self.schedule.awaited && (now >= self.schedule.next || ladder_due) {
+            self.schedule.awaited = true;
+            self.schedule.asked = Some(now);
+            self.schedule.next = next_on_grid(self.spec.interval.max(policy.interval), now);
+            actions.push(Action::Read { check: self.id });
+        }
+        if self.health.calm_down(now) {
+            self.told.flapping = false;
+            let check = self.spec.name.clone();
+            actions.push(Action::Report(Report::Flapping { check, begins: false }));
+        }
+        self.tell(paused, now, actions);
+        let reminder = now.since(self.told.at) >= policy.remind;
+        if self.told.verdict != Verdict::Healthy && reminder && !paused && !self.told.flapping {
+            self.alert(AlertKind::Reminder, now, actions);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Mono {
+        let read = if self.schedule.awaited { self.late_at() } else { Some(self.schedule.next) };
+        let patience = (self.verdict() == Verdict::Unknown
+            && self.told.verdict != Verdict::Unknown)
+            .then(|| self.health.since().after(UNKNOWN_PATIENCE));
+        let overdue = self.ladder.acting_deadline();
+        let ladder = if self.schedule.awaited { None } else { self.ladder_reading_due() };
+        [read, patience, overdue, ladder].into_iter().flatten().min().unwrap_or(Mono::FAR)
+    }
+
+    /// What must outlive a restart: nothing, unless a rung was used.
+    pub fn remembered(&self) -> Option<Remembered> {
+        let uses = self.ladder.uses();
+        uses.iter().any(|uses| !uses.is_empty()).then(|| Remembered {
+            check: self.spec.name.clone(),
+            rungs: self.spec.on_fail.iter().map(|rung| rung.text.clone()).collect(),
+            uses: uses.to_vec(),
+        })
+    }
+
+    /// Whether something remembered is of this check.
+    pub fn remembers(&self, remembered: &Remembered) -> bool {
+        let same_rungs =
+            || self.spec.on_fail.iter().map(|rung| &rung.text).eq(remembered.rungs.iter());
+        remembered.check == self.spec.name && same_rungs()
+    }
+
+    /// Takes over what was remembered.
+    pub fn remember(&mut self, remembered: Remembered, now: Mono) {
+        self.ladder.remember(remembered.uses, now);
+    }
+
+    /// Why it says what it says: the conditions that hold, with their values, or why nothing is known.
+    pub fn reason(&self) -> String {
+        match self.verdict() {
+            Verdict::Healthy => String::new(),
+            Verdict::Unknown => self.health.blind().unwrap_or("nothing is known").to_string(),
+            Verdict::Failed | Verdict::Degraded => {
+                let mut parts = self.holding(&self.spec.fail_when, &self.fail_history);
+                if parts.is_empty() {
+                    parts = self.holding(&self.spec.warn_when, &self.warn_history);
+                }
+                if parts.is_empty() {
+                    return "better now, not long enough to be believed".to_string();
+                }
+                let note =
+                    self.readings.as_ref().and_then(|(readings, _)| readings.note.as_deref());
+                parts.extend(note.map(ToString::to_string));
+                parts.join("; ")
+            }
+        }
+    }
+
+    fn holding(&self, conditions: &[Condition], histories: &[History]) -> Vec<String> {
+        let Some((readings, at)) = &self.readings else { return Vec::new() };
+        let holds = |(condition, history): (&Condition, &History)| {
+            let held = condition.look(readings, *at, history) == Truth::True;
+            held.then(|| format!("{} ({})", condition.text(), shown(readings, condition)))
+        };
+        conditions.iter().zip(histories).filter_map(holds).collect()
+    }
+
+    /// Each condition, the verdict that it leads to, and whether it held at the newest reading.
+    pub(crate) fn truths(&self) -> Vec<(&Condition, Verdict, Truth)> {
+        let fail =
+            self.spec.fail_when.iter().zip(&self.fail_history).map(|pair| (pair, Verdict::Failed));
+        let warn = self
+            .spec
+            .warn_when
+            .iter()
+            .zip(&self.warn_history)
+            .map(|pair| (pair, Verdict::Degraded));
+        let mut truths = Vec::new();
+        for ((condition, history), verdict) in fail.chain(warn) {
+            let looked =
+                self.readings.as_ref().map(|(readings, at)| condition.look(readings, *at, history));
+            truths.push((condition, verdict, looked.unwrap_or(Truth::Unknown)));
+        }
+        truths
+    }
+
+    /// When an awaited reading counts as late.
+    fn late_at(&self) -> Option<Mono> {
+        let asked = self.schedule.asked.filter(|_| self.schedule.awaited)?;
+        Some(asked.after(self.spec.timeout).after(LATE_GRACE))
+    }
+
+    /// When the ladder needs a fresh reading to go on; none if one was asked for since.
+    fn ladder_reading_due(&self) -> Option<Mono> {
+        let due = self.ladder.reading_due()?;
+        self.schedule.asked.is_none_or(|asked| asked < due).then_some(due)
+    }
+
+    /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for silence.
+    fn tell(&mut self, paused: bool, now: Mono, actions: &mut Actions) {
+        let verdict = self.verdict();
+        if verdict == Verdict::Healthy && self.told.verdict == Verdict::Healthy {
+            self.told.wrong_since = None;
+        } else {
+            self.told.wrong_since.get_or_insert(self.health.since());
+        }
+        if paused || self.told.flapping || verdict == self.told.verdict {
+            return;
+        }
+        if verdict == Verdict::Unknown && now.since(self.health.since()) < UNKNOWN_PATIENCE {
+            return;
+        }
+        if self.health.is_flapping() {
+            self.told.flapping = true;
+            let check = self.spec.name.clone();
+            actions.push(Action::Report(Report::Flapping { check, begins: true }));
+            self.alert(AlertKind::Flapping, now, actions);
+            return;
+        }
+        let kind = match verdict {
+            Verdict::Healthy => AlertKind::Recovery,
+            _ if verdict > self.told.verdict => AlertKind::Problem,
+            Verdict::Degraded | Verdict::Unknown | Verdict::Failed => AlertKind::Improved,
+        };
+        self.alert(kind, now, actions);
+    }
+
+    fn alert(&mut self, kind: AlertKind, now: Mono, actions: &mut Actions) {
+        let verdict = self.verdict();
+        let was = core::mem::replace(&mut self.told.verdict, verdict);
+        self.told.at = now;
+        let lasted = self.told.wrong_since.map_or(Span::ZERO, |since| now.since(since));
+        if verdict == Verdict::Healthy {
+            self.told.wrong_since = None;
+        }
+        actions.push(Action::Alert(Alert {
+            kind,
+            check: self.spec.name.clone(),
+            sensor: self.spec.sensor.clone(),
+            target: self.spec.target.clone(),
+            verdict,
+            was,
+            reason: self.reason().into(),
+            lasted,
+        }));
+    }
+}
+
+fn fresh(conditions: &[Condition]) -> Vec<History> {
+    alloc::vec![History::default(); conditions.len()]
+}
+
+/// The value that a condition looks at, as people read it.
+pub(crate) fn shown(readings: &Readings, condition: &Condition) -> String {
+    let unit = readings.quantities().get(condition.quantity()).map(|quantity| quantity.unit);
+    unit.map_or_else(String::new, |unit| Shown(unit, readings.at(condition.quantity())).to_string())
+}
+
+/// The next multiple of `interval`: checks of one rhythm are due in the same turn, which saves wake-ups.
+fn next_on_grid(interval: Span, now: Mono) -> Mono {
+    let step = i64::try_from(interval.as_nanos().max(1)).unwrap_or(i64::MAX);
+    let into = now.as_nanos().rem_euclid(step);
+    Mono::from_nanos(now.as_nanos().saturating_sub(into).saturating_add(step))
+}
