@@ -52,3 +52,8 @@ pub struct AlertConfig {
     /// After this time it is killed and tried again.
     pub timeout: Span,
 }
+
+/// temporary
+pub fn read_text(path: &std::path::Path) -> Result<String, std::io::Error> {
+    std::fs::read_to_string(path)
+}

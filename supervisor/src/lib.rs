@@ -10,6 +10,9 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod effects;
+pub mod probes;
+pub mod sys;

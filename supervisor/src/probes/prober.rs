@@ -1,0 +1,109 @@
+//! The prober: a child process that takes the readings which may hang in the kernel.
+//!
+//! It does one job after the other and answers each. When one hangs, the brain notices by the clock, abandons
+//! this process and has the runner fork another one: at most one process is stuck for each target.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use mastiff_core::reading::Readings;
+use mastiff_hwmon::root::Root;
+use mastiff_hwmon::sensor::{Options, Probe as SensorProbe, Source, Wanted};
+use mastiff_hwmon::sensors;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::wire::{Channel, Job, MESSAGE_BYTES_MAX, Message, Output, Probe, Received, Reply};
+use crate::clock;
+
+/// Runs until the brain is gone.
+pub fn main(socket: OwnedFd) -> i32 {
+    // This process may wait: it is the one that does.
+    if fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty())).is_err() {
+        return 71;
+    }
+    let channel = Channel::from_fd(socket);
+    let mut prober = Prober { root: Root::machine(), open: BTreeMap::new() };
+    let mut buffer = Vec::new();
+    loop {
+        let Ok((Received::Message(message), _)) = channel.receive::<Message<Job>>(&mut buffer)
+        else {
+            // The brain is gone, or speaks another language: it has been replaced.
+            return 0;
+        };
+        let reply = Reply { id: message.id, result: prober.perform(message.body) };
+        if channel.send(&reply, None).is_err() {
+            return 0;
+        }
+    }
+}
+
+struct Prober {
+    root: Root,
+    /// Opened sensors by check: they keep descriptors and the counters of their last reading.
+    open: BTreeMap<u32, Box<dyn SensorProbe>>,
+}
+
+impl Prober {
+    fn perform(&mut self, job: Job) -> Result<Output, String> {
+        match job {
+            Job::Read(probe) => self.read(&probe),
+            Job::Write { path, text } => {
+                write(Path::new(&path), &text)
+                    .map_err(|error| format!("cannot write {path}: {error}"))?;
+                Ok(Output::Written)
+            }
+            Job::Load { path } => load(&path).map(Output::Text),
+        }
+    }
+
+    fn read(&mut self, probe: &Probe) -> Result<Output, String> {
+        let sensor =
+            sensors::find(&probe.sensor).ok_or_else(|| format!("no sensor {}", probe.sensor))?;
+        let Source::MayHang(open) = sensor.source else {
+            return Err(format!("the sensor {} is not read by the prober", sensor.name));
+        };
+        let mut opened = match self.open.remove(&probe.check) {
+            Some(opened) => opened,
+            None => open(&self.root, &probe.target, &Options(probe.options.clone()))
+                .map_err(|e| e.to_string())?,
+        };
+        let mut readings = Readings::new(sensor.quantities);
+        opened
+            .read(clock::now(), Wanted::from_bits(probe.wanted), &mut readings)
+            .map_err(|error| error.to_string())?;
+        // Only what could be read stays open: after an error the next reading starts anew.
+        self.open.insert(probe.check, opened);
+        Ok(Output::Readings(readings.slots().to_vec(), readings.note))
+    }
+}
+
+/// Writes a file so that a crash leaves the old or the new one, never a part: beside it, synced, renamed, and the
+/// directory synced, too (rename(2) alone promises nothing about the disk).
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut beside = PathBuf::from(path);
+    beside.add_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn load(path: &str) -> Result<String, String> {
+    crate::config::read_text(Path::new(path)).map_err(|fault| fault.to_string()).and_then(|text| {
+        if text.len() > MESSAGE_BYTES_MAX / 2 {
+            Err(format!(
+                "{path}: more than {} bytes can only be loaded by a restart",
+                MESSAGE_BYTES_MAX / 2
+            ))
+        } else {
+            Ok(text)
+        }
+    })
+}

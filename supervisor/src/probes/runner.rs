@@ -1,0 +1,356 @@
+//! The runner: a small process between the brain and everything that it starts.
+//!
+//! It forks probers, runs programs and asks questions over the network, many at a time, and never waits for any of
+//! them. The brain itself forks nothing: it has threads, locked memory and a watchdog descriptor, and an exec from a
+//! dead disk would hold it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mastiff_core::reading::{Quantity, Readings};
+use mastiff_core::time::{Mono, Span};
+use mastiff_hwmon::sensor::{Conversation, Network, Options, Source};
+use mastiff_hwmon::sensors;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use super::child::Child;
+use super::wire::{Channel, Ended, Message, Order, Output, Probe, Received, Reply, Run};
+use crate::{clock, sys};
+
+/// What may be under way at one time; more orders are refused, and their checks are unknown.
+pub const UNDER_WAY_MAX: usize = 128;
+/// Programs that were killed and hang in the kernel. With so many of them nothing new is started.
+pub const STUCK_MAX: usize = 64;
+/// Exit code for a failure of the operating system (sysexits.h, EX_OSERR).
+const EXIT_OS_ERROR: i32 = 71;
+/// The first word of the runner's argument list, and its name in `ps`.
+pub const ARGUMENT: &str = "mastiff-runner";
+
+/// Runs until the brain is gone. Standard input is the socket to it.
+pub fn main() -> i32 {
+    let brain = Channel::from_fd(sys::process::inherited(0));
+    let mut runner = Runner {
+        brain,
+        under_way: BTreeMap::new(),
+        stuck: Vec::new(),
+        probers: Vec::new(),
+        replies: VecDeque::new(),
+        buffer: Vec::new(),
+    };
+    loop {
+        match runner.turn() {
+            Ok(true) => {}
+            // PR_SET_PDEATHSIG takes the probers and programs along.
+            Ok(false) => return 0,
+            Err(error) => {
+                drop(writeln!(io::stderr(), "mastiff-runner: {error}"));
+                return EXIT_OS_ERROR;
+            }
+        }
+    }
+}
+
+struct Runner {
+    brain: Channel,
+    under_way: BTreeMap<u64, Work>,
+    /// Killed, but not ended: reaped when the kernel lets go of them.
+    stuck: Vec<Child>,
+    probers: Vec<Pid>,
+    replies: VecDeque<Reply>,
+    buffer: Vec<u8>,
+}
+
+enum Work {
+    Child(Child, Then),
+    Question(Box<dyn Conversation>, Readings),
+}
+
+/// What to do with the end of a child.
+enum Then {
+    Report,
+    /// Its output is the address of a name.
+    Ask(Question),
+}
+
+struct Question {
+    probe: Probe,
+    network: Network,
+    quantities: &'static [Quantity],
+    port: u16,
+}
+
+impl Runner {
+    /// One turn: waits for something, takes orders, goes on with what is under way. False when the brain is gone.
+    fn turn(&mut self) -> io::Result<bool> {
+        let (brain_ready, ready) = self.wait()?;
+        let now = clock::now();
+        for id in ready {
+            self.proceed(id, now);
+        }
+        self.stuck.retain_mut(|child| child.ended(now).is_none());
+        self.probers.retain(
+            |pid| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_none()),
+        );
+        if brain_ready && !self.take_orders(now)? {
+            return Ok(false);
+        }
+        while let Some(reply) = self.replies.front() {
+            match self.brain.send(reply, None) {
+                Ok(true) => drop(self.replies.pop_front()),
+                Ok(false) => break,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until the brain or something under way is ready, or a deadline has passed. Returns what to go on with.
+    fn wait(&self) -> io::Result<(bool, Vec<u64>)> {
+        let wants = if self.replies.is_empty() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
+        let mut fds = vec![PollFd::new(self.brain.as_fd(), wants)];
+        let mut owners = vec![None];
+        let mut deadline = Mono::FAR;
+        for (id, work) in &self.under_way {
+            let (until, descriptors) = work.waits_for();
+            deadline = deadline.min(until);
+            for (fd, flags) in descriptors {
+                fds.push(PollFd::new(fd, flags));
+                owners.push(Some(*id));
+            }
+        }
+        for child in &self.stuck {
+            fds.push(PollFd::new(child.descriptors().0, PollFlags::POLLIN));
+            owners.push(None);
+        }
+        match poll(&mut fds, timeout_until(deadline, clock::now())) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        let brain_ready = fds.first().is_some_and(is_ready);
+        let now = clock::now();
+        let mut ready: Vec<u64> = fds
+            .iter()
+            .zip(&owners)
+            .filter(|(fd, _)| is_ready(fd))
+            .filter_map(|(_, owner)| *owner)
+            .collect();
+        ready.extend(
+            self.under_way.iter().filter(|(_, work)| work.waits_for().0 <= now).map(|(id, _)| *id),
+        );
+        ready.dedup();
+        Ok((brain_ready, ready))
+    }
+
+    fn take_orders(&mut self, now: Mono) -> io::Result<bool> {
+        loop {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let received = self.brain.receive::<Message<Order>>(&mut buffer);
+            self.buffer = buffer;
+            match received? {
+                (Received::Message(message), fd) => self.obey(message, fd, now),
+                (Received::Nothing, _) => return Ok(true),
+                (Received::Closed, _) => return Ok(false),
+                (Received::Garbage(why), _) => return Err(io::Error::other(why)),
+            }
+        }
+    }
+
+    fn obey(&mut self, message: Message<Order>, fd: Option<OwnedFd>, now: Mono) {
+        let id = message.id;
+        let result = match message.body {
+            Order::Prober => self.fork_prober(fd).map(Some),
+            Order::Kill { pid } => {
+                // Only our own children: a number that was never one of them is not killed.
+                if self.probers.contains(&Pid::from_raw(pid)) {
+                    kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+                }
+                return;
+            }
+            Order::Run(run) => self.start(id, &run, now),
+            Order::Ask(probe, timeout) => self.ask(id, probe, timeout, now),
+        };
+        match result {
+            Ok(Some(output)) => self.replies.push_back(Reply { id, result: Ok(output) }),
+            Ok(None) => {} // under way
+            Err(why) => self.replies.push_back(Reply { id, result: Err(why) }),
+        }
+    }
+
+    fn fork_prober(&mut self, fd: Option<OwnedFd>) -> Result<Output, String> {
+        let fd = fd.ok_or("no socket came with the order")?;
+        let parent = nix::unistd::getpid();
+        let pid = sys::process::fork(|| {
+            let ready = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok()
+                && sys::process::redirect(fd.as_fd(), 0).is_ok()
+                && nix::unistd::getppid() == parent;
+            if !ready {
+                return EXIT_OS_ERROR;
+            }
+            // The runner's own sockets would keep the brain from seeing its end.
+            sys::process::close_from(3);
+            super::prober::main(sys::process::inherited(0))
+        })
+        .map_err(|error| format!("cannot fork a prober: {error}"))?;
+        self.probers.push(pid);
+        Ok(Output::Prober { pid: pid.as_raw() })
+    }
+
+    fn start(&mut self, id: u64, run: &Run, now: Mono) -> Result<Option<Output>, String> {
+        self.room()?;
+        let name = run.arguments.first().map_or("nothing", String::as_str);
+        let child =
+            Child::run(run, now).map_err(|error| format!("cannot start {name}: {error}"))?;
+        self.under_way.insert(id, Work::Child(child, Then::Report));
+        Ok(None)
+    }
+
+    fn room(&self) -> Result<(), String> {
+        if self.under_way.len() >= UNDER_WAY_MAX {
+            return Err(format!("{UNDER_WAY_MAX} programs and questions are under way already"));
+        }
+        if self.stuck.len() >= STUCK_MAX {
+            return Err(format!(
+                "{STUCK_MAX} killed programs hang in the kernel; no further one is started"
+            ));
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        id: u64,
+        probe: Probe,
+        timeout: Span,
+        now: Mono,
+    ) -> Result<Option<Output>, String> {
+        self.room()?;
+        let sensor =
+            sensors::find(&probe.sensor).ok_or_else(|| format!("no sensor {}", probe.sensor))?;
+        let Source::Network(network) = sensor.source else {
+            return Err(format!("the sensor {} asks nothing over the network", sensor.name));
+        };
+        let peer = (network.peer)(&probe.target).map_err(|error| error.to_string())?;
+        let question = Question { probe, network, quantities: sensor.quantities, port: peer.port };
+        let work = match peer.host.parse() {
+            Ok(address) => question.put(SocketAddr::new(address, peer.port), now)?,
+            Err(_) => {
+                let child = Child::fork(timeout, &[], now, move || resolve(&peer.host))
+                    .map_err(|error| format!("cannot fork to resolve a name: {error}"))?;
+                Work::Child(child, Then::Ask(question))
+            }
+        };
+        self.under_way.insert(id, work);
+        Ok(None)
+    }
+
+    fn proceed(&mut self, id: u64, now: Mono) {
+        let result = match self.under_way.remove(&id) {
+            None => return,
+            Some(Work::Child(mut child, then)) => {
+                child.drain();
+                let ended = match child.ended(now) {
+                    Some(ended) => ended,
+                    None if now >= child.deadline() => {
+                        let ended = child.kill(now);
+                        self.stuck.push(child);
+                        ended
+                    }
+                    None => {
+                        self.under_way.insert(id, Work::Child(child, then));
+                        return;
+                    }
+                };
+                match then {
+                    Then::Report => Ok(Output::Finished(ended)),
+                    Then::Ask(question) => match question.resolved(&ended, now) {
+                        Ok(work) => {
+                            self.under_way.insert(id, work);
+                            return;
+                        }
+                        Err(why) => Err(why),
+                    },
+                }
+            }
+            Some(Work::Question(mut conversation, mut readings)) => {
+                match conversation.proceed(now, &mut readings) {
+                    Ok(true) => Ok(Output::Readings(readings.slots().to_vec(), readings.note)),
+                    Ok(false) => {
+                        self.under_way.insert(id, Work::Question(conversation, readings));
+                        return;
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        self.replies.push_back(Reply { id, result });
+    }
+}
+
+impl Work {
+    /// Until when it may wait, and for what.
+    fn waits_for(&self) -> (Mono, Vec<(BorrowedFd<'_>, PollFlags)>) {
+        match self {
+            Self::Child(child, _) => {
+                let (end, output) = child.descriptors();
+                let all = std::iter::once(end).chain(output).map(|fd| (fd, PollFlags::POLLIN));
+                (child.deadline(), all.collect())
+            }
+            Self::Question(conversation, _) => {
+                let wants =
+                    if conversation.wants_write() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+                (conversation.deadline(), vec![(conversation.fd(), wants)])
+            }
+        }
+    }
+}
+
+impl Question {
+    fn put(self, address: SocketAddr, now: Mono) -> Result<Work, String> {
+        let options = Options(self.probe.options);
+        let conversation = (self.network.ask)(address, &self.probe.target, &options, now)
+            .map_err(|error| error.to_string())?;
+        Ok(Work::Question(conversation, Readings::new(self.quantities)))
+    }
+
+    fn resolved(self, ended: &Ended, now: Mono) -> Result<Work, String> {
+        let address = ended.output.trim().parse().ok().filter(|_| ended.code == Some(0));
+        match address {
+            Some(address) => {
+                let address = SocketAddr::new(address, self.port);
+                self.put(address, now)
+            }
+            None if ended.code.is_none() => Err("the name was not resolved in time".into()),
+            None => Err(format!("cannot resolve the name: {}", ended.output.trim())),
+        }
+    }
+}
+
+/// What the resolving child does: one look-up, the first address on standard output.
+fn resolve(host: &str) -> i32 {
+    let (text, code) = match (host, 0).to_socket_addrs().map(|mut all| all.next()) {
+        Ok(Some(address)) => (address.ip().to_string(), 0),
+        Ok(None) => ("it has no address".to_string(), 1),
+        Err(error) => (error.to_string(), 1),
+    };
+    let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    if written.is_ok() { code } else { 1 }
+}
+
+/// The time that poll(2) may wait, rounded up to its milliseconds so that it never spins before a deadline.
+fn timeout_until(deadline: Mono, now: Mono) -> PollTimeout {
+    if deadline == Mono::FAR {
+        return PollTimeout::NONE;
+    }
+    let millis = deadline.since(now).as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
