@@ -113,10 +113,17 @@ pub trait Probe: Send {
     /// When nothing can be said. A part that cannot be read is left missing instead.
     fn read(&mut self, now: Mono, wanted: Wanted, out: &mut Readings) -> Result<(), SensorError>;
 
-    /// A descriptor that becomes ready when a reading is worth taking before its time.
-    fn wake(&self) -> Option<Wake<'_>> {
-        None
+    /// Descriptors that become ready when a reading is worth taking before its time. The list keeps its
+    /// length and order for as long as the probe lives.
+    fn wakes(&self) -> Vec<Wake<'_>> {
+        Vec::new()
     }
+
+    /// Told before [`read`](Self::read) which of [`wakes`](Self::wakes) became ready, by its place in the list.
+    ///
+    /// Needed because some events are gone once they are polled: the kernel clears a PSI trigger when
+    /// `epoll_wait` reports it, so the probe cannot see it a second time.
+    fn woken(&mut self, _index: usize) {}
 }
 
 /// What to wait for on a descriptor of a [`Probe`].
