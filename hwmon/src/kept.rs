@@ -12,6 +12,9 @@ use crate::sensor::SensorError;
 /// Bytes of one file at most; /proc/stat of 512 processors has 60 KiB.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a file that has one short line, at most; see [`Kept::line`].
+pub const SHORT_BYTES: usize = 128;
+
 const FIRST_READ_BYTES: usize = 4096;
 
 /// An open file and the buffer of its last reading.
@@ -28,9 +31,21 @@ impl Kept {
     /// # Errors
     /// [`SensorError::Io`] with the path.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SensorError> {
-        let path = path.into();
+        Self::with_buffer(path.into(), FIRST_READ_BYTES)
+    }
+
+    /// Opens a file of one short line, for [`line`](Self::line) and [`number`](Self::number): a link has a
+    /// dozen of them, and a page for each would add up.
+    ///
+    /// # Errors
+    /// [`SensorError::Io`] with the path.
+    pub fn open_short(path: impl Into<PathBuf>) -> Result<Self, SensorError> {
+        Self::with_buffer(path.into(), SHORT_BYTES)
+    }
+
+    fn with_buffer(path: PathBuf, bytes: usize) -> Result<Self, SensorError> {
         match File::open(&path) {
-            Ok(file) => Ok(Self { path, file, buffer: vec![0; FIRST_READ_BYTES] }),
+            Ok(file) => Ok(Self { path, file, buffer: vec![0; bytes] }),
             Err(error) => Err(SensorError::io("open", &path, error)),
         }
     }
@@ -67,6 +82,35 @@ impl Kept {
             Err(error) => std::str::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())
                 .unwrap_or_default(),
         })
+    }
+
+    /// Its first line, without the end; `None` if there is no complete one in its first [`SHORT_BYTES`].
+    ///
+    /// One `pread` where [`text`](Self::text) needs a second one to see the end: files of /sys and /proc/sys
+    /// give one short line whole.
+    ///
+    /// # Errors
+    /// [`SensorError::Io`] if it cannot be read.
+    pub fn line(&mut self) -> Result<Option<&str>, SensorError> {
+        let short = self.buffer.get_mut(..SHORT_BYTES).unwrap_or_default();
+        let count = loop {
+            match self.file.read_at(short, 0) {
+                Ok(count) => break count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SensorError::io("read", &self.path, error)),
+            }
+        };
+        let bytes = short.get(..count).unwrap_or_default();
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        Ok(end.and_then(|end| std::str::from_utf8(bytes.get(..end)?).ok()))
+    }
+
+    /// The whole number in its first line; `None` when that says anything else.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line).
+    pub fn number(&mut self) -> Result<Option<u64>, SensorError> {
+        self.line().map(|line| line.and_then(crate::text::whole))
     }
 
     /// The path it was opened by.

@@ -5,6 +5,8 @@
 //! | [`root`] | the prefix of every path, so that readers run on recorded trees |
 //! | [`sensor`] | what a sensor declares, and who reads it |
 //! | [`kept`] | a file opened once and read often |
+//! | [`text`] | how /proc and /sys write numbers |
+//! | [`rate`] | growth of a counter between two readings |
 //! | `sensors` | one file for each source |
 //! | `sys` | the crate's only unsafe code |
 #![cfg_attr(
@@ -13,8 +15,10 @@
 )]
 
 pub mod kept;
+pub mod rate;
 pub mod root;
 pub mod sensor;
 pub mod sensors;
+pub mod text;
 
 pub use sensors::SENSORS;

@@ -9,6 +9,7 @@ use mastiff_core::time::{Mono, Span};
 use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
+use crate::text;
 
 /// Load averages (/proc/loadavg; proc_loadavg(5)).
 pub const SENSOR: Sensor = Sensor {
@@ -51,7 +52,7 @@ struct Load {
 }
 
 fn open(root: &Root, _target: &str, _options: &Options) -> Result<Box<dyn Probe>, SensorError> {
-    let file = Kept::open(root.path("/proc/loadavg"))?;
+    let file = Kept::open_short(root.path("/proc/loadavg"))?;
     Ok(Box::new(Load { file, cpus: online(root) }))
 }
 
@@ -72,8 +73,9 @@ impl Probe for Load {
     fn read(&mut self, _now: Mono, _wanted: Wanted, out: &mut Readings) -> Result<(), SensorError> {
         let cpus = self.cpus;
         let path = self.file.path().to_path_buf();
-        let mut fields = self.file.text()?.split_ascii_whitespace();
-        let mut average = || fields.next().and_then(|field| field.parse::<f64>().ok());
+        let line = self.file.line()?.unwrap_or_default();
+        let mut fields = line.split_ascii_whitespace();
+        let mut average = || fields.next().and_then(text::decimal);
         let (Some(one), Some(five), Some(fifteen)) = (average(), average(), average()) else {
             return Err(SensorError::malformed(path, "three load averages"));
         };
@@ -82,7 +84,7 @@ impl Probe for Load {
         out.number("load-15", fifteen);
         out.number("per-cpu", five / cpus);
         if let Some((runnable, tasks)) = fields.next().and_then(|field| field.split_once('/'))
-            && let (Ok(runnable), Ok(tasks)) = (runnable.parse(), tasks.parse())
+            && let (Some(runnable), Some(tasks)) = (text::whole(runnable), text::whole(tasks))
         {
             out.count("runnable", runnable);
             out.count("tasks", tasks);
