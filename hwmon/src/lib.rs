@@ -19,6 +19,7 @@ pub mod rate;
 pub mod root;
 pub mod sensor;
 pub mod sensors;
+mod sys;
 pub mod text;
 
 pub use sensors::SENSORS;

@@ -2,10 +2,30 @@
 
 use crate::sensor::Sensor;
 
+pub mod cpu;
+pub mod kernel_log;
+pub mod link;
 pub mod load;
+pub mod memory;
+pub mod pressure;
+pub mod swap;
+pub mod tables;
+pub mod taint;
+pub mod time;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
-pub const SENSORS: &[&Sensor] = &[&load::SENSOR];
+pub const SENSORS: &[&Sensor] = &[
+    &cpu::SENSOR,
+    &load::SENSOR,
+    &memory::SENSOR,
+    &swap::SENSOR,
+    &pressure::SENSOR,
+    &tables::SENSOR,
+    &link::SENSOR,
+    &kernel_log::SENSOR,
+    &taint::SENSOR,
+    &time::SENSOR,
+];
 
 /// The sensor of this name.
 pub fn find(name: &str) -> Option<&'static Sensor> {
