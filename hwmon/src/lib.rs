@@ -7,6 +7,7 @@
 //! | [`kept`] | a file opened once and read often |
 //! | [`text`] | how /proc and /sys write numbers |
 //! | [`rate`] | growth of a counter between two readings |
+//! | [`mounts`] | what is mounted where |
 //! | `sensors` | one file for each source |
 //! | `sys` | the crate's only unsafe code |
 #![cfg_attr(
@@ -16,6 +17,7 @@
 
 pub mod kept;
 pub mod rate;
+pub mod mounts;
 pub mod root;
 pub mod sensor;
 pub mod sensors;

@@ -5,6 +5,8 @@ use crate::sensor::Sensor;
 pub mod cpu;
 pub mod kernel_log;
 pub mod link;
+pub mod file;
+pub mod filesystem;
 pub mod load;
 pub mod memory;
 pub mod pressure;
@@ -25,6 +27,9 @@ pub const SENSORS: &[&Sensor] = &[
     &kernel_log::SENSOR,
     &taint::SENSOR,
     &time::SENSOR,
+    &load::SENSOR,
+    &filesystem::SENSOR,
+    &file::SENSOR,
 ];
 
 /// The sensor of this name.

@@ -1,0 +1,229 @@
+//! filesystem and file on real directories, and the mount table on recorded ones.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use mastiff_core::reading::{Readings, Value};
+use mastiff_core::time::Mono;
+use mastiff_hwmon::root::Root;
+use mastiff_hwmon::sensor::{Options, Probe, Sensor, SensorError, Source, Wanted};
+use mastiff_hwmon::sensors::{file, filesystem};
+
+/// A folder of its own for each test, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("mastiff-files-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn target(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain name").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the folder of the test");
+    }
+}
+
+fn open(sensor: &Sensor, root: &Root, target: &str, options: &Options) -> Box<dyn Probe> {
+    let Source::MayHang(open) = sensor.source else { panic!("the prober reads it") };
+    open(root, target, options).expect("a probe")
+}
+
+fn read(sensor: &Sensor, probe: &mut dyn Probe) -> Result<Readings, SensorError> {
+    let mut out = Readings::new(sensor.quantities);
+    probe.read(Mono::BOOT, Wanted::ALL, &mut out)?;
+    assert_eq!(out.undeclared(), None);
+    Ok(out)
+}
+
+fn number(out: &Readings, name: &str) -> f64 {
+    match out.get(name) {
+        Some(Value::Number(number)) => *number,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[test]
+fn the_root_file_system_is_measured() {
+    let mut probe = open(&filesystem::SENSOR, &Root::machine(), "/", &Options::default());
+    let out = read(&filesystem::SENSOR, &mut *probe).expect("a reading");
+    assert_eq!(out.get("mounted"), Some(&Value::Flag(true)));
+    let (used, user_used) = (number(&out, "used"), number(&out, "user-used"));
+    assert!((0.0..=1.0).contains(&used) && used <= user_used && user_used <= 1.0, "{out:?}");
+    assert!(number(&out, "free") <= number(&out, "total"));
+    assert!(matches!(out.get("read-only"), Some(Value::Flag(_))));
+}
+
+#[test]
+fn a_directory_without_a_mount_is_not_measured() {
+    let folder = Folder::new("unmounted");
+    for target in [folder.target(""), folder.target("nowhere")] {
+        let mut probe = open(&filesystem::SENSOR, &Root::machine(), &target, &Options::default());
+        let out = read(&filesystem::SENSOR, &mut *probe).expect("a reading");
+        assert_eq!(out.get("mounted"), Some(&Value::Flag(false)));
+        for name in ["used", "free", "total", "inodes-used", "read-only"] {
+            assert_eq!(out.get(name), None, "{name} would be that of the file system below");
+        }
+    }
+}
+
+const TABLE: &str = "\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
+40 27 8:1 /var/cache /srv/cache rw - ext4 /dev/sda1 rw
+41 27 8:2 / /a/long/name rw - xfs /dev/sdb rw
+42 27 8:2 / /data\\040disk rw - xfs /dev/sdb rw
+43 27 7:3 / /snap/core/1 ro - squashfs /dev/loop3 ro
+44 27 0:50 / /run rw - tmpfs tmpfs rw
+45 27 0:51 / /home rw - nfs4 nas:/home rw,vers=4.2
+46 27 8:3 / /broken rw - ext4 /dev/sdc rw,errors=remount-ro,emergency_ro
+47 27 8:4 / /archive ro - ext4 /dev/sdd ro
+48 27 0:60 / /tank rw - zfs tank rw
+49 27 11:0 / /media/cd ro - iso9660 /dev/sr0 ro
+50 27 0:61 /@srv /srv/www rw - btrfs /dev/sde rw,subvol=/@srv
+51 27 0:62 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw
+52 27 8:9 / /etc/hosts rw - ext4
+garbage
+\u{1}\u{2} 7 7
+53 27 8:5 /only/a/part /bound rw - ext4 /dev/sdf rw
+";
+
+fn recorded(name: &str, table: &[u8]) -> (Folder, Root) {
+    let folder = Folder::new(name);
+    fs::create_dir_all(folder.0.join("proc/self")).expect("a folder");
+    fs::write(folder.0.join("proc/self/mountinfo"), table).expect("a table");
+    let root = Root::recorded(&folder.0);
+    (folder, root)
+}
+
+#[test]
+fn what_can_fill_or_fail_is_discovered_once() {
+    let (_folder, root) = recorded("discover", TABLE.as_bytes());
+    let discover = filesystem::SENSOR.discover.expect("it discovers");
+    assert_eq!(discover(&root), ["/", "/broken", "/data disk", "/home", "/srv/www", "/tank"]);
+    let many: String =
+        (0..500).map(|i| format!("{i} 1 8:{i} / /m{i} rw - ext4 /dev/sd{i} rw\n")).collect();
+    let (_folder, root) = recorded("discover-many", many.as_bytes());
+    assert_eq!(discover(&root).len(), filesystem::DISCOVERED_MAX);
+    assert_eq!(discover(&Root::recorded("/nonexistent")), Vec::<String>::new());
+}
+
+#[test]
+fn the_mount_table_tells_what_statvfs_does_not() {
+    let (_folder, root) = recorded("table", TABLE.as_bytes());
+    for (target, mounted, read_only) in [
+        ("/", true, Some(false)),
+        ("/data disk/", true, Some(false)),
+        ("/broken", true, Some(true)),
+        ("/archive", true, Some(true)),
+        ("/nowhere", false, None),
+        ("/etc/hosts", false, None),
+    ] {
+        let mut probe = open(&filesystem::SENSOR, &root, target, &Options::default());
+        let out = read(&filesystem::SENSOR, &mut *probe).expect("a reading");
+        assert_eq!(out.get("mounted"), Some(&Value::Flag(mounted)), "{target}");
+        assert_eq!(out.get("read-only"), read_only.map(Value::Flag).as_ref(), "{target}");
+        assert_eq!(out.get("used"), None, "{target}: a recorded tree has no blocks");
+    }
+}
+
+#[test]
+fn hostile_mount_tables_are_bounded() {
+    let (_folder, root) = recorded("hostile", &vec![b'x'; 5 * 1024 * 1024]);
+    let mut probe = open(&filesystem::SENSOR, &root, "/", &Options::default());
+    assert!(matches!(read(&filesystem::SENSOR, &mut *probe), Err(SensorError::TooLarge { .. })));
+    let (_folder, root) = recorded("binary", &[0, 255, 10, 32, 32, 32, 32, 47, 32, 10]);
+    let mut probe = open(&filesystem::SENSOR, &root, "/", &Options::default());
+    let out = read(&filesystem::SENSOR, &mut *probe).expect("a reading");
+    assert_eq!(out.get("mounted"), Some(&Value::Flag(false)));
+}
+
+fn watch(target: &str, hash: bool) -> Box<dyn Probe> {
+    let options = Options([("hash".to_owned(), if hash { "yes" } else { "no" }.to_owned())].into());
+    open(&file::SENSOR, &Root::machine(), target, &options)
+}
+
+fn look(probe: &mut dyn Probe) -> Readings {
+    read(&file::SENSOR, probe).expect("a reading")
+}
+
+#[test]
+fn a_file_is_described() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new("described");
+    let target = folder.target("a");
+    let mut probe = watch(&target, false);
+    let out = look(&mut *probe);
+    assert_eq!(out.get("exists"), Some(&Value::Flag(false)));
+    assert_eq!(out.get("age"), None, "no file, no age: unknown, not young");
+    fs::write(&target, "12345").expect("a file");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let out = look(&mut *probe);
+    assert_eq!(out.get("exists"), Some(&Value::Flag(true)));
+    assert_eq!(number(&out, "size"), 5.0);
+    assert_eq!(out.get("mode"), Some(&Value::Word("0640".into())));
+    assert_eq!(out.get("kind"), Some(&Value::Word("file".into())));
+    assert!((-1.0..3600.0).contains(&number(&out, "age")), "{out:?}");
+    let old = std::time::UNIX_EPOCH;
+    fs::File::open(&target).and_then(|file| file.set_modified(old)).expect("a time");
+    assert!(number(&look(&mut *probe), "age") > 1e9);
+
+    symlink(folder.target("nowhere"), folder.target("link")).expect("a link");
+    let out = look(&mut *watch(&folder.target("link"), false));
+    assert_eq!(out.get("exists"), Some(&Value::Flag(false)));
+    assert_eq!(out.get("kind"), Some(&Value::Word("symlink".into())));
+    let out = look(&mut *watch(&folder.target(""), false));
+    assert_eq!(out.get("kind"), Some(&Value::Word("directory".into())));
+    let out = look(&mut *watch("/dev/null", true));
+    assert_eq!(out.get("kind"), Some(&Value::Word("device".into())));
+    // Below something that is no directory there is nothing.
+    let out = look(&mut *watch(&format!("{target}/x"), false));
+    assert_eq!(out.get("exists"), Some(&Value::Flag(false)));
+}
+
+#[test]
+fn changes_are_counted() {
+    let folder = Folder::new("changes");
+    let target = folder.target("a");
+    fs::write(&target, "one").expect("a file");
+    let (mut plain, mut hashed) = (watch(&target, false), watch(&target, true));
+    let mut counts = || {
+        let counts =
+            (number(&look(&mut *plain), "changed"), number(&look(&mut *hashed), "changed"));
+        assert_eq!(
+            counts.0,
+            number(&look(&mut *plain), "changed"),
+            "a second look changes nothing"
+        );
+        counts
+    };
+    assert_eq!(counts(), (0.0, 0.0));
+    // Touched: another time, the same content.
+    let old = std::time::UNIX_EPOCH;
+    fs::File::open(&target).and_then(|file| file.set_modified(old)).expect("a time");
+    assert_eq!(counts(), (1.0, 0.0));
+    fs::write(&target, "two").expect("a file");
+    assert_eq!(counts(), (2.0, 1.0));
+    // Replaced by a copy.
+    fs::write(folder.target("b"), "two").expect("a file");
+    fs::rename(folder.target("b"), &target).expect("renamed");
+    assert_eq!(counts(), (3.0, 1.0));
+    fs::remove_file(&target).expect("removed");
+    assert_eq!(counts(), (3.0, 1.0));
+    fs::write(&target, "three").expect("a file");
+    assert_eq!(counts(), (4.0, 2.0));
+}
