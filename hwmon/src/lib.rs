@@ -8,6 +8,7 @@
 //! | [`text`] | how /proc and /sys write numbers |
 //! | [`rate`] | growth of a counter between two readings |
 //! | [`mounts`] | what is mounted where |
+//! | [`cgroup`] | where the control group of a unit is |
 //! | `sensors` | one file for each source |
 //! | `sys` | the crate's only unsafe code |
 #![cfg_attr(
@@ -15,6 +16,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod cgroup;
 pub mod kept;
 pub mod rate;
 pub mod mounts;

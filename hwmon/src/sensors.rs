@@ -14,6 +14,7 @@ pub mod swap;
 pub mod tables;
 pub mod taint;
 pub mod time;
+pub mod unit;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
 pub const SENSORS: &[&Sensor] = &[
@@ -29,6 +30,7 @@ pub const SENSORS: &[&Sensor] = &[
     &time::SENSOR,
     &load::SENSOR,
     &filesystem::SENSOR,
+    &unit::SENSOR,
     &file::SENSOR,
 ];
 
