@@ -14,6 +14,7 @@ pub mod swap;
 pub mod tables;
 pub mod taint;
 pub mod time;
+pub mod process;
 pub mod unit;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
@@ -31,6 +32,7 @@ pub const SENSORS: &[&Sensor] = &[
     &load::SENSOR,
     &filesystem::SENSOR,
     &unit::SENSOR,
+    &process::SENSOR,
     &file::SENSOR,
 ];
 
