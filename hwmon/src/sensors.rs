@@ -5,6 +5,8 @@ use crate::sensor::Sensor;
 pub mod cpu;
 pub mod kernel_log;
 pub mod link;
+pub mod command;
+pub mod failed_units;
 pub mod file;
 pub mod filesystem;
 pub mod load;
@@ -32,8 +34,10 @@ pub const SENSORS: &[&Sensor] = &[
     &load::SENSOR,
     &filesystem::SENSOR,
     &unit::SENSOR,
+    &failed_units::SENSOR,
     &process::SENSOR,
     &file::SENSOR,
+    &command::SENSOR,
 ];
 
 /// The sensor of this name.
