@@ -9,6 +9,7 @@ pub mod command;
 pub mod failed_units;
 pub mod file;
 pub mod filesystem;
+pub mod heartbeat;
 pub mod load;
 pub mod memory;
 pub mod pressure;
@@ -36,6 +37,7 @@ pub const SENSORS: &[&Sensor] = &[
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,
+    &heartbeat::SENSOR,
     &file::SENSOR,
     &command::SENSOR,
 ];
