@@ -9,6 +9,7 @@
 //! | [`rate`] | growth of a counter between two readings |
 //! | [`mounts`] | what is mounted where |
 //! | [`cgroup`] | where the control group of a unit is |
+//! | [`stream`] | a TCP connection that never blocks |
 //! | `sensors` | one file for each source |
 //! | `sys` | the crate's only unsafe code |
 #![cfg_attr(
@@ -25,5 +26,6 @@ pub mod sensor;
 pub mod sensors;
 mod sys;
 pub mod text;
+pub mod stream;
 
 pub use sensors::SENSORS;

@@ -18,6 +18,7 @@ pub mod tables;
 pub mod taint;
 pub mod time;
 pub mod process;
+pub mod tcp;
 pub mod unit;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
@@ -40,6 +41,7 @@ pub const SENSORS: &[&Sensor] = &[
     &heartbeat::SENSOR,
     &file::SENSOR,
     &command::SENSOR,
+    &tcp::SENSOR,
 ];
 
 /// The sensor of this name.

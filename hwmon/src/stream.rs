@@ -1,0 +1,251 @@
+//! A TCP connection that never blocks, and the words for how one fails.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use mastiff_core::time::{Mono, Span};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage};
+
+use crate::sensor::{Options, SensorError, SensorOption};
+
+/// Time until silence is taken for an answer, unless the option `timeout` says otherwise.
+pub const TIMEOUT: Span = Span::from_secs(5);
+
+/// Longest that the option `timeout` may say.
+pub const TIMEOUT_MAX: Span = Span::from_secs(300);
+
+/// The words for a failed connection, for the quantity `error`.
+pub const ERRORS: &[&str] =
+    &["refused", "timeout", "unreachable", "reset", "closed", "mismatch", "malformed"];
+
+/// The option of every network sensor.
+pub const TIMEOUT_OPTION: SensorOption = SensorOption {
+    name: "timeout",
+    meaning: "how long to wait for the whole answer, at most 5min; default 5s",
+    example: "2s",
+    check: check_timeout,
+};
+
+fn check_timeout(value: &str) -> Result<(), String> {
+    match Span::parse(value) {
+        Ok(Span::ZERO) => Err("must be more than nothing".into()),
+        Ok(span) if span > TIMEOUT_MAX => Err(format!("must be at most {TIMEOUT_MAX}")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The time-out of a check.
+pub fn timeout(options: &Options) -> Span {
+    let written = options.get("timeout").and_then(|text| Span::parse(text).ok());
+    written.map_or(TIMEOUT, |span| span.min(TIMEOUT_MAX))
+}
+
+/// How an attempt to talk ended badly. That the peer does not answer is a reading; that this machine cannot ask
+/// is an error.
+#[derive(Debug)]
+pub enum Failure {
+    /// One of [`ERRORS`].
+    Peer(&'static str),
+    /// No descriptors, no memory, not permitted: nothing is known of the peer.
+    Own(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let word = match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ECONNREFUSED) => "refused",
+            Some(Errno::ETIMEDOUT) => "timeout",
+            Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN) => {
+                "unreachable"
+            }
+            Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED) => "reset",
+            _ => return Self::Own(error),
+        };
+        Self::Peer(word)
+    }
+}
+
+impl Failure {
+    /// The word for a reading.
+    ///
+    /// # Errors
+    /// When the fault is this machine's.
+    pub fn word(self, call: &'static str) -> Result<&'static str, SensorError> {
+        match self {
+            Self::Peer(word) => Ok(word),
+            Self::Own(source) => Err(SensorError::Call { call, source }),
+        }
+    }
+}
+
+/// A connection on its way or made.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    /// A refusal that the kernel knew at once, as it does on loopback.
+    refused: Option<Failure>,
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing yet.
+    Nothing,
+    /// The peer has closed its side.
+    End,
+}
+
+impl Stream {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// When there is no socket to be had.
+    pub fn connect(to: SocketAddr) -> Result<Self, SensorError> {
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket::socket(family, SockType::Stream, flags, SockProtocol::Tcp)
+            .map_err(|errno| SensorError::Call { call: "socket", source: errno.into() })?;
+        let socket = TcpStream::from(socket);
+        let refused = match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => None,
+            Err(errno) => Some(Failure::from(io::Error::from(errno))),
+        };
+        Ok(Self { socket, refused })
+    }
+
+    /// Whether the attempt has ended already, so that there is nothing to wait for.
+    pub fn has_failed(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// True once the connection stands, false while it is on its way.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    pub fn is_connected(&mut self) -> Result<bool, Failure> {
+        if let Some(failure) = self.refused.take() {
+            return Err(failure);
+        }
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error.into());
+        }
+        match self.socket.peer_addr() {
+            // A connection to a free port of this machine can meet itself, when the kernel gives it that very port
+            // (simultaneous open, RFC 9293, 3.5): nobody listens there.
+            Ok(peer) if self.socket.local_addr().is_ok_and(|own| own == peer) => {
+                Err(Failure::Peer("refused"))
+            }
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what the socket takes now; the number of bytes, zero if it is full.
+    ///
+    /// # Errors
+    /// As the connection failed.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        match self.socket.write(bytes) {
+            Ok(count) => Ok(count),
+            Err(error) if is_later(&error) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what is there now.
+    ///
+    /// # Errors
+    /// As the connection failed.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Got, Failure> {
+        match self.socket.read(buffer) {
+            Ok(0) => Ok(Got::End),
+            Ok(count) => Ok(Got::Bytes(count)),
+            Err(error) if is_later(&error) => Ok(Got::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// When a conversation that begins now gives up: at once if it has failed already.
+pub fn deadline(stream: &Stream, now: Mono, options: &Options) -> Mono {
+    if stream.has_failed() { now } else { now.after(timeout(options)) }
+}
+
+/// Looks for a text in bytes that keep coming, each of them only once: a peer that sends single bytes must not cost
+/// a search from the start for each.
+#[derive(Debug)]
+pub struct Search {
+    text: Vec<u8>,
+    searched: usize,
+    found: bool,
+}
+
+impl Search {
+    /// A search for `text`.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.as_bytes().to_vec(), searched: 0, found: false }
+    }
+
+    /// Whether the text is in `bytes`, which begin as in the last call and may have grown.
+    pub fn look(&mut self, bytes: &[u8]) -> bool {
+        if !self.found {
+            let rest = bytes.get(self.searched..).unwrap_or_default();
+            self.found = rest.windows(self.text.len().max(1)).any(|window| window == self.text);
+            // The text may begin in what is there and end in what comes.
+            self.searched = bytes.len().saturating_sub(self.text.len());
+        }
+        self.found
+    }
+
+    /// What the last call found.
+    pub fn has_found(&self) -> bool {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_however_it_comes() {
+        for bytes in [&b"xxPONG"[..], b"PONGxx", b"PPONG"] {
+            let mut search = Search::new("PONG");
+            let found = (0..=bytes.len()).position(|end| search.look(&bytes[..end]));
+            let end = bytes.windows(4).position(|window| window == b"PONG").map(|at| at + 4);
+            assert_eq!(found, end);
+            assert!(search.has_found() && Search::new("PONG").look(bytes));
+        }
+        assert!(!Search::new("PONG").look(b"PON"));
+    }
+
+    #[test]
+    fn only_the_peers_faults_are_answers() {
+        for (errno, word) in [
+            (Errno::ECONNREFUSED, Some("refused")),
+            (Errno::EHOSTUNREACH, Some("unreachable")),
+            (Errno::ECONNRESET, Some("reset")),
+            (Errno::EMFILE, None),
+            (Errno::EPERM, None),
+        ] {
+            let said = Failure::from(io::Error::from(errno)).word("connect").ok();
+            assert_eq!(said, word, "{errno}");
+        }
+    }
+}
