@@ -10,6 +10,7 @@ pub mod failed_units;
 pub mod file;
 pub mod filesystem;
 pub mod heartbeat;
+pub mod http;
 pub mod load;
 pub mod memory;
 pub mod pressure;
@@ -42,6 +43,7 @@ pub const SENSORS: &[&Sensor] = &[
     &file::SENSOR,
     &command::SENSOR,
     &tcp::SENSOR,
+    &http::SENSOR,
 ];
 
 /// The sensor of this name.
