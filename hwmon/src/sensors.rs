@@ -18,6 +18,7 @@ pub mod swap;
 pub mod tables;
 pub mod taint;
 pub mod time;
+pub mod ping;
 pub mod process;
 pub mod tcp;
 pub mod unit;
@@ -44,6 +45,7 @@ pub const SENSORS: &[&Sensor] = &[
     &command::SENSOR,
     &tcp::SENSOR,
     &http::SENSOR,
+    &ping::SENSOR,
 ];
 
 /// The sensor of this name.
