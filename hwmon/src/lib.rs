@@ -19,13 +19,13 @@
 
 pub mod cgroup;
 pub mod kept;
-pub mod rate;
 pub mod mounts;
+pub mod rate;
 pub mod root;
 pub mod sensor;
 pub mod sensors;
+pub mod stream;
 mod sys;
 pub mod text;
-pub mod stream;
 
 pub use sensors::SENSORS;

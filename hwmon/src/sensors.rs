@@ -2,25 +2,25 @@
 
 use crate::sensor::Sensor;
 
-pub mod cpu;
-pub mod kernel_log;
-pub mod link;
 pub mod command;
+pub mod cpu;
 pub mod failed_units;
 pub mod file;
 pub mod filesystem;
 pub mod heartbeat;
 pub mod http;
+pub mod kernel_log;
+pub mod link;
 pub mod load;
 pub mod memory;
+pub mod ping;
 pub mod pressure;
+pub mod process;
 pub mod swap;
 pub mod tables;
 pub mod taint;
-pub mod time;
-pub mod ping;
-pub mod process;
 pub mod tcp;
+pub mod time;
 pub mod unit;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
@@ -30,17 +30,16 @@ pub const SENSORS: &[&Sensor] = &[
     &memory::SENSOR,
     &swap::SENSOR,
     &pressure::SENSOR,
-    &tables::SENSOR,
-    &link::SENSOR,
-    &kernel_log::SENSOR,
-    &taint::SENSOR,
-    &time::SENSOR,
-    &load::SENSOR,
     &filesystem::SENSOR,
+    &link::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,
     &heartbeat::SENSOR,
+    &kernel_log::SENSOR,
+    &time::SENSOR,
+    &tables::SENSOR,
+    &taint::SENSOR,
     &file::SENSOR,
     &command::SENSOR,
     &tcp::SENSOR,
