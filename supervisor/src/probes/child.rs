@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use super::wire::{Ended, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, Run};
+use super::wire::{Ended, INPUT_BYTES_MAX, OUTPUT_BYTES, OUTPUT_BYTES_MAX, Run};
 use crate::sys::process;
 
 /// The search path of programs: fixed, whatever the daemon was started with.
@@ -32,6 +32,7 @@ pub struct Child {
     /// The reading end of its standard output and error; `None` once it is closed.
     output: Option<File>,
     kept: Vec<u8>,
+    output_max: usize,
     started: Mono,
     deadline: Mono,
     killed: bool,
@@ -47,9 +48,10 @@ impl Child {
         let mut environment = vec![SEARCH_PATH.to_string(), "LANG=C.UTF-8".to_string()];
         environment.extend(run.environment.iter().map(|(key, value)| format!("{key}={value}")));
         let environment = c_strings(environment.into_iter())?;
-        Self::fork(run.timeout, run.input.as_bytes(), now, move || {
-            become_program(&arguments, &environment)
-        })
+        let work = move || become_program(&arguments, &environment);
+        let mut child = Self::fork(run.timeout, run.input.as_bytes(), now, work)?;
+        child.output_max = run.output_max.min(OUTPUT_BYTES_MAX);
+        Ok(child)
     }
 
     /// Starts a piece of this program in a child; what it writes to standard output is its answer.
@@ -80,6 +82,7 @@ impl Child {
             pidfd,
             output: Some(File::from(reader)),
             kept: Vec::new(),
+            output_max: OUTPUT_BYTES,
             started: now,
             deadline: now.after(timeout),
             killed: false,
@@ -101,14 +104,14 @@ impl Child {
         self.killed
     }
 
-    /// Reads what is there; keeps the first [`OUTPUT_BYTES_MAX`] bytes.
+    /// Reads what is there; keeps its first bytes.
     pub fn drain(&mut self) {
         let mut buffer = [0; 4096];
         while let Some(output) = &mut self.output {
             match output.read(&mut buffer) {
                 Ok(0) => self.output = None,
                 Ok(count) => {
-                    let room = OUTPUT_BYTES_MAX.saturating_sub(self.kept.len());
+                    let room = self.output_max.saturating_sub(self.kept.len());
                     self.kept.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

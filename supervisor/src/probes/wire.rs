@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of one message at most; under the kernel's default send buffer (net.core.wmem_default, 208 KiB).
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
-/// Bytes of a program's output that are kept; the rest is read and dropped.
-pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a program's output that are kept unless the order says otherwise; the rest is read and dropped.
+pub const OUTPUT_BYTES: usize = 8 * 1024;
+/// Bytes of output that an order may ask for: twice as long as JSON, it still fits a message.
+pub const OUTPUT_BYTES_MAX: usize = 48 * 1024;
 /// Bytes of standard input for a program at most; fits an empty pipe (pipe(7): 64 KiB), so writing never waits.
 pub const INPUT_BYTES_MAX: usize = 32 * 1024;
 
@@ -83,6 +85,8 @@ pub struct Run {
     pub input: String,
     /// After this time it is killed with all of its process group.
     pub timeout: Span,
+    /// Bytes of its output that are kept, at most [`OUTPUT_BYTES_MAX`].
+    pub output_max: usize,
 }
 
 /// A message that asks for something.
@@ -128,7 +132,7 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Signal, if one ended it.
     pub signal: Option<i32>,
-    /// Its output and errors, cut to [`OUTPUT_BYTES_MAX`].
+    /// Its output and errors, cut to what the order wanted.
     pub output: String,
     /// How long it ran.
     pub took: Span,
