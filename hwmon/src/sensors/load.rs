@@ -60,7 +60,8 @@ fn open(root: &Root, _target: &str, _options: &Options) -> Result<Box<dyn Probe>
 fn online(root: &Root) -> f64 {
     let text =
         std::fs::read_to_string(root.path("/sys/devices/system/cpu/online")).unwrap_or_default();
-    let count: u32 = text.trim().split(',').filter_map(range_length).sum();
+    let ranges = text.trim().split(',').filter_map(range_length);
+    let count = ranges.fold(0, u32::saturating_add);
     f64::from(count.max(1))
 }
 
