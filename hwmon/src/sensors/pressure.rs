@@ -4,8 +4,9 @@
 //! the reader within a tenth of their window, so that a stall is seen while it lasts, not at the next interval.
 //!
 //! A trigger needs CAP_SYS_RESOURCE for a window of one second. Without it, Linux 6.4 and later allow windows
-//! of whole multiples of two seconds (kernel/sched/psi.c), so the same share is asked for over two; older
-//! kernels allow none, and then the `-stalls` totals stay missing while the averages work on.
+//! of whole multiples of two seconds and look every two seconds (kernel/sched/psi.c), so the same share is
+//! asked for over two; older kernels allow none, and then the `-stalls` totals stay missing while the averages
+//! work on: a condition on them is unknown, and no default has one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
