@@ -4,18 +4,25 @@
 
 #[path = "harness/copies.rs"]
 mod copies;
+#[path = "harness/expected.rs"]
+mod expected;
 mod harness;
+#[path = "harness/random.rs"]
+mod random;
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use copies::{Copy, Shown, assert_shown, files, trees, twice};
+use expected::EXPECTED;
 use harness::{at, open_all, read};
+use mastiff_core::condition::{Condition, History, Truth};
 use mastiff_core::reading::{Readings, Value};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::{Options, Source, Wanted};
 use mastiff_hwmon::sensors;
+use random::Random;
 
 const TREES: [&str; 5] = ["healthy", "failing", "truncated", "hostile", "absent"];
 
@@ -67,208 +74,6 @@ fn nothing_is_discovered_and_nothing_is_known_where_nothing_is() {
         }
     }
 }
-
-/// A tree, a sensor and its target; what the first reading says.
-type Expected = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-const EXPECTED: &[Expected] = &[
-    (
-        "healthy",
-        "load",
-        "",
-        &[
-            ("load-1", "0.19"),
-            ("load-5", "0.35"),
-            ("load-15", "0.23"),
-            ("per-cpu", "0.175"),
-            ("runnable", "1"),
-            ("tasks", "99"),
-        ],
-    ),
-    (
-        "healthy",
-        "memory",
-        "",
-        &[
-            ("total", "25276502016"),
-            ("available", "24778911744"),
-            ("used", "0.019686"),
-            ("free", "23893950464"),
-            ("dirty", "112881664"),
-            ("writeback", "0"),
-            ("slab", "155774976"),
-            ("slab-unreclaimable", "28983296"),
-            ("huge-pages-used", "absent"),
-            ("hardware-corrupted", "absent"),
-            ("committed", "98291712"),
-            ("commit-used", "absent"),
-        ],
-    ),
-    (
-        "healthy",
-        "pressure",
-        "",
-        &[
-            ("cpu-some-10", "0.0289"),
-            ("cpu-some-60", "0.0146"),
-            ("memory-some-10", "0"),
-            ("memory-some-60", "0"),
-            ("memory-full-10", "0"),
-            ("memory-full-60", "0"),
-            ("io-some-10", "0.0048"),
-            ("io-some-60", "0.004"),
-            ("io-full-10", "0.0038"),
-            ("io-full-60", "0.0037"),
-        ],
-    ),
-    (
-        "healthy",
-        "tables",
-        "",
-        &[
-            ("open-files", "0"),
-            ("pids", "0.003021"),
-            ("threads", "0.000514"),
-            ("conntrack", "0"),
-            ("aio", "0"),
-        ],
-    ),
-    (
-        "healthy",
-        "taint",
-        "",
-        &[
-            ("tainted", "false"),
-            ("machine-check", "false"),
-            ("bad-page", "false"),
-            ("died", "false"),
-            ("warned", "false"),
-            ("soft-lockup", "false"),
-        ],
-    ),
-    ("healthy", "link", "eth1", &[("present", "false"), ("up", "absent"), ("carrier", "absent")]),
-    (
-        "failing",
-        "load",
-        "",
-        &[
-            ("load-1", "64"),
-            ("load-5", "48"),
-            ("load-15", "20.5"),
-            ("per-cpu", "12"),
-            ("runnable", "9"),
-            ("tasks", "31500"),
-        ],
-    ),
-    ("failing", "cpu", "", &[("blocked", "25")]),
-    (
-        "failing",
-        "memory",
-        "",
-        &[
-            ("total", "16384000000"),
-            ("available", "327680000"),
-            ("used", "0.98"),
-            ("free", "102400000"),
-            ("dirty", "409600000"),
-            ("writeback", "81920000"),
-            ("slab", "2048000000"),
-            ("slab-unreclaimable", "1536000000"),
-            ("huge-pages-used", "0.9"),
-            ("hardware-corrupted", "8192"),
-            ("committed", "13312000000"),
-            ("commit-used", "1"),
-        ],
-    ),
-    ("failing", "swap", "", &[("used", "0.95"), ("oom-kills", "7")]),
-    (
-        "failing",
-        "pressure",
-        "",
-        &[
-            ("cpu-some-10", "0.95"),
-            ("cpu-some-60", "0.905"),
-            ("memory-some-10", "0.8"),
-            ("memory-some-60", "0.75"),
-            ("memory-full-10", "0.6"),
-            ("memory-full-60", "0.5"),
-            ("io-some-10", "1"),
-            ("io-some-60", "0.99"),
-            ("io-full-10", "0.97"),
-            ("io-full-60", "0.96"),
-        ],
-    ),
-    (
-        "failing",
-        "tables",
-        "",
-        &[
-            ("open-files", "0.96"),
-            ("pids", "0.961304"),
-            ("threads", "0.5"),
-            ("conntrack", "absent"),
-            ("aio", "1"),
-        ],
-    ),
-    (
-        "failing",
-        "taint",
-        "",
-        &[
-            ("tainted", "true"),
-            ("machine-check", "true"),
-            ("bad-page", "false"),
-            ("died", "true"),
-            ("warned", "true"),
-            ("soft-lockup", "false"),
-        ],
-    ),
-    (
-        "failing",
-        "link",
-        "eth0",
-        &[
-            ("present", "true"),
-            ("up", "true"),
-            ("carrier", "false"),
-            ("speed", "absent"),
-            ("duplex", "unknown"),
-            ("errors", "321"),
-            ("drops", "9"),
-            ("carrier-changes", "17"),
-        ],
-    ),
-    (
-        "failing",
-        "link",
-        "eth1",
-        &[
-            ("present", "true"),
-            ("up", "false"),
-            ("carrier", "absent"),
-            ("errors", "321"),
-            ("drops", "9"),
-            ("carrier-changes", "17"),
-        ],
-    ),
-    // What was cut off is missing, and so is what cannot be: no digit of a number counts alone.
-    ("truncated", "memory", "", &[("total", "25276502016"), ("free", "23893950464")]),
-    ("truncated", "swap", "", &[]),
-    ("truncated", "pressure", "", &[("memory-some-10", "0"), ("memory-some-60", "0")]),
-    ("truncated", "tables", "", &[]),
-    (
-        "truncated",
-        "link",
-        "eth1",
-        &[("present", "true"), ("up", "true"), ("carrier-changes", "absent")],
-    ),
-    ("hostile", "memory", "", &[("total", "16384000000")]),
-    ("hostile", "swap", "", &[]),
-    ("hostile", "pressure", "", &[]),
-    // More entries than the limit: full.
-    ("hostile", "tables", "", &[("conntrack", "1")]),
-    ("hostile", "link", "eth1", &[("present", "true"), ("up", "true")]),
-];
 
 #[test]
 fn readings_say_what_the_files_say() {
@@ -361,6 +166,80 @@ fn rates_need_two_readings() {
         assert_shown(&format!("{sensor}, first"), &one.unwrap(), &first);
         assert_shown(&format!("{sensor}, second"), &two.unwrap(), &second);
     }
+}
+
+/// Sensor, target, and the default conditions that hold on the failing tree.
+const SPEAKING: &[(&str, &str, &[&str])] = &[
+    ("cpu", "", &[]),
+    ("load", "", &["per-cpu > 8"]),
+    ("memory", "", &["used > 90%", "commit-used > 95%", "hardware-corrupted > 0", "used > 97%"]),
+    ("swap", "", &["used > 90%"]),
+    ("pressure", "", &["memory-full-60 > 10%", "io-full-60 > 90%", "memory-full-60 > 40%"]),
+    (
+        "tables",
+        "",
+        &["open-files > 80%", "pids > 80%", "aio > 80%", "open-files > 95%", "pids > 95%"],
+    ),
+    ("link", "eth0", &["carrier = false"]),
+    ("link", "eth1", &["up = false"]),
+    ("link", "bond0", &[]),
+    ("link", "gone0", &["present = false"]),
+    (
+        "kernel-log",
+        "",
+        &[
+            "oopses > 0 in 1h",
+            "oom-kills > 0 in 1h",
+            "hardware-errors > 0 in 1h",
+            "filesystem-errors > 0 in 1h",
+            "io-errors > 0 in 1h",
+            "hung-tasks > 0 in 1h",
+            "remounted-read-only > 0 in 1h",
+        ],
+    ),
+    ("taint", "", &["died", "machine-check"]),
+];
+
+/// The default conditions that hold after two readings; the kernel log fills between them.
+fn holding(tree: &str, name: &str, target: &str) -> Vec<&'static str> {
+    let copy = Copy::of(tree);
+    let log = fs::read(copy.path().join("dev/kmsg")).unwrap();
+    copy.overwrite(Path::new("dev/kmsg"), b"");
+    let sensor = sensors::find(name).unwrap();
+    let Source::Quick(open) = sensor.source else { panic!("{name} is quick") };
+    let mut probe = open(&copy.root(), target, &Options::default()).unwrap();
+    let texts = || sensor.warn_when.iter().chain(sensor.fail_when).copied();
+    let mut conditions: Vec<_> = texts()
+        .map(|text| (Condition::parse(text, sensor.quantities).unwrap(), History::default()))
+        .collect();
+    let mut truths = Vec::new();
+    for seconds in [100, 110] {
+        let mut out = Readings::new(sensor.quantities);
+        probe.read(at(seconds), Wanted::ALL, &mut out).unwrap();
+        truths = conditions
+            .iter_mut()
+            .map(|(condition, history)| condition.evaluate(&out, at(seconds), history))
+            .collect();
+        copy.overwrite(Path::new("dev/kmsg"), &log);
+        if copy.path().join("later").is_dir() {
+            copy.let_time_pass();
+        }
+    }
+    texts().zip(truths).filter(|(_, truth)| *truth == Truth::True).map(|(text, _)| text).collect()
+}
+
+#[test]
+fn defaults_are_quiet_on_a_healthy_machine_and_speak_on_a_failing_one() {
+    for (sensor, target, speaking) in SPEAKING {
+        assert_eq!(holding("failing", sensor, target), *speaking, "{sensor} {target}");
+        if target.is_empty() {
+            // The record of a hung task in `later/` is the only bad news there.
+            let quiet: &[&str] =
+                if *sensor == "kernel-log" { &["hung-tasks > 0 in 1h"] } else { &[] };
+            assert_eq!(holding("healthy", sensor, target), quiet, "{sensor}");
+        }
+    }
+    assert_eq!(holding("healthy", "link", "eth0"), [""; 0]);
 }
 
 /// What is counted at all; the rest is zero.
@@ -514,61 +393,6 @@ fn connection_tracking_may_be_loaded_later() {
     copy.overwrite(&directory.join("nf_conntrack_max"), b"1000\n");
     copy.overwrite(&directory.join("nf_conntrack_count"), b"250\n");
     assert_eq!(conntrack(), Some(Value::Number(0.25)));
-}
-
-/// Xorshift; twenty lines of our own are enough for bad bytes.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % (limit.max(1) as u64)).unwrap()
-    }
-
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        const WORDS: [&[u8]; 10] = [
-            b"-1",
-            b"18446744073709551615",
-            b"18446744073709551616",
-            b"1e308",
-            b"nan",
-            b"\0\0\0\0",
-            b"\xff\xfe",
-            b"\n",
-            b" ",
-            b"",
-        ];
-        let at = self.below(bytes.len());
-        let end = bytes.len().min(at + self.below(24));
-        match self.below(5) {
-            0 => bytes.truncate(at),
-            1 => {
-                let word = WORDS[self.below(WORDS.len())];
-                bytes.splice(at..end, word.iter().copied());
-            }
-            2 => {
-                let copy = bytes[at..end].to_vec();
-                bytes.splice(at..at, copy);
-            }
-            3 => {
-                for byte in &mut bytes[at..end] {
-                    *byte ^= 1 << (self.0 % 8);
-                }
-            }
-            // A number that is where a number belongs, but far too large.
-            _ => {
-                let digit = bytes.iter().skip(at).position(u8::is_ascii_digit).map(|i| at + i);
-                let place = digit.unwrap_or(at);
-                bytes.splice(place..place, b"9".repeat(1 + self.below(25)));
-            }
-        }
-    }
 }
 
 fn number_from(variable: &str) -> Option<u64> {
