@@ -13,6 +13,8 @@ use core::fmt;
 use crate::reading::{Quantity, Readings, Unit, Value};
 use crate::time::{Mono, Span, SpanError};
 
+mod implied;
+
 /// Slices of one `in` window: what grew within a slice counts from its begin, so a window is exact to 1/64 of
 /// its length, and a counter that does not move costs nothing.
 pub const WINDOW_SLICES: u64 = 64;
