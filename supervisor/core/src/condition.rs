@@ -385,6 +385,9 @@ impl fmt::Display for ConditionError {
             Self::WrongOperator(name, example) => {
                 write!(f, "`{name}` can only be compared for equality, as in \"{name} {example}\"")
             }
+            Self::WrongValue(value, example) if value.is_empty() => {
+                write!(f, "a value must follow the operator; write it as in \"{example}\"")
+            }
             Self::WrongValue(value, example) => {
                 write!(f, "`{value}` is not a value of this quantity; write it as in \"{example}\"")
             }
