@@ -1,14 +1,55 @@
 //! The configuration: read as text, checked whole, every fault reported at once.
+//!
+//! ```text
+//! file ──► text ──► TOML tree ──► RawFile ──────► Config
+//!     file      toml     section, raw   checked, check, rung
+//! ```
+//!
+//! Each step goes on after a fault, so one run reports all of them; only a text that is no TOML ends at that step.
+//! The format is part of the interface: an empty file is valid, and a key that is not known is refused.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use mastiff_core::node::Policy;
-use mastiff_core::spec::CheckSpec;
+use mastiff_core::spec::{Budget, CheckSpec};
 use mastiff_core::time::Span;
+use mastiff_hwmon::SENSORS;
 use mastiff_hwmon::sensor::{Options, Sensor};
+use toml::de::DeTable;
+
+mod check;
+mod checked;
+mod discover;
+mod fault;
+mod file;
+mod locate;
+mod raw;
+mod rung;
+mod section;
+mod show;
+mod suggest;
+
+pub use check::CONDITIONS_MAX;
+pub use checked::{
+    ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, INTERVAL_DEFAULT,
+    NAME_CHARS_MAX, NODE_NAME_CHARS_MAX, RUN_DIR_BYTES_MAX, RUN_DIR_DEFAULT, STATE_DIR_DEFAULT,
+};
+pub use discover::{DISCOVERED_MAX, discovered};
+pub use fault::{FAULTS_MAX, Fault, Faults};
+pub use file::{FILE_BYTES_MAX, read_text};
+pub use raw::{LATER_SECTIONS, SECTIONS, SectionKeys};
+pub use rung::{LATER_RUNGS, RUNGS_MAX};
+pub use section::TEXT_BYTES_MAX;
+pub use show::show;
+
+/// Where the configuration is, unless the command line says otherwise. It need not exist.
+pub const DEFAULT_PATH: &str = "/etc/mastiff/mastiff.toml";
+/// The name of a node whose hostname cannot be used.
+const NAMELESS: &str = "localhost";
 
 /// A configuration without faults.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[node]`.
     pub node: NodeConfig,
@@ -16,12 +57,14 @@ pub struct Config {
     pub checks: Vec<CheckConfig>,
     /// `[[alert]]`.
     pub alerts: Vec<AlertConfig>,
+    /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry theirs already.
+    pub budgets: BTreeMap<&'static str, Budget>,
 }
 
 /// `[node]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// `name`; default: the hostname.
+    /// `name`; default: the hostname. Empty where it is not written and nobody has [`load`]ed it.
     pub name: String,
     /// `interval` and `remind-every`.
     pub policy: Policy,
@@ -53,7 +96,77 @@ pub struct AlertConfig {
     pub timeout: Span,
 }
 
-/// temporary
-pub fn read_text(path: &std::path::Path) -> Result<String, std::io::Error> {
-    std::fs::read_to_string(path)
+impl PartialEq for CheckConfig {
+    /// Sensors are told apart by their names, which are unique.
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.options == other.options
+            && self.sensor.name == other.sensor.name
+    }
+}
+
+/// Checks a text against the sensors of `registry`. Pure: the name of a node that states none stays empty.
+///
+/// # Errors
+/// All faults by line, those beyond [`FAULTS_MAX`] as one. `origin` is only named in them.
+pub fn parse(
+    text: &str,
+    origin: &Path,
+    registry: &[&'static Sensor],
+) -> Result<Config, Vec<Fault>> {
+    let mut review = fault::Review::new(origin, text);
+    // TOML would be told as something else, at another place.
+    if let Some(offset) = text.find('\0') {
+        let message = "byte 0x00 is no text; this may be UTF-16: save the file as UTF-8";
+        review.key("", &(offset..offset + 1), message);
+        return Err(review.end());
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        review.syntax(error.span(), error.message());
+    }
+    // What a broken text might have meant is a guess, and faults of a guess mislead.
+    if !review.is_clean() {
+        return Err(review.end());
+    }
+    let raw = raw::RawFile::new(document.into_inner(), &mut review);
+    let config = checked::config(raw, registry, &mut review);
+    if review.is_clean() { Ok(config) } else { Err(review.end()) }
+}
+
+/// Reads and checks a file against all sensors, and names the node after its host if the file does not.
+///
+/// # Errors
+/// All faults by line.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    load_text(&read_text(path)?, path)
+}
+
+/// As [`load`]; but where nobody named the file (`named` is false), it need not exist: an empty one is valid.
+///
+/// # Errors
+/// All faults by line.
+pub fn load_or_default(path: &Path, named: bool) -> Result<Config, Faults> {
+    // A dangling link is not "no file": somebody wanted one there.
+    let is_absent = std::fs::symlink_metadata(path)
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if is_absent && !named { load_text("", path) } else { load(path) }
+}
+
+/// As [`load`], for a text that somebody else has read from `origin`.
+///
+/// # Errors
+/// All faults by line.
+pub fn load_text(text: &str, origin: &Path) -> Result<Config, Faults> {
+    let mut config = parse(text, origin, SENSORS).map_err(Faults)?;
+    if config.node.name.is_empty() {
+        config.node.name = hostname();
+    }
+    Ok(config)
+}
+
+/// The hostname (gethostname(2)), if it can be a node's name.
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| checked::is_node_name(name)).unwrap_or_else(|| NAMELESS.to_string())
 }

@@ -1,0 +1,118 @@
+//! `on-fail`: the ladder of a check.
+
+use mastiff_core::spec::{Arguments, Rung};
+use mastiff_hwmon::sensor::{Sensor, Target, is_unit_name};
+
+use super::checked::{Budgets, program};
+use super::fault::{Given, Review, shorten};
+use super::section::Field;
+use super::suggest;
+use crate::effects::{self, EFFECTS, Effect};
+
+/// Rungs of one ladder at most.
+pub const RUNGS_MAX: usize = 16;
+/// Rungs of the format that later versions understand.
+pub const LATER_RUNGS: &[&str] = &["switchover", "reboot", "reset"];
+
+/// The rungs of a check, in their order.
+pub(super) fn ladder(
+    field: &Field<Vec<Given<String>>>,
+    sensor: Option<&Sensor>,
+    target: Option<&str>,
+    budgets: &Budgets,
+    review: &mut Review<'_>,
+) -> Vec<Rung> {
+    let Some(list) = field.given() else { return Vec::new() };
+    if let Some(surplus) = list.value.get(RUNGS_MAX) {
+        let message = format!(
+            "is number {} of {} rungs; a ladder has at most {RUNGS_MAX}",
+            RUNGS_MAX + 1,
+            list.value.len()
+        );
+        review.value(surplus, message);
+    }
+    let one = |given| rung(given, sensor, target, budgets, review);
+    list.value.iter().take(RUNGS_MAX).filter_map(one).collect()
+}
+
+fn rung(
+    given: &Given<String>,
+    sensor: Option<&Sensor>,
+    target: Option<&str>,
+    budgets: &Budgets,
+    review: &mut Review<'_>,
+) -> Option<Rung> {
+    let text = given.value.trim();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let Some(effect) = effects::find(word) else {
+        review.value(given, unknown_effect(word));
+        return None;
+    };
+    let arguments = match (effect.spec.arguments, rest.trim()) {
+        (Arguments::None, "") => Vec::new(),
+        (Arguments::None, _) => {
+            review.value(given, format!("nothing may follow `{word}`"));
+            return None;
+        }
+        (Arguments::Unit, "") => vec![own_unit(effect, given, sensor, target, review)?],
+        (Arguments::Unit, unit) if is_unit_name(unit) => vec![unit.to_string()],
+        (Arguments::Unit, _) => {
+            let message = format!(
+                "after `{word}` comes one unit with its suffix, as in \"{word} nginx.service\""
+            );
+            review.value(given, message);
+            return None;
+        }
+        (Arguments::Program, "") => {
+            let message =
+                format!("names no program; write it as in \"{word} /usr/local/sbin/repair\"");
+            review.value(given, message);
+            return None;
+        }
+        (Arguments::Program, command) => program(given, command, review)?,
+    };
+    let budget = budgets.get(effect.spec.name).copied().unwrap_or(effect.spec.budget);
+    Some(Rung { text: text.into(), effect: &effect.spec, arguments, budget })
+}
+
+/// The unit that the check itself is about.
+fn own_unit(
+    effect: &Effect,
+    given: &Given<String>,
+    sensor: Option<&Sensor>,
+    target: Option<&str>,
+    review: &mut Review<'_>,
+) -> Option<String> {
+    // Without them the check has a fault already, and this would only be its echo.
+    let (sensor, target) = (sensor?, target?);
+    let unit = match sensor.target {
+        Target::Unit => Some(target),
+        Target::Process => target.strip_prefix("unit:"),
+        // An application that sends heartbeats is named by its unit, mostly.
+        Target::Name => Some(target).filter(|name| is_unit_name(name)),
+        Target::Machine
+        | Target::MountPoint
+        | Target::Interface
+        | Target::Path
+        | Target::HostPort
+        | Target::Host
+        | Target::Url
+        | Target::Program => None,
+    };
+    if unit.is_none() {
+        let name = effect.spec.name;
+        let message =
+            format!("this check is about no unit; name one, as in \"{name} nginx.service\"");
+        review.value(given, message);
+    }
+    unit.map(str::to_string)
+}
+
+/// What to say of an effect that is not known.
+pub(super) fn unknown_effect(word: &str) -> String {
+    if LATER_RUNGS.contains(&word) {
+        return format!("`{word}` is not supported by this version");
+    }
+    let advice = suggest::advice(word, EFFECTS.iter().map(|effect| effect.spec.name));
+    format!("`{}` is nothing that can be done; {advice}", shorten(word))
+}
