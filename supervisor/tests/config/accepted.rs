@@ -1,0 +1,208 @@
+//! What is accepted, what it means, and that `config show` writes it out whole.
+
+use std::path::PathBuf;
+
+use mastiff::config::{
+    ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, CONDITIONS_MAX, Config,
+    INTERVAL_DEFAULT, RUNGS_MAX, show,
+};
+use mastiff_core::node::REMIND_DEFAULT;
+use mastiff_core::spec::{Budget, Origin};
+use mastiff_core::time::Span;
+
+use super::check;
+
+/// A bit of everything.
+const WHOLE: &str = r#"
+[node]
+name = "db1"
+interval = "2s"
+remind-every = "90min"
+state-dir = "/srv/mastiff"
+run-dir = "/run/mastiff-2"
+default-checks = false
+
+[budgets]
+restart = "5 in 1h 1s"
+
+[[check]]
+name = "root filesystem"
+sensor = "filesystem"
+target = "/"
+warn-when = "used > 85%"
+fail-when = ["used > 95%", "inodes-used > 95%", "read-only"]
+fail-after = "30s 250ms"
+recover-after = "1m"
+timeout = "2s"
+on-fail = ["run /usr/local/sbin/prune-logs --days '3 or more' \"\"", "restart a.service"]
+
+[[service]]
+unit = "postgresql.service"
+fail-when = ["state != active", "memory > 48GiB", "restarts > 3 in 10m"]
+warn-when = []
+on-fail = "restart"
+
+[[check]]
+sensor = "tcp"
+target = "[::1]:6379"
+interval = "500ms"
+options = { send = "PING\r\n", expect = "+\"PONG\"" }
+
+[[check]]
+sensor = "process"
+target = "unit:nginx.service"
+on-fail = ["restart"]
+
+[[check]]
+sensor = "load"
+
+[[alert]]
+run = "/usr/local/bin/tell 'a b' \"c\\\\d\" e\\ f ''"
+timeout = "5s"
+"#;
+
+fn good(text: &str) -> Config {
+    check(text).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+#[test]
+fn an_empty_file_is_valid_and_has_defaults() {
+    for text in ["", "\n", "# nothing\n", "\u{feff}# with a byte order mark\n", "[node]\n"] {
+        let config = good(text);
+        assert!(config.checks.is_empty() && config.alerts.is_empty(), "{text:?}");
+        assert_eq!(config.node.policy.interval, INTERVAL_DEFAULT);
+        assert_eq!(config.node.policy.remind, REMIND_DEFAULT);
+        assert_eq!(config.node.state_dir, PathBuf::from("/var/lib/mastiff"));
+        assert_eq!(config.node.run_dir, PathBuf::from("/run/mastiff"));
+        assert!(config.node.default_checks);
+    }
+}
+
+#[test]
+fn every_key_means_what_it_says() {
+    let config = good(WHOLE);
+    assert_eq!(config.node.name, "db1");
+    assert_eq!(config.node.policy.interval, Span::from_secs(2));
+    assert_eq!(config.node.policy.remind, Span::from_secs(5400));
+    assert!(!config.node.default_checks);
+    let names: Vec<&str> = config.checks.iter().map(|check| &*check.spec.name).collect();
+    let expected = [
+        "root filesystem",
+        "postgresql.service",
+        "tcp [::1]:6379",
+        "process unit:nginx.service",
+        "load",
+    ];
+    assert_eq!(names, expected, "checks and services stay in the order of the file");
+
+    let root = &config.checks[0].spec;
+    assert_eq!((&*root.sensor, &*root.target), ("filesystem", "/"));
+    assert_eq!(root.warn_when.len(), 1);
+    assert_eq!(root.fail_when[1].text(), "inodes-used > 95%");
+    assert_eq!(root.fail_after, Span::from_millis(30_250));
+    assert_eq!(root.recover_after, Span::from_secs(60));
+    assert_eq!(root.timeout, Span::from_secs(2));
+    assert_eq!(root.origin, Origin::Configured);
+    let arguments: Vec<&str> = root.on_fail[0].arguments.iter().map(String::as_str).collect();
+    assert_eq!(arguments, ["/usr/local/sbin/prune-logs", "--days", "3 or more", ""]);
+    assert_eq!(root.on_fail[1].arguments, ["a.service"]);
+
+    let service = &config.checks[1].spec;
+    assert_eq!((&*service.sensor, &*service.target), ("unit", "postgresql.service"));
+    assert_eq!(service.on_fail[0].arguments, ["postgresql.service"]);
+    assert_eq!(service.on_fail[0].budget, Budget { times: 5, within: Span::from_secs(3601) });
+    assert!(service.warn_when.is_empty(), "an empty list means: no conditions");
+
+    let tcp = &config.checks[2];
+    assert_eq!(tcp.options.get("send"), Some("PING\r\n"));
+    assert_eq!(tcp.spec.options[0], ("expect".to_string(), "+\"PONG\"".to_string()));
+    assert_eq!(tcp.spec.interval, Span::from_millis(500), "faster than the node, when asked for");
+    assert_eq!(tcp.spec.timeout, CHECK_TIMEOUT_DEFAULT);
+    assert_eq!(config.checks[3].spec.on_fail[0].arguments, ["nginx.service"]);
+
+    let load = &config.checks[4];
+    assert_eq!(load.spec.interval, load.sensor.interval);
+    assert_eq!(load.spec.fail_after, load.sensor.fail_after);
+    assert_eq!(load.spec.warn_when[0].text(), load.sensor.warn_when[0]);
+
+    let alert = &config.alerts[0];
+    assert_eq!(alert.run, ["/usr/local/bin/tell", "a b", "c\\d", "e f", ""]);
+    assert_eq!(alert.timeout, Span::from_secs(5));
+}
+
+#[test]
+fn no_check_is_read_faster_than_its_node_unless_asked_for() {
+    let config = good("[node]\ninterval = \"1min\"\n[[check]]\nsensor = \"load\"\n");
+    assert_eq!(config.checks[0].spec.interval, Span::from_secs(60));
+}
+
+#[test]
+fn a_program_is_told_for_thirty_seconds() {
+    let config = good("[[alert]]\nrun = \"/bin/true\"\n");
+    assert_eq!(config.alerts[0].timeout, ALERT_TIMEOUT_DEFAULT);
+}
+
+#[test]
+fn a_warning_below_a_default_failure_is_no_fault() {
+    // Nobody wrote the other list, so nobody mixed the two up.
+    good("[[check]]\nsensor = \"filesystem\"\ntarget = \"/\"\nwarn-when = \"used > 99%\"\n");
+    good("[[check]]\nsensor = \"filesystem\"\ntarget = \"/\"\nwarn-when = []\nfail-when = []\n");
+}
+
+#[test]
+fn one_thing_may_be_checked_twice_under_two_names() {
+    good("[[check]]\nsensor = \"load\"\n\n[[check]]\nsensor = \"load\"\nname = \"load again\"\n");
+}
+
+#[test]
+fn what_is_shown_parses_to_the_same_again() {
+    for text in ["", WHOLE] {
+        let config = good(text);
+        let shown = show(&config);
+        assert_eq!(good(&shown), config, "{shown}");
+        assert_eq!(show(&good(&shown)), shown, "the rendering is canonical");
+    }
+}
+
+#[test]
+fn what_is_shown_says_what_is_a_default() {
+    let shown = show(&good(WHOLE));
+    for line in [
+        "interval = \"2s\"",
+        "remind-every = \"1h 30min\"",
+        "restart = \"5 in 1h 1s\"",
+        "run = \"3 in 10min\" # default",
+        "name = \"load\" # default",
+        "fail-after = \"30s 250ms\"",
+        "timeout = \"10s\" # default",
+        "on-fail = [] # default",
+        "options = { expect = \"+\\\"PONG\\\"\", send = \"PING\\u000D\\u000A\" }",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    assert!(show(&good("")).contains("state-dir = \"/var/lib/mastiff\" # default"));
+}
+
+#[test]
+fn files_at_their_limits_are_accepted() {
+    let check = |index: usize| format!("[[check]]\nname = \"c{index}\"\nsensor = \"load\"\n");
+    let text: String = (0..CHECKS_MAX).map(check).collect();
+    assert_eq!(good(&text).checks.len(), CHECKS_MAX);
+    let faults = super::check(&(text + &check(CHECKS_MAX) + &check(CHECKS_MAX + 1))).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].message.contains("there are 2002 checks; at most 2000"), "{}", faults[0]);
+    assert_eq!(faults[0].line, 3 * CHECKS_MAX + 1);
+
+    let alerts = "[[alert]]\nrun = \"/bin/true\"\n".repeat(ALERTS_MAX);
+    assert_eq!(good(&alerts).alerts.len(), ALERTS_MAX);
+
+    let conditions: Vec<String> =
+        (0..CONDITIONS_MAX).map(|n| format!("\"load-1 > {n}\"")).collect();
+    let rungs = vec!["\"run /bin/true\""; RUNGS_MAX];
+    let text = format!(
+        "[[check]]\nsensor = \"load\"\nfail-when = [{}]\non-fail = [{}]\n",
+        conditions.join(", "),
+        rungs.join(", ")
+    );
+    assert_eq!(good(&text).checks[0].spec.fail_when.len(), CONDITIONS_MAX);
+}
