@@ -4,6 +4,8 @@
 mod accepted;
 mod bad_files;
 mod cases;
+mod mutations;
+mod sample;
 
 use std::collections::BTreeSet;
 use std::path::Path;
