@@ -147,10 +147,18 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 /// # Errors
 /// All faults by line.
 pub fn load_or_default(path: &Path, named: bool) -> Result<Config, Faults> {
+    load_text(&read_or_default(path, named)?, path)
+}
+
+/// The text of a file; empty where nobody named the file (`named` is false) and it does not exist.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_or_default(path: &Path, named: bool) -> Result<String, Fault> {
     // A dangling link is not "no file": somebody wanted one there.
     let is_absent = std::fs::symlink_metadata(path)
         .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    if is_absent && !named { load_text("", path) } else { load(path) }
+    if is_absent && !named { Ok(String::new()) } else { read_text(path) }
 }
 
 /// As [`load`], for a text that somebody else has read from `origin`.

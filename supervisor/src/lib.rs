@@ -10,9 +10,13 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod brain;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod effects;
+pub mod journal;
+pub mod keeper;
 pub mod probes;
 pub mod sys;

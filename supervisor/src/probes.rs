@@ -167,6 +167,16 @@ impl Probes {
         self.units.retain(|id| known.contains_key(&id));
     }
 
+    /// Whether its checks are just these, by name and definition.
+    pub fn has_exactly(&self, checks: &[CheckConfig]) -> bool {
+        let mut known: Vec<&CheckConfig> =
+            self.checks.values().map(|entry| &entry.config).collect();
+        let mut other: Vec<&CheckConfig> = checks.iter().collect();
+        known.sort_by_key(|check| &check.spec.name);
+        other.sort_by_key(|check| &check.spec.name);
+        known == other
+    }
+
     /// Takes a reading; the answer is among the next [`News`], at once or later.
     pub fn read(&mut self, id: CheckId, now: Mono) {
         let Some(entry) = self.checks.get(&id) else { return };

@@ -259,6 +259,16 @@ impl Node {
             .map(|verdict| self.checks.iter().filter(|check| check.verdict() == verdict).count())
     }
 
+    /// The names of the worst checks that are not healthy, the worst first.
+    pub fn worst(&self, count: usize) -> Vec<&str> {
+        let mut checks: Vec<&Check> =
+            self.checks.iter().filter(|c| c.verdict() != Verdict::Healthy).collect();
+        checks.sort_by(|a, b| {
+            b.verdict().cmp(&a.verdict()).then_with(|| a.spec.name.cmp(&b.spec.name))
+        });
+        checks.into_iter().take(count).map(|check| &*check.spec.name).collect()
+    }
+
     /// All checks, the worst first, then by name.
     pub fn views(&self, now: Mono) -> Vec<CheckView> {
         let mut views: Vec<CheckView> =

@@ -1,3 +1,8 @@
-//! The daemon.
+//! The daemon `mastiffd`; started under the name of the runner, it is that.
 
-fn main() {}
+use mastiff::probes::runner;
+
+fn main() {
+    let is_runner = std::env::args_os().next().is_some_and(|name| name == runner::ARGUMENT);
+    std::process::exit(if is_runner { runner::main() } else { mastiff::daemon::main() });
+}

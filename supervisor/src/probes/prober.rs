@@ -17,7 +17,10 @@ use mastiff_hwmon::sensors;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::wire::{Channel, Job, MESSAGE_BYTES_MAX, Message, Output, Probe, Received, Reply};
-use crate::clock;
+use crate::{clock, config};
+
+/// Bytes of a configuration that can be loaded while running: as JSON it still fits a message.
+const CONFIG_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 /// Runs until the brain is gone.
 pub fn main(socket: OwnedFd) -> i32 {
@@ -56,7 +59,7 @@ impl Prober {
                     .map_err(|error| format!("cannot write {path}: {error}"))?;
                 Ok(Output::Written)
             }
-            Job::Load { path } => load(&path).map(Output::Text),
+            Job::Load { path, named } => load(Path::new(&path), named).map(Output::Text),
         }
     }
 
@@ -95,15 +98,13 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn load(path: &str) -> Result<String, String> {
-    crate::config::read_text(Path::new(path)).map_err(|fault| fault.to_string()).and_then(|text| {
-        if text.len() > MESSAGE_BYTES_MAX / 2 {
-            Err(format!(
-                "{path}: more than {} bytes can only be loaded by a restart",
-                MESSAGE_BYTES_MAX / 2
-            ))
-        } else {
-            Ok(text)
-        }
-    })
+fn load(path: &Path, named: bool) -> Result<String, String> {
+    let text = config::read_or_default(path, named).map_err(|fault| fault.to_string())?;
+    if text.len() > CONFIG_BYTES_MAX {
+        return Err(format!(
+            "{}: more than {CONFIG_BYTES_MAX} bytes are only loaded by a restart",
+            path.display()
+        ));
+    }
+    Ok(text)
 }

@@ -40,6 +40,8 @@ pub enum Job {
     Load {
         /// Where from.
         path: String,
+        /// Somebody named the file, so it must exist; else a missing one is an empty one.
+        named: bool,
     },
 }
 
@@ -266,8 +268,10 @@ mod tests {
     fn messages_arrive_whole_and_the_end_of_a_side_is_seen() {
         let (a, b) = Channel::pair().unwrap();
         let mut buffer = Vec::new();
-        let message =
-            Message { id: 7, body: Job::Load { path: "/etc/mastiff/mastiff.toml".into() } };
+        let message = Message {
+            id: 7,
+            body: Job::Load { path: "/etc/mastiff/mastiff.toml".into(), named: true },
+        };
         assert!(a.send(&message, None).unwrap());
         match b.receive::<Message<Job>>(&mut buffer).unwrap() {
             (Received::Message(got), None) => assert_eq!(got, message),

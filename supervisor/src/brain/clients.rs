@@ -1,0 +1,325 @@
+//! The control socket: who may connect, how much each may say, and what waits to be sent to each.
+//!
+//! A client that sends too much, too slowly or nothing, or does not read, costs its own connection and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use mastiff_core::time::{Mono, Span};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Gid, Group, Uid, User, chown, geteuid};
+
+use crate::control::{Answer, REQUEST_BYTES_MAX, Request};
+
+/// Clients at one time. Further ones are told so and closed.
+pub const CLIENTS_MAX: usize = 32;
+/// Connections accepted in one turn: a flood of them must not keep the brain from its checks.
+const ACCEPTS_MAX: usize = 64;
+/// Bytes that may wait to be read by one client; a follower of events that stopped reading is let go.
+const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A client that asks nothing for so long is let go, unless it follows events.
+const IDLE: Span = Span::from_secs(30);
+/// The group whose members may look.
+pub const GROUP: &str = "mastiff";
+
+/// The listening socket and its clients.
+#[derive(Debug)]
+pub struct Clients {
+    listener: UnixListener,
+    registry: Registry,
+    first_token: usize,
+    group: Option<Gid>,
+    clients: BTreeMap<usize, Client>,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    who: Who,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    sent: usize,
+    since: Mono,
+    /// The number of the next event that it wants to see.
+    follows: Option<u64>,
+    /// It is closed once everything is sent.
+    last_words: bool,
+}
+
+/// Who is on the other side, by the kernel's word (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// For people: `root`, `uid 1000`.
+    pub name: String,
+    /// Whether it may change something.
+    pub may_act: bool,
+    /// Whether it may look.
+    pub may_look: bool,
+}
+
+/// A request that arrived.
+#[derive(Debug)]
+pub struct Asked {
+    /// Which client.
+    pub client: usize,
+    /// Who it is.
+    pub who: Who,
+    /// What it asks, or why that cannot be understood.
+    pub request: Result<Request, String>,
+}
+
+impl Clients {
+    /// Makes the socket, in place of one that an earlier daemon left, and uses [`CLIENTS_MAX`] + 1 tokens.
+    ///
+    /// # Errors
+    /// Whatever keeps a socket from being made there.
+    pub fn bind(path: &Path, registry: Registry, first_token: usize) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        let group = Group::from_name(GROUP).ok().flatten().map(|group| group.gid);
+        std::fs::set_permissions(
+            path,
+            std::fs::Permissions::from_mode(if group.is_some() { 0o660 } else { 0o600 }),
+        )?;
+        if group.is_some() && geteuid().is_root() {
+            chown(path, None, group)?;
+        }
+        registry.register(
+            &mut SourceFd(&listener.as_raw_fd()),
+            Token(first_token),
+            Interest::READABLE,
+        )?;
+        Ok(Self { listener, registry, first_token, group, clients: BTreeMap::new(), refused: 0 })
+    }
+
+    /// Connections and requests that were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Takes what has arrived on one of its tokens; `None` if the token is not one of its own.
+    pub fn ready(&mut self, token: Token, now: Mono) -> Option<Vec<Asked>> {
+        let place = token.0.checked_sub(self.first_token).filter(|place| *place <= CLIENTS_MAX)?;
+        if place == 0 {
+            self.accept(now);
+            return Some(Vec::new());
+        }
+        let Some(client) = self.clients.get_mut(&place) else { return Some(Vec::new()) };
+        let (asked, open) = client.hear(place, now);
+        let open = open && client.flush().is_ok();
+        if !open {
+            self.close(place);
+        }
+        Some(asked)
+    }
+
+    /// Answers a client, if it is still there.
+    pub fn answer(&mut self, client: usize, answer: &Answer) {
+        if matches!(answer, Answer::Error(_)) {
+            self.refused = self.refused.saturating_add(1);
+        }
+        let open = self
+            .clients
+            .get_mut(&client)
+            .map(|client| client.say(answer) && client.flush().is_ok());
+        if open == Some(false) {
+            self.close(client);
+        }
+    }
+
+    /// From now on, this client gets every event from number `seq` on.
+    pub fn follow(&mut self, client: usize, seq: u64) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.follows = Some(seq);
+        }
+    }
+
+    /// Gives followers what they have not seen, through `since`.
+    pub fn feed(&mut self, next: u64, since: impl Fn(u64) -> Vec<Answer>) {
+        let mut lost = Vec::new();
+        for (place, client) in &mut self.clients {
+            if let Some(seen) = client.follows.filter(|seen| *seen < next) {
+                client.follows = Some(next);
+                let took_all = since(seen).iter().all(|answer| client.say(answer));
+                if !took_all || client.flush().is_err() {
+                    lost.push(*place);
+                }
+            }
+        }
+        lost.into_iter().for_each(|place| self.close(place));
+    }
+
+    /// Lets go of those that ask nothing.
+    pub fn tick(&mut self, now: Mono) {
+        let idle = |client: &Client| client.follows.is_none() && now.since(client.since) >= IDLE;
+        let gone: Vec<usize> =
+            self.clients.iter().filter(|(_, c)| idle(c)).map(|(place, _)| *place).collect();
+        gone.into_iter().for_each(|place| self.close(place));
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Mono {
+        let idle = self.clients.values().filter(|client| client.follows.is_none());
+        idle.map(|client| client.since.after(IDLE)).min().unwrap_or(Mono::FAR)
+    }
+
+    fn accept(&mut self, now: Mono) {
+        for _ in 0..ACCEPTS_MAX {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    log::warn!("cannot accept a client: {error}");
+                    return;
+                }
+            };
+            if let Err(error) = self.admit(stream, now) {
+                self.refused = self.refused.saturating_add(1);
+                log::debug!("a client was not admitted: {error}");
+            }
+        }
+        // More may wait, and the poll tells only once: ask to be told again.
+        let token = Token(self.first_token);
+        self.registry
+            .reregister(&mut SourceFd(&self.listener.as_raw_fd()), token, Interest::READABLE)
+            .unwrap_or_else(|error| log::error!("cannot listen for clients any more: {error}"));
+    }
+
+    fn admit(&mut self, mut stream: UnixStream, now: Mono) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let who = self.who(&stream)?;
+        let free = (1..=CLIENTS_MAX).find(|place| !self.clients.contains_key(place));
+        let refusal = match (who.may_look, free) {
+            (false, _) => Some(format!(
+                "{} may not look; root and members of the group `{GROUP}` may",
+                who.name
+            )),
+            (true, None) => {
+                Some(format!("{CLIENTS_MAX} clients are connected already; try again later"))
+            }
+            (true, Some(_)) => None,
+        };
+        let place = match (refusal, free) {
+            (None, Some(place)) => place,
+            (refusal, _) => {
+                self.refused = self.refused.saturating_add(1);
+                let mut line = serde_json::to_vec(&Answer::Error(refusal.unwrap_or_default()))?;
+                line.push(b'\n');
+                return stream.write_all(&line);
+            }
+        };
+        let token = Token(self.first_token.saturating_add(place));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut SourceFd(&stream.as_raw_fd()), token, interest)?;
+        let client = Client {
+            stream,
+            who,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            since: now,
+            follows: None,
+            last_words: false,
+        };
+        self.clients.insert(place, client);
+        Ok(())
+    }
+
+    fn who(&self, stream: &UnixStream) -> io::Result<Who> {
+        let credentials = getsockopt(stream, PeerCredentials)?;
+        let uid = Uid::from_raw(credentials.uid());
+        let may_act = uid.is_root() || uid == geteuid();
+        let name = if uid.is_root() { "root".to_string() } else { format!("uid {uid}") };
+        let may_look =
+            may_act || self.group.is_some_and(|group| is_member(uid, credentials.gid(), group));
+        Ok(Who { name, may_act, may_look })
+    }
+
+    fn close(&mut self, place: usize) {
+        if let Some(client) = self.clients.remove(&place) {
+            self.registry.deregister(&mut SourceFd(&client.stream.as_raw_fd())).ok();
+        }
+    }
+}
+
+/// Whether a user belongs to a group: by the group of its process, or by the group's list.
+fn is_member(uid: Uid, gid: u32, group: Gid) -> bool {
+    if Gid::from_raw(gid) == group {
+        return true;
+    }
+    let listed = Group::from_gid(group).ok().flatten().map(|group| group.mem).unwrap_or_default();
+    User::from_uid(uid)
+        .ok()
+        .flatten()
+        .is_some_and(|user| user.gid == group || listed.contains(&user.name))
+}
+
+impl Client {
+    /// Reads what is there; returns its requests, and whether it goes on.
+    fn hear(&mut self, place: usize, now: Mono) -> (Vec<Asked>, bool) {
+        let mut asked = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return (asked, false),
+                Ok(count) => self.input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (asked, false),
+            }
+            while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                self.since = now;
+                let request = serde_json::from_slice(&line)
+                    .map_err(|error| format!("not a request: {error}"));
+                asked.push(Asked { client: place, who: self.who.clone(), request });
+            }
+            if self.input.len() > REQUEST_BYTES_MAX {
+                self.input.clear();
+                self.last_words = true;
+                self.say(&Answer::Error(format!(
+                    "a request has at most {REQUEST_BYTES_MAX} bytes"
+                )));
+                return (asked, true);
+            }
+        }
+        (asked, true)
+    }
+
+    /// Queues an answer; false if too much waits already.
+    fn say(&mut self, answer: &Answer) -> bool {
+        // Answers are plain values: they can always be written.
+        let Ok(mut line) = serde_json::to_vec(answer) else { return false };
+        line.push(b'\n');
+        self.output.extend_from_slice(&line);
+        self.output.len().saturating_sub(self.sent) <= OUTPUT_BYTES_MAX
+    }
+
+    /// Sends what it takes now.
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.sent = self.sent.saturating_add(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.output.shrink_to(64 * 1024);
+        self.sent = 0;
+        if self.last_words { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}

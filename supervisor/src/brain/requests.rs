@@ -1,0 +1,189 @@
+//! What a client of the control socket may ask, and the answers.
+
+use mastiff_core::health::Verdict;
+use mastiff_core::maintenance::Pause;
+use mastiff_core::time::{Mono, Span};
+
+use super::Brain;
+use super::clients::{Asked, Who};
+use crate::control::{Answer, EventView, Lateness, Request, Status};
+use crate::journal;
+
+/// Characters of a pause's reason.
+const WHY_CHARS_MAX: usize = 200;
+/// Checks that the one-line summary names.
+const SUMMARY_NAMES_MAX: usize = 3;
+/// The longest number of seconds that still is a length of time here.
+const SECONDS_MAX: f64 = 1e9;
+
+impl Brain {
+    /// Answers one request.
+    pub(super) fn obey(&mut self, asked: Asked, now: Mono) {
+        let Asked { client, who, request } = asked;
+        let answer = match request {
+            Err(why) => Answer::Error(why),
+            Ok(request) if changes_something(&request) && !who.may_act => {
+                Answer::Error(format!("{} may look, but only root may change something", who.name))
+            }
+            Ok(Request::Reload {}) => {
+                self.reload(Some(client), now);
+                return; // answered when it is done
+            }
+            Ok(Request::Events { last, follow }) => {
+                let next = self.events.next();
+                let last: Vec<EventView> =
+                    self.events.last(last.unwrap_or(usize::MAX)).cloned().collect();
+                self.clients.answer(client, &Answer::Events(last));
+                if follow {
+                    self.clients.follow(client, next);
+                }
+                return;
+            }
+            Ok(Request::Status {}) => Answer::Status(Box::new(self.status(now))),
+            Ok(Request::Explain { check }) => match self.node.view(&check, now) {
+                Some(view) => Answer::Check(Box::new(view)),
+                None => Answer::Error(format!(
+                    "there is no check \"{check}\"; `mastiff status` lists them"
+                )),
+            },
+            Ok(Request::Pause { check, for_secs, why }) => {
+                self.pause(check, for_secs, &why, &who, now)
+            }
+            Ok(Request::Resume { check }) => self.resume(check.as_deref(), now),
+        };
+        self.clients.answer(client, &answer);
+    }
+
+    fn pause(
+        &mut self,
+        check: Option<String>,
+        for_secs: f64,
+        why: &str,
+        who: &Who,
+        now: Mono,
+    ) -> Answer {
+        let Some(span) = seconds(for_secs) else {
+            return Answer::Error("for_secs must be a positive number of seconds".to_string());
+        };
+        let clean: String = why.chars().filter(|c| !c.is_control()).take(WHY_CHARS_MAX).collect();
+        if clean.trim().is_empty() {
+            return Answer::Error("say why, so that others know".to_string());
+        }
+        let scope = check.clone().unwrap_or_else(|| "the whole node".to_string());
+        let pause = Pause {
+            check: check.map(Into::into),
+            until: now.after(span),
+            why: clean.into(),
+            who: who.name.as_str().into(),
+        };
+        let mut actions = Vec::new();
+        let answer = match self.node.pause(pause, now, &mut actions) {
+            Ok(()) => Answer::Done(format!("{scope} is paused for {span}; it ends by itself")),
+            Err(error) => Answer::Error(format!("cannot pause {scope}: {error}")),
+        };
+        self.perform(actions, now);
+        answer
+    }
+
+    fn resume(&mut self, check: Option<&str>, now: Mono) -> Answer {
+        let mut actions = Vec::new();
+        let scope = check.unwrap_or("the whole node");
+        let answer = match self.node.resume(check, &mut actions) {
+            Ok(()) => Answer::Done(format!("{scope} is watched again")),
+            Err(error) => Answer::Error(format!("cannot resume {scope}: {error}")),
+        };
+        self.perform(actions, now);
+        answer
+    }
+
+    fn status(&mut self, now: Mono) -> Status {
+        Status {
+            node: self.config.node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            up_secs: now.since(self.started).as_secs_f64(),
+            config: self.config_path.display().to_string(),
+            verdict: self.node.verdict(now),
+            summary: self.summary(now),
+            ready: self.ready,
+            checks: self.node.views(now),
+            pauses: self.node.pauses(now),
+            lateness: self.lateness(now),
+            counters: self.counters(),
+        }
+    }
+
+    fn lateness(&mut self, now: Mono) -> Lateness {
+        let millis = |span: Span| span.as_secs_f64() * 1000.0;
+        match self.keeper.latest() {
+            Some(report) => Lateness {
+                keeper_max_ms: millis(report.late_max),
+                keeper_worst_ms: millis(report.late_worst),
+                keeper_age_ms: millis(now.since(report.at)),
+            },
+            None => {
+                Lateness { keeper_age_ms: millis(now.since(self.started)), ..Lateness::default() }
+            }
+        }
+    }
+
+    fn counters(&self) -> Vec<(String, u64)> {
+        let (lanes, stuck, heartbeats_ignored) = self.probes.counters();
+        let (alerts_dropped, alerts_delivered) = self.alerts.counts();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        [
+            ("events", self.events.next()),
+            ("alerts-waiting", count(self.alerts.waiting().len())),
+            ("alerts-delivered", alerts_delivered),
+            ("alerts-dropped", alerts_dropped),
+            ("processes-stuck", count(stuck)),
+            ("probers-abandoned", lanes.probers_abandoned),
+            ("probers-died", lanes.probers_died),
+            ("runners-died", lanes.runners_died),
+            ("readings-refused", lanes.refused),
+            ("heartbeats-ignored", heartbeats_ignored),
+            ("requests-refused", self.clients.refused()),
+            ("health-reports-lost", self.keeper.lost()),
+            ("log-lines-dropped", journal::dropped()),
+        ]
+        .map(|(name, number)| (name.to_string(), number))
+        .to_vec()
+    }
+
+    /// How the node stands, in one line for systemd and `mastiff status`.
+    pub(super) fn summary(&self, now: Mono) -> String {
+        let [healthy, degraded, unknown, failed] = self.node.counts();
+        let all = healthy + degraded + unknown + failed;
+        let paused = if self.node.pauses(now).is_empty() { "" } else { ", maintenance" };
+        if healthy == all {
+            return format!("healthy: {all} checks{paused}");
+        }
+        let counts =
+            [(failed, Verdict::Failed), (unknown, Verdict::Unknown), (degraded, Verdict::Degraded)];
+        let words: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, verdict)| format!("{count} {verdict}"))
+            .collect();
+        let names = self.node.worst(SUMMARY_NAMES_MAX).join(", ");
+        format!("{} of {all} checks{paused}: {names}", words.join(", "))
+    }
+}
+
+fn changes_something(request: &Request) -> bool {
+    match request {
+        Request::Pause { .. } | Request::Resume { .. } | Request::Reload {} => true,
+        Request::Status {} | Request::Explain { .. } | Request::Events { .. } => false,
+    }
+}
+
+/// A length of time from a number that came from outside.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be in range"
+)]
+fn seconds(number: f64) -> Option<Span> {
+    let in_range = number.is_finite() && number > 0.0 && number < SECONDS_MAX;
+    in_range.then(|| Span::from_millis((number * 1000.0) as u64))
+}

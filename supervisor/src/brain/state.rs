@@ -1,0 +1,173 @@
+//! What outlives a restart and a reboot: pauses, budgets, alerts on their way, the newest events.
+//!
+//! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is a convenience, never
+//! a condition: a missing, old or damaged file is said once and replaced.
+
+use std::io;
+use std::path::Path;
+
+use mastiff_core::node::Memory;
+use mastiff_core::time::{Mono, Span};
+use serde::{Deserialize, Serialize};
+
+use super::alerts::Queued;
+use crate::control::EventView;
+use crate::probes::wire::MESSAGE_BYTES_MAX;
+
+/// The form of the file; another number is another form.
+const VERSION: u32 = 1;
+/// Bytes of the file at most: as JSON within JSON it still fits a message to the prober.
+const FILE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+/// Changes of this long are written together.
+pub const SAVE_GAP: Span = Span::from_secs(1);
+/// A write that takes longer hangs.
+pub const SAVE_TIMEOUT: Span = Span::from_secs(30);
+
+/// The file.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// Unix time minus boot time when it was written, in nanoseconds: what turns its moments into those of this boot.
+    boot_unix_nanos: i64,
+    /// Pauses and budgets.
+    pub memory: Memory,
+    /// Alerts on their way.
+    pub alerts: Vec<Queued>,
+    /// The number of the next event.
+    pub next_event: u64,
+    /// The newest events.
+    pub events: Vec<EventView>,
+}
+
+impl State {
+    /// As of now.
+    pub fn new(
+        now: Mono,
+        unix_nanos: i64,
+        memory: Memory,
+        alerts: Vec<Queued>,
+        next_event: u64,
+        events: Vec<EventView>,
+    ) -> Self {
+        let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
+        Self { version: VERSION, boot_unix_nanos, memory, alerts, next_event, events }
+    }
+
+    /// As text, short enough for a message: the oldest events give way first, then the oldest alerts.
+    pub fn text(mut self) -> String {
+        loop {
+            let text = serde_json::to_string(&self).unwrap_or_default();
+            if text.len() <= FILE_BYTES_MAX {
+                return text;
+            }
+            if self.events.is_empty() {
+                let half = self.alerts.len().div_ceil(2);
+                self.alerts.drain(..half);
+                if half == 0 {
+                    return String::new();
+                }
+            } else {
+                let half = self.events.len().div_ceil(2);
+                self.events.drain(..half);
+            }
+        }
+    }
+
+    /// Reads the file. A moment of the file becomes the same moment on this boot's clock.
+    ///
+    /// # Errors
+    /// Why it cannot be used; that it is not there is no error.
+    pub fn load(path: &Path, now: Mono, unix_nanos: i64) -> Result<Self, String> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        let mut state: Self = serde_json::from_str(&text)
+            .map_err(|error| format!("{} is damaged: {error}", path.display()))?;
+        if state.version != VERSION {
+            return Err(format!(
+                "{} has form {}, this is form {VERSION}",
+                path.display(),
+                state.version
+            ));
+        }
+        let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
+        state.memory.shift(boot_unix_nanos.saturating_sub(state.boot_unix_nanos));
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mastiff_core::maintenance::Pause;
+
+    fn pause(until_nanos: i64) -> Pause {
+        Pause {
+            check: None,
+            until: Mono::from_nanos(until_nanos),
+            why: "swap".into(),
+            who: "root".into(),
+        }
+    }
+
+    fn file(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("mastiff-state-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn moments_keep_their_place_on_the_wall_across_a_reboot() {
+        let path = file("boot");
+        let memory = Memory { pauses: vec![pause(7_000_000_000)], checks: Vec::new() };
+        // Written 5 s after boot at Unix time 100 s, so the pause ends at Unix time 102 s.
+        let state = State::new(
+            Mono::from_nanos(5_000_000_000),
+            100_000_000_000,
+            memory,
+            Vec::new(),
+            3,
+            Vec::new(),
+        );
+        std::fs::write(&path, state.text()).unwrap();
+        // Read 1 s after the next boot, at Unix time 101 s.
+        let read = State::load(&path, Mono::from_nanos(1_000_000_000), 101_000_000_000).unwrap();
+        assert_eq!(read.memory.pauses, [pause(2_000_000_000)]);
+        assert_eq!(read.next_event, 3);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_missing_file_is_a_fresh_start_and_a_damaged_one_says_why() {
+        let path = file("damaged");
+        assert_eq!(State::load(&path, Mono::BOOT, 0), Ok(State::default()));
+        for (text, part) in [
+            ("", "damaged"),
+            ("{\"version\":", "damaged"),
+            ("\u{0}\u{0}", "damaged"),
+            ("[]", "damaged"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert!(State::load(&path, Mono::BOOT, 0).unwrap_err().contains(part));
+        }
+        let other = State::new(Mono::BOOT, 0, Memory::default(), Vec::new(), 0, Vec::new());
+        std::fs::write(&path, other.text().replace("\"version\":1", "\"version\":2")).unwrap();
+        assert!(State::load(&path, Mono::BOOT, 0).unwrap_err().contains("form 2"));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_file_stays_short_enough_whatever_has_happened() {
+        let event = EventView {
+            seq: 1,
+            at_unix_ms: 1,
+            kind: "verdict".into(),
+            severity: "error".into(),
+            check: Some("web".into()),
+            text: "x".repeat(2000),
+        };
+        let state = State::new(Mono::BOOT, 0, Memory::default(), Vec::new(), 0, vec![event; 1000]);
+        let text = state.text();
+        assert!(!text.is_empty() && text.len() <= FILE_BYTES_MAX);
+    }
+}

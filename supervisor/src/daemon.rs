@@ -1,0 +1,133 @@
+//! `mastiffd`: arguments, configuration, directories, then the brain's loop until the end.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::brain::{Brain, blocked_signals};
+use crate::config::{self, NodeConfig};
+use crate::journal;
+
+/// All is well.
+pub const EXIT_OK: i32 = 0;
+/// The arguments make no sense (sysexits.h, EX_USAGE).
+pub const EXIT_USAGE: i32 = 64;
+/// Something that must be there is not: another daemon runs, or the system refuses a resource (EX_UNAVAILABLE).
+pub const EXIT_UNAVAILABLE: i32 = 69;
+/// A bug (EX_SOFTWARE).
+pub const EXIT_BUG: i32 = 70;
+/// The configuration has faults (EX_CONFIG); the unit does not restart on it.
+pub const EXIT_CONFIG: i32 = 78;
+
+const HELP: &str = "\
+mastiffd: watches this machine, repairs services, keeps the watchdog and the floating address
+
+Usage: mastiffd [--config FILE] [--check] [--verbose]
+
+  --config FILE   configuration (default /etc/mastiff/mastiff.toml; without that file, defaults)
+  --check         check the configuration and exit: 0, or 78 with every fault
+  --verbose       log more
+  --version       print the version
+  --help          print this
+
+It stays in the foreground and logs to the journal, or to standard error outside systemd.
+SIGHUP loads the configuration again, SIGUSR1 logs the state, SIGTERM ends it. See mastiffd(8).
+";
+
+struct Arguments {
+    config: Option<PathBuf>,
+    check: bool,
+    verbose: bool,
+}
+
+/// Runs the daemon; returns its exit code.
+pub fn main() -> i32 {
+    let arguments = match parse_arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return EXIT_OK,
+        Err(error) => {
+            eprintln!("mastiffd: {error}; see mastiffd --help");
+            return EXIT_USAGE;
+        }
+    };
+    journal::start(arguments.verbose);
+    let named = arguments.config.is_some();
+    let path = arguments.config.unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH));
+    let config = match config::load_or_default(&path, named) {
+        Ok(config) => config,
+        Err(faults) => {
+            for line in faults.to_string().lines() {
+                log::error!("{line}");
+            }
+            return EXIT_CONFIG;
+        }
+    };
+    if arguments.check {
+        return EXIT_OK;
+    }
+    match run(config, path, named) {
+        Ok(()) => EXIT_OK,
+        Err(why) => {
+            log::error!("{why}");
+            EXIT_UNAVAILABLE
+        }
+    }
+}
+
+fn run(config: config::Config, path: PathBuf, named: bool) -> Result<(), String> {
+    // Before any thread is started: each one inherits the mask, and the signals come by a descriptor.
+    blocked_signals().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
+    let _lock = prepare(&config.node)?;
+    Brain::new(config, path, named)?.run()
+}
+
+/// Makes the directories, and makes sure that this daemon is the only one in them.
+fn prepare(node: &NodeConfig) -> Result<Flock<File>, String> {
+    make_directory(&node.run_dir, 0o755)?;
+    make_directory(&node.state_dir, 0o700)?;
+    let path = node.run_dir.join("mastiffd.lock");
+    let file = File::create(&path)
+        .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::errno::Errno::EWOULDBLOCK => {
+            format!(
+                "another mastiffd runs in {}; stop it, or set node.run-dir",
+                node.run_dir.display()
+            )
+        }
+        error => format!("cannot lock {}: {error}", path.display()),
+    })
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), String> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|error| format!("cannot create {}: {error}", path.display()))
+}
+
+fn parse_arguments() -> Result<Option<Arguments>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut arguments = Arguments { config: None, check: false, verbose: false };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('c') | Long("config") => arguments.config = Some(parser.value()?.into()),
+            Long("check") => arguments.check = true,
+            Short('v') | Long("verbose") => arguments.verbose = true,
+            Short('V') | Long("version") => {
+                println!("mastiffd {}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
+            }
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(arguments))
+}
