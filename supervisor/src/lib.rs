@@ -18,5 +18,6 @@ pub mod daemon;
 pub mod effects;
 pub mod journal;
 pub mod keeper;
+pub mod oneshot;
 pub mod probes;
 pub mod sys;

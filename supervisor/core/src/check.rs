@@ -116,6 +116,11 @@ impl Check {
         self.health.verdict()
     }
 
+    /// Whether an answer to a reading is still to come.
+    pub fn is_awaited(&self) -> bool {
+        self.schedule.awaited
+    }
+
     /// Whether it has been read, or its first reading is overdue.
     pub fn has_been_read(&self, now: Mono) -> bool {
         self.schedule.answered || self.late_at().is_some_and(|late| now >= late)

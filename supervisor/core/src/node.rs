@@ -247,6 +247,11 @@ impl Node {
         self.checks.iter().all(|check| check.has_been_read(now))
     }
 
+    /// Whether no reading is awaited.
+    pub fn is_quiet(&self) -> bool {
+        self.checks.iter().all(|check| !check.is_awaited())
+    }
+
     /// The worst verdict of all checks that are not paused.
     pub fn verdict(&self, now: Mono) -> Verdict {
         let awake = |check: &&Check| self.maintenance.covering(&check.spec.name, now).is_none();
