@@ -10,6 +10,7 @@ use mastiff_core::time::Span;
 
 use crate::root::Root;
 use crate::sensor::{Sensor, Source, Target};
+use crate::text;
 
 pub mod cgroup;
 
@@ -218,8 +219,11 @@ impl UnitState {
             "ActiveState" => self.state = word(value),
             "SubState" => self.sub = word(value),
             "Result" => self.result = property(Some(word(value)).filter(|word| !word.is_empty())),
-            "NRestarts" => self.restarts = property(value.parse().ok()),
-            "MainPID" => self.main_pid = property(value.parse().ok()),
+            "NRestarts" => self.restarts = property(text::whole(value)),
+            "MainPID" => {
+                self.main_pid =
+                    property(text::whole(value).and_then(|pid| u32::try_from(pid).ok()));
+            }
             "ControlGroup" => self.control_group = value.to_owned(),
             _ => {}
         }

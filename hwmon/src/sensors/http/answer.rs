@@ -1,6 +1,7 @@
 //! The answer of a stranger: bytes that grow to a limit, a status line, the end of a header.
 
 use crate::stream::Failure;
+use crate::text::whole;
 
 /// Bytes of an answer at most; what lies behind is not read.
 pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -112,7 +113,11 @@ fn content_length(header: &[u8]) -> Option<usize> {
         header.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
+        if name.eq_ignore_ascii_case("content-length") {
+            usize::try_from(whole(value)?).ok()
+        } else {
+            None
+        }
     })
 }
 

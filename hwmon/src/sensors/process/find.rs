@@ -103,7 +103,7 @@ fn in_group(group: &Path) -> Found {
         // A group that vanished meanwhile has no processes.
         let list =
             read_start(&group.join("cgroup.procs"), GROUP_LIST_BYTES_MAX).unwrap_or_default();
-        found.pids.extend(list.lines().filter_map(|line| line.parse::<u32>().ok()));
+        found.pids.extend(crate::text::lines(&list).filter_map(number));
         if found.pids.len() > PROCESSES_MAX {
             found.pids.truncate(PROCESSES_MAX);
             found.truncated = true;
@@ -122,10 +122,15 @@ fn read_pid_file(path: &Path) -> Result<Option<u32>, SensorError> {
         Err(error) => return Err(SensorError::io("read", path, error)),
     };
     // Some daemons write more lines behind the first; an empty file is one that is being written.
-    match text.lines().next().unwrap_or_default().trim().parse::<u32>() {
-        Ok(pid) if pid != 0 => Ok(Some(pid)),
-        Ok(_) | Err(_) => Err(SensorError::malformed(path, "a process number")),
+    match text.lines().next().and_then(number) {
+        Some(pid) if pid != 0 => Ok(Some(pid)),
+        Some(_) | None => Err(SensorError::malformed(path, "a process number")),
     }
+}
+
+/// A process number; no sign, no other text beside it.
+fn number(text: &str) -> Option<u32> {
+    u32::try_from(crate::text::whole(text)?).ok()
 }
 
 fn read_start(path: &Path, limit: u64) -> std::io::Result<String> {

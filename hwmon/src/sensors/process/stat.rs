@@ -6,6 +6,8 @@ use std::path::Path;
 
 use mastiff_core::time::Mono;
 
+use crate::text::{kibibytes, whole as whole_number};
+
 /// Bytes of one file of a process at most; the longest, `status`, has about 1,500.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -51,7 +53,7 @@ impl Stat {
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
         // Fields are numbered from 1 in the manual page; the state is number 3.
         let field = |number: usize| fields.get(number.checked_sub(3)?).copied();
-        let whole = |number| field(number)?.parse::<u64>().ok();
+        let whole = |number| whole_number(field(number)?);
         Some(Self {
             state: field(3)?.chars().next()?,
             flags: whole(9)?,
@@ -130,11 +132,8 @@ pub(super) fn swap_bytes(proc: &Path, pid: u32) -> Read<u64> {
         Read::Ended => return Read::Ended,
         Read::Unknown => return Read::Unknown,
     };
-    let kibibytes = |line: &str| -> Option<u64> {
-        line.strip_prefix("VmSwap:")?.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    match text.lines().find_map(kibibytes) {
-        Some(value) => Read::Is(value.saturating_mul(1024)),
+    match kibibytes(&text, "VmSwap") {
+        Some(bytes) => Read::Is(bytes),
         // Kernel threads have no memory of their own and no such lines.
         None if !text.contains("VmSize:") => Read::Is(0),
         None => Read::Unknown,
@@ -166,7 +165,7 @@ pub(super) fn open_files_limit(proc: &Path, pid: u32) -> Read<u64> {
     let soft = text.lines().find_map(|line| {
         match line.strip_prefix("Max open files")?.split_ascii_whitespace().next()? {
             "unlimited" => Some(u64::MAX),
-            number => number.parse().ok(),
+            number => whole_number(number),
         }
     });
     soft.map_or(Read::Unknown, Read::Is)

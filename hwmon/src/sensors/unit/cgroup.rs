@@ -13,6 +13,7 @@ use crate::cgroup;
 use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::Wanted;
+use crate::text;
 
 /// A v1 limit from here on means "none": the kernel shows `PAGE_COUNTER_MAX` pages, just under 2^63 bytes.
 const V1_UNLIMITED_BYTES: u64 = 1 << 62;
@@ -213,13 +214,13 @@ impl Counter {
     }
 
     fn number(&mut self) -> Option<u64> {
-        self.read(|text| text.trim().parse().ok())
+        self.read(text::whole)
     }
 
     fn limit(&mut self) -> Limit {
         let limit = self.read(|text| match text.trim() {
             "max" => Some(Limit::None),
-            text => match text.parse().ok()? {
+            number => match text::whole(number)? {
                 V1_UNLIMITED_BYTES.. => Some(Limit::None),
                 limit => Some(Limit::At(limit)),
             },
@@ -228,13 +229,13 @@ impl Counter {
     }
 
     fn keyed(&mut self, key: &str) -> Option<u64> {
-        self.read(|text| keyed(text, key))
+        self.read(|text| text::keyed(text, key))
     }
 
     fn cpu_stat(&mut self, at: Mono) -> Option<CpuStat> {
         self.read(|text| {
-            let usage_usec = keyed(text, "usage_usec")?;
-            let periods = keyed(text, "nr_periods").zip(keyed(text, "nr_throttled"));
+            let usage_usec = text::keyed(text, "usage_usec")?;
+            let periods = text::keyed(text, "nr_periods").zip(text::keyed(text, "nr_throttled"));
             Some(CpuStat { at, usage_usec, periods })
         })
     }
@@ -242,14 +243,9 @@ impl Counter {
     /// The first average of `some avg10=1.50 avg60=...` as a share (psi.rst).
     fn some_avg10(&mut self) -> Option<f64> {
         self.read(|text| {
-            let rest = text.lines().find_map(|line| line.strip_prefix("some avg10="))?;
-            let percent: f64 = rest.split(' ').next()?.parse().ok()?;
-            (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+            let rest = text::lines(text).find_map(|line| line.strip_prefix("some avg10="))?;
+            let percent = text::decimal(rest.split(' ').next()?)?;
+            (percent <= 100.0).then_some(percent / 100.0)
         })
     }
-}
-
-/// The value of a `key value` line.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }

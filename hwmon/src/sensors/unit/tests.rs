@@ -87,7 +87,7 @@ fn one_answer_tells_of_many_units() {
 fn hostile_answers_leave_values_missing() {
     let long = "x".repeat(VALUE_BYTES_MAX + 1);
     let text = format!(
-        "\n\n\nActiveState=act ive\u{1b}[31m\nSubState={long}\nNRestarts=-1\nMainPID=99999999999\nResult=a/b\n\
+        "\n\n\nActiveState=act ive\u{1b}[31m\nSubState={long}\nNRestarts=-1\nMainPID=99999999999999999999999\nResult=a/b\n\
          Id={long}\nno equals sign\n=\nUnasked=1\n\n\n"
     );
     let units = parse_show(&text);
