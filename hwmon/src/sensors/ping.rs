@@ -234,3 +234,67 @@ impl Echo {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mastiff_core::reading::Value;
+
+    const KIND: Kind = Kind { is_v6: false, raw: false };
+
+    /// A question on one end of a pair of sockets, and the other end to answer or not.
+    fn asked(count: u16) -> (Echo, OwnedFd) {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let (socket, far) =
+            socket::socketpair(AddressFamily::Unix, SockType::Datagram, None, flags)
+                .expect("a pair");
+        let asked = Mono::BOOT.after(Span::from_secs(10));
+        let deadline = asked.after(Span::from_secs(1));
+        let (first, waiting) = (u16::MAX, Vec::new());
+        let mut echo =
+            Echo { socket, kind: KIND, asked, deadline, count, first, waiting, nearest: None };
+        echo.send().expect("sent");
+        (echo, far)
+    }
+
+    fn at(millis: u64) -> Mono {
+        Mono::BOOT.after(Span::from_secs(10)).after(Span::from_millis(millis))
+    }
+
+    fn answer(far: &OwnedFd, change: impl Fn(&mut [u8])) {
+        let mut packet = [0; 64];
+        let count =
+            socket::recv(far.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("a request");
+        packet[0] = 0;
+        change(&mut packet[..count]);
+        socket::send(far.as_raw_fd(), &packet[..count], MsgFlags::empty()).expect("answered");
+    }
+
+    #[test]
+    fn silence_is_loss_once_the_time_is_up() {
+        let (mut echo, _far) = asked(2);
+        let mut out = Readings::new(QUANTITIES);
+        assert!(!echo.proceed(at(999), &mut out).expect("no fault"));
+        assert!(echo.proceed(at(1000), &mut out).expect("no fault"));
+        assert_eq!(out.get("answers"), Some(&Value::Flag(false)));
+        assert_eq!(out.get("loss"), Some(&Value::Number(1.0)));
+        assert_eq!(out.get("round-trip"), None);
+    }
+
+    #[test]
+    fn only_own_answers_count_and_each_once() {
+        let (mut echo, far) = asked(4);
+        let mut out = Readings::new(QUANTITIES);
+        answer(&far, |_| {});
+        assert!(!echo.proceed(at(20), &mut out).expect("no fault"));
+        answer(&far, |packet| packet[15] ^= 1);
+        answer(&far, |packet| packet[0] = 3);
+        // The first one again; sequence numbers wrap after 65535.
+        answer(&far, |packet| packet[6..8].copy_from_slice(&u16::MAX.to_be_bytes()));
+        assert!(!echo.proceed(at(30), &mut out).expect("no fault"));
+        assert!(echo.proceed(at(1000), &mut out).expect("no fault"));
+        assert_eq!(out.get("answers"), Some(&Value::Flag(true)));
+        assert_eq!(out.get("loss"), Some(&Value::Number(0.75)));
+        assert_eq!(out.get("round-trip"), Some(&Value::Number(0.02)));
+    }
+}
