@@ -11,9 +11,6 @@ use crate::text::{kibibytes, whole as whole_number};
 /// Bytes of one file of a process at most; the longest, `status`, has about 1,500.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// The flag of kernel threads in the ninth field (`PF_KTHREAD`, linux/sched.h).
-const KERNEL_THREAD: u64 = 0x0020_0000;
-
 /// The fields of /proc/PID/stat that are used (proc_pid_stat(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -25,7 +22,6 @@ pub(super) struct Stat {
     /// When it began, in ticks since boot, suspend counted.
     pub(super) start_ticks: u64,
     pub(super) memory_pages: u64,
-    flags: u64,
 }
 
 /// A value of a process that may have ended.
@@ -56,7 +52,6 @@ impl Stat {
         let whole = |number| whole_number(field(number)?);
         Some(Self {
             state: field(3)?.chars().next()?,
-            flags: whole(9)?,
             cpu_ticks: whole(14)?.saturating_add(whole(15)?),
             threads: whole(20)?,
             start_ticks: whole(22)?,
@@ -67,10 +62,6 @@ impl Stat {
     /// Whether it can still do anything.
     pub(super) fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
-    }
-
-    pub(super) fn is_kernel_thread(&self) -> bool {
-        self.flags & KERNEL_THREAD != 0
     }
 
     pub(super) fn started_at(&self) -> Mono {
@@ -113,12 +104,9 @@ pub(super) fn name(proc: &Path, pid: u32) -> Option<String> {
 
 /// The last part of the path by which a process calls itself (its first argument). Kernel threads have none.
 pub(super) fn own_name(proc: &Path, pid: u32) -> Option<String> {
-    if Stat::read(proc, pid)?.is_kernel_thread() {
-        return None;
-    }
     match text(proc, pid, "cmdline") {
         Read::Is(text) => {
-            let first = text.split('\0').next()?;
+            let first = text.split('\0').next().filter(|first| !first.is_empty())?;
             first.rsplit('/').next().map(str::to_owned)
         }
         Read::Ended | Read::Unknown => None,
@@ -204,7 +192,7 @@ mod tests {
         let stat = Stat::parse(LINE).expect("a line of proc_pid_stat(5)");
         assert_eq!((stat.state, stat.cpu_ticks, stat.threads), ('D', 300, 4));
         assert_eq!((stat.start_ticks, stat.memory_pages), (777, 300));
-        assert!(stat.is_alive() && !stat.is_kernel_thread());
+        assert!(stat.is_alive());
     }
 
     #[test]
