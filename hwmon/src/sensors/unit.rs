@@ -72,7 +72,7 @@ pub(crate) const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "sub",
         unit: Unit::Word(&[]),
-        meaning: "the finer state of its kind: running, exited, dead, auto-restart, listening ...",
+        meaning: "the finer state, by kind of unit: running, exited, dead, auto-restart, listening and more",
     },
     Quantity {
         name: "result",
