@@ -161,7 +161,7 @@ fn said(output: &str) -> String {
 }
 
 /// Text of a stranger, safe for a terminal and a log line.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.trim().chars().filter(|c| !c.is_control()).take(LINE_CHARS_MAX).collect()
 }
 

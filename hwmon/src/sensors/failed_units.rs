@@ -7,6 +7,7 @@ use crate::root::Root;
 use crate::sensor::{
     End, Finished, Options, Program, Sensor, SensorError, Source, Target, is_unit_name,
 };
+use crate::sensors::command::shown;
 
 /// Names in the note at most; the number itself is not cut.
 pub const NAMES_SHOWN_MAX: usize = 8;
@@ -61,8 +62,7 @@ fn judge(finished: &Finished, _options: &Options, out: &mut Readings) -> Result<
         End::Signal(signal) => format!("killed by signal {signal}"),
         End::TooLong => format!("no answer within {}", finished.took),
     };
-    let line: String =
-        finished.output.lines().next().unwrap_or_default().chars().take(200).collect();
+    let line = shown(finished.output.lines().next().unwrap_or_default());
     Err(SensorError::Unsupported(
         format!("systemctl did not list units: {reason} {line}").trim_end().to_owned(),
     ))

@@ -286,7 +286,7 @@ fn word(value: &str) -> String {
 }
 
 /// The file of a unit's control group to watch with inotify: it is modified when the last process of the unit
-/// ends, and when one starts again (control-group-v2.rst, "[Un]populated Notification").
+/// ends, and when one starts again (control-group-v2.rst, "(Un)populated Notification").
 /// `None` while the unit has no control group.
 pub fn events_path(root: &Root, control_group: &str) -> Option<PathBuf> {
     if control_group.is_empty() {
