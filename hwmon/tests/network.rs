@@ -232,7 +232,7 @@ fn http_silence_and_half_answers_end_at_the_deadline() {
             peer.write_all(bytes.as_bytes()).expect("half an answer");
             until_closed(peer);
         });
-        let out = get(at, &[("timeout", "60ms"), ("contains", "body")]);
+        let out = get(at, &[("timeout", "500ms"), ("contains", "body")]);
         assert_eq!(flag(&out, "answers"), Some(answers), "{bytes:?}");
         assert_eq!(word(&out, "error"), "timeout", "{bytes:?}");
         assert_eq!(out.get("body-matches"), None, "half a body proves nothing");

@@ -87,6 +87,14 @@ fn read(probe: &mut dyn Probe) -> Readings {
     read_at(probe, now(), Wanted::ALL).expect("a reading")
 }
 
+/// Waits until so many are counted: a child has its new name a moment after it was started, not at once.
+fn until_counted(probe: &mut dyn Probe, count: f64) {
+    let deadline = now().after(Span::from_secs(10));
+    while number(&read(probe), "count") != count {
+        assert!(now() < deadline, "{count} processes were expected");
+    }
+}
+
 fn number(out: &Readings, name: &str) -> f64 {
     match out.get(name) {
         Some(Value::Number(number)) => *number,
@@ -157,14 +165,16 @@ fn a_name_finds_all_that_bear_it() {
     let first = Sleeper::new(&name);
     let second = Sleeper::new(&format!("/usr/local/bin/{name}"));
     let _other = Sleeper::new(&format!("{name}x"));
-    assert_eq!(number(&read(&mut *probe), "count"), 2.0);
+    until_counted(&mut *probe, 2.0);
     drop(first);
     assert_eq!(number(&read(&mut *probe), "count"), 1.0);
     drop(second);
     assert_eq!(number(&read(&mut *probe), "count"), 0.0);
     // By the kernel's name: that of the file which was started.
-    let _cat = Sleeper::new(&name);
+    let cat = Sleeper::new(&name);
+    until_counted(&mut *probe, 1.0);
     assert!(number(&read(&mut *open(&Root::machine(), "name:cat")), "count") >= 1.0);
+    drop(cat);
 }
 
 const GROUP: &str = "sys/fs/cgroup/unified/system.slice";
@@ -192,12 +202,16 @@ fn a_unit_has_the_processes_of_its_group() {
     assert_eq!(number(&out, "uptime"), 6.0);
     assert_eq!(out.get("state"), Some(&Value::Word("uninterruptible".into())));
     assert_eq!(out.get("zombies"), Some(&Value::Absent));
-    for name in ["swap", "open-files", "open-files-used"] {
+    for name in ["memory", "swap", "open-files", "open-files-used"] {
         assert_eq!(out.get(name), None, "nobody wants {name}");
     }
     folder.write("proc/10/stat", "10 (a) S 1 1 1 0 -1 0 0 0 0 0 200 150 0 0 20 0 3 0 500 0 7 0");
+    folder.write("proc/10/statm", "100 7 3 1 0 9 0\n");
+    folder.write("proc/11/statm", "100 5 3 1 0 9 0\n");
     let out = read_at(&mut *none, at(12), Wanted::ALL).expect("a reading");
     assert_eq!(number(&out, "cpu"), 1.0);
+    assert_eq!(number(&out, "memory") % 4096.0, 0.0);
+    assert!(number(&out, "memory") >= 12.0 * 4096.0);
     assert_eq!(out.get("swap"), Some(&Value::Number(0.0)), "it ended before it was asked");
 }
 

@@ -16,7 +16,7 @@ mod find;
 mod stat;
 
 use find::{Finder, Found};
-use stat::Stat;
+use stat::{Amount, Stat};
 
 /// Processes of one target that are read at most; the note says when there are more.
 pub const PROCESSES_MAX: usize = 4096;
@@ -118,7 +118,6 @@ struct Sums {
     zombies: u64,
     uninterruptible: u64,
     threads: u64,
-    memory_pages: u64,
     oldest: Option<Stat>,
 }
 
@@ -138,10 +137,12 @@ impl Probe for Processes {
         }
         sums.fill(now, self.lists_zombies, out);
         self.fill_cpu(now, ticks, out);
-        if wanted.has(QUANTITIES, "swap")
-            && let Some(bytes) = sum(&alive, |pid| stat::swap_bytes(&self.proc, pid))
-        {
-            out.count("swap", bytes);
+        for (name, amount) in [("memory", Amount::Resident), ("swap", Amount::Swapped)] {
+            if wanted.has(QUANTITIES, name)
+                && let Some(bytes) = sum(&alive, |pid| amount.read(&self.proc, pid))
+            {
+                out.count(name, bytes);
+            }
         }
         if wanted.has(QUANTITIES, "open-files") || wanted.has(QUANTITIES, "open-files-used") {
             self.fill_files(&alive, wanted, out);
@@ -174,7 +175,6 @@ impl Sums {
         self.alive = self.alive.saturating_add(1);
         self.uninterruptible = self.uninterruptible.saturating_add(u64::from(stat.state == 'D'));
         self.threads = self.threads.saturating_add(stat.threads);
-        self.memory_pages = self.memory_pages.saturating_add(stat.memory_pages);
         let is_older = |oldest: &Stat| !oldest.is_alive() || stat.start_ticks < oldest.start_ticks;
         if self.oldest.as_ref().is_none_or(is_older) {
             self.oldest = Some(stat);
@@ -185,7 +185,6 @@ impl Sums {
         out.count("count", self.alive);
         out.count("uninterruptible", self.uninterruptible);
         out.count("threads", self.threads);
-        out.count("memory", self.memory_pages.saturating_mul(procfs::page_size()));
         if lists_zombies {
             out.count("zombies", self.zombies);
         } else {

@@ -153,10 +153,13 @@ impl NameSearch {
             let Some(pid) = pid else { continue };
             let Some(kernel_name) = stat::name(&self.proc, pid) else { continue };
             let matches = match self.seen.remove(&pid) {
-                Some((before, matched)) if before == kernel_name => matched,
+                Some((before, matched)) if before == kernel_name => Some(matched),
                 Some(_) | None => self.matches(pid, &kernel_name),
             };
-            seen.insert(pid, (kernel_name, matches));
+            if let Some(matches) = matches {
+                seen.insert(pid, (kernel_name, matches));
+            }
+            let matches = matches == Some(true);
             if matches {
                 found.pids.push(pid);
             }
@@ -167,9 +170,11 @@ impl NameSearch {
         Ok(found)
     }
 
-    /// A name longer than the kernel keeps can only be told by the first argument.
-    fn matches(&self, pid: u32, kernel_name: &str) -> bool {
-        (self.name.len() <= KERNEL_NAME_BYTES && kernel_name == self.name)
-            || stat::own_name(&self.proc, pid).is_some_and(|own| own == self.name)
+    /// A name longer than the kernel keeps can only be told by the first argument; `None` while there is none.
+    fn matches(&self, pid: u32, kernel_name: &str) -> Option<bool> {
+        if self.name.len() <= KERNEL_NAME_BYTES && kernel_name == self.name {
+            return Some(true);
+        }
+        Some(stat::own_name(&self.proc, pid)? == self.name)
     }
 }

@@ -21,7 +21,6 @@ pub(super) struct Stat {
     pub(super) threads: u64,
     /// When it began, in ticks since boot, suspend counted.
     pub(super) start_ticks: u64,
-    pub(super) memory_pages: u64,
 }
 
 /// A value of a process that may have ended.
@@ -55,7 +54,6 @@ impl Stat {
             cpu_ticks: whole(14)?.saturating_add(whole(15)?),
             threads: whole(20)?,
             start_ticks: whole(22)?,
-            memory_pages: whole(24)?,
         })
     }
 
@@ -102,7 +100,8 @@ pub(super) fn name(proc: &Path, pid: u32) -> Option<String> {
     }
 }
 
-/// The last part of the path by which a process calls itself (its first argument). Kernel threads have none.
+/// The last part of the path by which a process calls itself (its first argument). Kernel threads have none, and a
+/// process that has just been started has none yet.
 pub(super) fn own_name(proc: &Path, pid: u32) -> Option<String> {
     match text(proc, pid, "cmdline") {
         Read::Is(text) => {
@@ -113,18 +112,37 @@ pub(super) fn own_name(proc: &Path, pid: u32) -> Option<String> {
     }
 }
 
-/// `VmSwap` of /proc/PID/status in bytes.
-pub(super) fn swap_bytes(proc: &Path, pid: u32) -> Read<u64> {
-    let text = match text(proc, pid, "status") {
-        Read::Is(text) => text,
-        Read::Ended => return Read::Ended,
-        Read::Unknown => return Read::Unknown,
-    };
-    match kibibytes(&text, "VmSwap") {
-        Some(bytes) => Read::Is(bytes),
-        // Kernel threads have no memory of their own and no such lines.
-        None if !text.contains("VmSize:") => Read::Is(0),
-        None => Read::Unknown,
+/// Memory of a process in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Amount {
+    /// From `statm` (proc_pid_statm(5)). Not from `stat`: there the kernel gives a sum that lacks what each processor
+    /// has not yet added, which is all of a small process (seen on 6.18).
+    Resident,
+    /// `VmSwap` of `status`.
+    Swapped,
+}
+
+impl Amount {
+    pub(super) fn read(self, proc: &Path, pid: u32) -> Read<u64> {
+        let name = match self {
+            Self::Resident => "statm",
+            Self::Swapped => "status",
+        };
+        let text = match text(proc, pid, name) {
+            Read::Is(text) => text,
+            Read::Ended => return Read::Ended,
+            Read::Unknown => return Read::Unknown,
+        };
+        let bytes = match self {
+            Self::Resident => {
+                let pages = text.split(' ').nth(1).and_then(whole_number);
+                pages.map(|pages| pages.saturating_mul(procfs::page_size()))
+            }
+            // Kernel threads have no memory of their own and no such lines.
+            Self::Swapped if !text.contains("VmSize:") => Some(0),
+            Self::Swapped => kibibytes(&text, "VmSwap"),
+        };
+        bytes.map_or(Read::Unknown, Read::Is)
     }
 }
 
@@ -191,13 +209,13 @@ mod tests {
     fn names_with_brackets_do_not_shift_the_fields() {
         let stat = Stat::parse(LINE).expect("a line of proc_pid_stat(5)");
         assert_eq!((stat.state, stat.cpu_ticks, stat.threads), ('D', 300, 4));
-        assert_eq!((stat.start_ticks, stat.memory_pages), (777, 300));
+        assert_eq!(stat.start_ticks, 777);
         assert!(stat.is_alive());
     }
 
     #[test]
     fn cut_lines_are_nothing() {
-        for end in 0..LINE.find(" 300 1 1").expect("the memory field") {
+        for end in 0..LINE.find("777").expect("the start") {
             assert_eq!(Stat::parse(&LINE[..end]), None, "{end}");
         }
         assert_eq!(Stat::parse(&LINE.replace("777", "-777")), None);
