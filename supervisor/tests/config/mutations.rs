@@ -6,7 +6,7 @@ use mastiff::config::show;
 use super::check;
 
 /// Files that are tried for each sample in one run.
-const ROUNDS: u64 = 1000;
+const ROUNDS: u64 = 500;
 
 const SAMPLE: &str = include_str!("../../../packaging/mastiff.toml");
 
