@@ -149,6 +149,7 @@ impl Condition {
     pub fn evaluate(&self, readings: &Readings, now: Mono, history: &mut History) -> Truth {
         if let (Test::Growth { within, .. }, Some(Value::Number(total))) =
             (&self.test, readings.at(self.quantity))
+            && total.is_finite()
         {
             history.feed(now, *total, *within);
         }
@@ -165,6 +166,7 @@ impl Condition {
             }
             (Test::Flag(wanted), Value::Flag(flag)) => truth(wanted == flag),
             (Test::Word { equal, word }, Value::Word(is)) => truth((word == is) == *equal),
+            (Test::Growth { .. }, Value::Number(total)) if !total.is_finite() => Truth::Unknown,
             (Test::Growth { operator, by, within }, Value::Number(_)) => {
                 compare(*operator, history.growth(now, *within), *by)
             }
@@ -205,7 +207,8 @@ fn truth(holds: bool) -> Truth {
 }
 
 fn compare(operator: Operator, number: f64, limit: f64) -> Truth {
-    let order = number.total_cmp(&limit);
+    // Numbers that came through a pipe may still be NaN: that is a missing value, not a large one. And -0 is 0.
+    let Some(order) = number.partial_cmp(&limit) else { return Truth::Unknown };
     truth(match operator {
         Operator::Above => order.is_gt(),
         Operator::AtLeast => order.is_ge(),

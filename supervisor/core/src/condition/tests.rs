@@ -65,6 +65,28 @@ fn a_missing_value_is_unknown_and_an_absent_thing_never_holds() {
 }
 
 #[test]
+fn a_number_that_is_none_is_missing_and_minus_zero_is_zero() {
+    let sent = |name: &str, number: f64| {
+        let slot = |quantity: &Quantity| (quantity.name == name).then_some(Value::Number(number));
+        Readings::from_slots(QUANTITIES, QUANTITIES.iter().map(slot).collect(), None)
+    };
+    for text in ["age > 5s", "age < 5s", "age != 5s"] {
+        let condition = Condition::parse(text, QUANTITIES).unwrap();
+        let truth = condition.evaluate(&sent("age", f64::NAN), Mono::BOOT, &mut History::default());
+        assert_eq!(truth, Truth::Unknown, "{text}");
+    }
+    let growth = Condition::parse("restarts > 3 in 10m", QUANTITIES).unwrap();
+    let mut history = History::default();
+    let mut judge = |total| growth.evaluate(&sent("restarts", total), Mono::BOOT, &mut history);
+    assert_eq!(judge(100.0), Truth::False);
+    assert_eq!(judge(f64::NAN), Truth::Unknown);
+    assert_eq!(judge(f64::INFINITY), Truth::Unknown);
+    assert_eq!(judge(101.0), Truth::False, "a bad sample in between is no growth");
+    assert_eq!(truth_of("age < 0s", |r| r.number("age", -0.0)), Truth::False);
+    assert_eq!(truth_of("age == 0s", |r| r.number("age", -0.0)), Truth::True);
+}
+
+#[test]
 fn what_cannot_be_typed_is_refused_with_the_way_to_write_it() {
     let error = |text: &str| Condition::parse(text, QUANTITIES).expect_err(text).to_string();
     for (text, part) in [
