@@ -183,26 +183,39 @@ impl Health {
         self.shown == Verdict::Failed && self.glance == Glance::Failed
     }
 
+    /// Confirmed failed, whether it can be seen now or not.
+    pub fn is_known_failed(&self) -> bool {
+        self.known == Some(Verdict::Failed)
+    }
+
     /// Whether it changes so often that single changes are not worth an alert.
     pub fn is_flapping(&self) -> bool {
         self.flapping
     }
 
-    /// When a present tendency would be confirmed, if nothing changes: a reading is worth taking then.
+    /// When a flapping check becomes calm, if nothing changes.
+    pub fn calms_at(&self) -> Option<Mono> {
+        let leaves_last = self.changes.len().checked_sub(FLAP_CALM.saturating_add(1))?;
+        let at = self.changes.get(leaves_last).filter(|_| self.flapping)?;
+        Some(at.after(FLAP_WINDOW))
+    }
+
+    /// When the verdict would change next, if readings go on saying the same: one is worth taking then.
+    ///
+    /// The wider streak counts: what is failed is bad, too, and was perhaps bad before it was failed, so it is
+    /// degraded first; what is good is not failed, and was perhaps only that before.
     pub fn confirms_at(&self, fail_after: Span, recover_after: Span) -> Option<Mono> {
         let due = |streak: Streak, span| streak.0.map(|since: Mono| since.after(span));
         match (self.shown, self.glance) {
-            (Verdict::Failed, Glance::Good) => due(self.good, recover_after),
-            (Verdict::Failed, Glance::Bad) => due(self.unfailed, recover_after),
+            (Verdict::Failed, Glance::Good | Glance::Bad) => due(self.unfailed, recover_after),
             (Verdict::Degraded, Glance::Good) => due(self.good, recover_after),
-            (Verdict::Healthy | Verdict::Degraded | Verdict::Unknown, Glance::Failed) => {
-                due(self.failed, fail_after)
+            (Verdict::Degraded, Glance::Failed) => due(self.failed, fail_after),
+            (Verdict::Healthy | Verdict::Unknown, Glance::Bad | Glance::Failed) => {
+                due(self.bad, fail_after)
             }
-            (Verdict::Healthy | Verdict::Unknown, Glance::Bad) => due(self.bad, fail_after),
-            (Verdict::Unknown, Glance::Good) => due(self.good, recover_after),
             (Verdict::Failed, Glance::Failed)
             | (Verdict::Degraded, Glance::Bad)
-            | (Verdict::Healthy, Glance::Good)
+            | (Verdict::Healthy | Verdict::Unknown, Glance::Good)
             | (_, Glance::Blind) => None,
         }
     }
@@ -261,7 +274,7 @@ impl Health {
 
     /// Lets old changes leave the window; true when the check has become calm.
     pub fn calm_down(&mut self, now: Mono) -> bool {
-        while self.changes.front().is_some_and(|at| now.since(*at) > FLAP_WINDOW) {
+        while self.changes.front().is_some_and(|at| now.since(*at) >= FLAP_WINDOW) {
             self.changes.pop_front();
         }
         let calm = self.flapping && self.changes.len() <= FLAP_CALM;
@@ -283,7 +296,7 @@ impl Health {
             self.changes.pop_front();
         }
         if self.changes.len() == FLAP_CHANGES
-            && self.changes.front().is_some_and(|first| now.since(*first) <= FLAP_WINDOW)
+            && self.changes.front().is_some_and(|first| now.since(*first) < FLAP_WINDOW)
         {
             self.flapping = true;
         }
