@@ -22,7 +22,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Budget, Rung};
+use crate::spec::{BUDGET_TIMES_MAX, Budget, Rung};
 use crate::time::{Mono, Span};
 
 /// The wait after the first round of rungs without success; it doubles with each further one.
@@ -138,14 +138,20 @@ impl Ladder {
         self.uses.get(rung).map_or(0, |uses| uses.iter().filter(within).count())
     }
 
-    /// Takes over uses that were remembered across a restart; moments in the future count as now.
+    /// Takes over uses that were remembered across a restart, one list for each rung; moments in the future
+    /// count as now. What was remembered may be damaged: the newest [`BUDGET_TIMES_MAX`] uses of a rung are
+    /// kept, in order.
     pub fn remember(&mut self, uses: Vec<VecDeque<Mono>>, now: Mono) {
         for (own, remembered) in self.uses.iter_mut().zip(uses) {
-            *own = remembered.into_iter().map(|at| at.min(now)).collect();
+            let mut remembered: Vec<Mono> = remembered.into_iter().map(|at| at.min(now)).collect();
+            remembered.sort_unstable();
+            let surplus = remembered.len().saturating_sub(BUDGET_TIMES_MAX as usize);
+            remembered.drain(..surplus);
+            *own = remembered.into();
         }
     }
 
-    /// The check is confirmed failed and a reading no older than `seen` says so: what now?
+    /// The check is confirmed failed and a reading that was asked for at `seen` says so: what now?
     pub fn climb_on(&mut self, rungs: &[Rung], seen: Mono, now: Mono) -> Option<Step> {
         match self.climb {
             Climb::Acting { .. } => return None,
@@ -247,22 +253,33 @@ impl Ladder {
         }
     }
 
-    /// The same ladder with other rungs: budgets follow the text of a rung (L2), and an attempt that is under
-    /// way stays so (L3), under a place that no new rung has.
+    /// The same ladder with other rungs. Budgets follow the text of a rung (L2), an attempt that is under way
+    /// stays so (L3), the time given to a rung that ended is still given, and so is a back-off (L5). A rung that
+    /// is gone gets a place behind all others. A wait for budgets ends: the new ones decide.
     #[must_use]
     pub fn redefined(&self, old: &[Rung], new: &[Rung]) -> Self {
-        let mut ladder = Self::new(new);
-        for (rung, uses) in new.iter().zip(ladder.uses.iter_mut()) {
-            let known = old.iter().position(|known| known.text == rung.text);
-            if let Some(known) = known.and_then(|index| self.uses.get(index)) {
-                uses.clone_from(known);
+        let place = |rung: usize| {
+            let text = old.get(rung).map(|old| &old.text);
+            new.iter().position(|new| Some(&new.text) == text).unwrap_or(new.len())
+        };
+        let climb = match self.climb {
+            Climb::Acting { rung, id, since, deadline } => {
+                Climb::Acting { rung: place(rung), id, since, deadline }
             }
+            Climb::Settling { rung, until } => Climb::Settling { rung: place(rung), until },
+            Climb::Waiting { until, why: Wait::Backoff } => {
+                Climb::Waiting { until, why: Wait::Backoff }
+            }
+            Climb::Waiting { why: Wait::Budget, .. } | Climb::Ground => Climb::Ground,
+        };
+        let old_texts = || old.iter().map(|rung| &*rung.text);
+        Self {
+            climb,
+            next: 0,
+            rounds: self.rounds,
+            uses: uses_by_text(old_texts, &self.uses, new),
+            recovered_at: self.recovered_at,
         }
-        if let Climb::Acting { id, since, deadline, .. } = self.climb {
-            ladder.climb = Climb::Acting { rung: new.len(), id, since, deadline };
-        }
-        ladder.rounds = self.rounds;
-        ladder
     }
 
     /// The attempt whose outcome is overdue.
@@ -306,6 +323,24 @@ impl Ladder {
         self.climb = Climb::Waiting { until, why };
         Step::Wait(until, why)
     }
+}
+
+/// The uses of `rungs`, out of those of other ones. Of rungs with one text the first stands for the first, the
+/// second for the second.
+pub(crate) fn uses_by_text<'a, I: Iterator<Item = &'a str>>(
+    old_texts: impl Fn() -> I,
+    old_uses: &[VecDeque<Mono>],
+    rungs: &[Rung],
+) -> Vec<VecDeque<Mono>> {
+    let earlier_twins = |index: usize, text: &str| {
+        rungs.iter().take(index).filter(|rung| &*rung.text == text).count()
+    };
+    let uses = |(index, rung): (usize, &Rung)| {
+        let twins = earlier_twins(index, &rung.text);
+        let same = old_texts().zip(old_uses).filter(|(text, _)| *text == &*rung.text);
+        same.map(|(_, uses)| uses.clone()).nth(twins).unwrap_or_default()
+    };
+    rungs.iter().enumerate().map(uses).collect()
 }
 
 #[cfg(test)]
