@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, History, Truth, any};
 use crate::event::{Action, Actions, Alert, AlertKind, CheckId};
 use crate::health::{Glance, Health, Verdict};
 use crate::node::{Policy, Remembered};
 use crate::reading::{Readings, Shown};
-use crate::recovery::{ActionId, Ladder, Step};
+use crate::recovery::{ActionId, Ladder, Step, uses_by_text};
 use crate::report::{Outcome, Report};
 use crate::spec::{CheckSpec, Rung};
 use crate::time::{Mono, Span};
@@ -53,15 +54,29 @@ struct Schedule {
     answered: bool,
 }
 
-/// What the alert hooks know.
-#[derive(Debug)]
-struct Told {
-    verdict: Verdict,
-    /// When the hooks were last told something.
-    at: Mono,
+/// What the alert hooks know. It outlives a restart: who was told of a problem must be told of its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The last verdict that they were told.
+    pub verdict: Verdict,
+    /// When they were last told something.
+    pub at: Mono,
     /// When it left `healthy`.
-    wrong_since: Option<Mono>,
-    flapping: bool,
+    pub wrong_since: Option<Mono>,
+    /// Their last word is that it changes too often, and the verdict that came out of it is still to be told.
+    pub flapping: bool,
+}
+
+impl Told {
+    /// Hooks expect health: they are told of what differs from it.
+    const fn nothing(now: Mono) -> Self {
+        Self { verdict: Verdict::Healthy, at: now, wrong_since: None, flapping: false }
+    }
+
+    /// Whether the hooks wait for a message that all is well.
+    pub fn is_open(&self) -> bool {
+        self.flapping || self.verdict != Verdict::Healthy
+    }
 }
 
 impl Check {
@@ -81,8 +96,7 @@ impl Check {
                 again: false,
                 answered: false,
             },
-            // Health is what hooks expect: they are told of what differs from it.
-            told: Told { verdict: Verdict::Healthy, at: now, wrong_since: None, flapping: false },
+            told: Told::nothing(now),
             spec,
         }
     }
@@ -96,17 +110,13 @@ impl Check {
 
     /// Takes a new definition of the same thing. What did not change goes on.
     pub fn redefine(&mut self, spec: CheckSpec, now: Mono) {
-        if spec.fail_when != self.spec.fail_when {
-            self.fail_history = fresh(&spec.fail_when);
-        }
-        if spec.warn_when != self.spec.warn_when {
-            self.warn_history = fresh(&spec.warn_when);
-        }
+        self.fail_history = kept(&self.spec.fail_when, &self.fail_history, &spec.fail_when);
+        self.warn_history = kept(&self.spec.warn_when, &self.warn_history, &spec.warn_when);
         if spec.on_fail != self.spec.on_fail {
             self.ladder = self.ladder.redefined(&self.spec.on_fail, &spec.on_fail);
         }
         if spec != self.spec {
-            self.schedule.next = self.schedule.next.min(now);
+            self.nudge(now);
         }
         self.spec = spec;
     }
@@ -126,7 +136,8 @@ impl Check {
         self.schedule.answered || self.late_at().is_some_and(|late| now >= late)
     }
 
-    /// Takes a reading.
+    /// Takes the answer to a reading that was asked for. One that comes after it was given up, or a second one,
+    /// changes nothing: nobody knows how old its values are.
     pub fn read(
         &mut self,
         result: Result<Readings, Box<str>>,
@@ -134,12 +145,14 @@ impl Check {
         now: Mono,
         actions: &mut Actions,
     ) {
-        self.schedule.awaited = false;
+        if !core::mem::take(&mut self.schedule.awaited) {
+            return;
+        }
         self.schedule.answered = true;
         if core::mem::take(&mut self.schedule.again) {
             self.schedule.next = self.schedule.next.min(now.after(READING_GAP));
         }
-        let was_failed = self.health.verdict() == Verdict::Failed;
+        let was_failed = self.health.is_known_failed();
         let change = match result {
             Ok(readings) => {
                 let (fail, _) = any(&self.spec.fail_when, &mut self.fail_history, &readings, now);
@@ -159,9 +172,10 @@ impl Check {
                 reason: self.reason().into(),
             };
             actions.push(Action::Report(report));
-            if was_failed && matches!(change.to, Verdict::Healthy | Verdict::Degraded) {
-                self.ladder.recovered(now);
-            }
+        }
+        // Not by what was shown: a check that recovers while it is unknown leaves `unknown`, not `failed`.
+        if was_failed && !self.health.is_known_failed() {
+            self.ladder.recovered(now);
         }
         self.tell(paused, now, actions);
         if let Some(due) = self.health.confirms_at(self.spec.fail_after, self.spec.recover_after) {
@@ -180,9 +194,18 @@ impl Check {
         }
     }
 
+    /// A pause is over. What is failed is read at once, so that its ladder can go on.
+    pub(crate) fn wake(&mut self) {
+        if self.health.is_known_failed() {
+            // No clock is needed: a deadline that has passed is due now.
+            self.nudge(Mono::BOOT);
+        }
+    }
+
     /// Lets the ladder go on, if a fresh reading demands it.
     pub fn climb(&mut self, paused: bool, next_action: &mut u64, now: Mono, actions: &mut Actions) {
-        let Some((_, seen)) = self.readings else { return };
+        // Not when it arrived: a slow answer may describe the target before a rung had ended.
+        let Some(seen) = self.schedule.asked else { return };
         if paused || !self.health.is_failed_now() {
             return;
         }
@@ -234,7 +257,9 @@ impl Check {
             outcome: outcome.clone(),
             took: now.since(since),
         }));
-        if !self.health.is_failed_now() && self.health.verdict() != Verdict::Unknown {
+        // It recovered while the rung was under way. One good glance is not that yet: a service that was started
+        // a moment ago always looks good, and a ladder that believed it would never reach its second rung.
+        if !self.health.is_known_failed() {
             self.ladder.recovered(now);
         }
         self.nudge(now);
@@ -256,52 +281,55 @@ impl Check {
         if !self.schedule.awaited && (now >= self.schedule.next || ladder_due) {
             self.schedule.awaited = true;
             self.schedule.asked = Some(now);
-            self.schedule.next = next_on_grid(self.spec.interval.max(policy.interval), now);
+            let earliest = now.after(READING_GAP).before(Span::from_nanos(1));
+            self.schedule.next = next_on_grid(self.spec.interval.max(policy.interval), earliest);
             actions.push(Action::Read { check: self.id });
         }
-        if self.health.calm_down(now) {
-            self.told.flapping = false;
+        if self.health.calm_down(now) && self.told.flapping {
             let check = self.spec.name.clone();
             actions.push(Action::Report(Report::Flapping { check, begins: false }));
         }
         self.tell(paused, now, actions);
-        let reminder = now.since(self.told.at) >= policy.remind;
-        if self.told.verdict != Verdict::Healthy && reminder && !paused && !self.told.flapping {
+        if !paused && self.reminder_at(policy).is_some_and(|at| now >= at) {
             self.alert(AlertKind::Reminder, now, actions);
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do.
-    pub fn next_deadline(&self) -> Mono {
+    /// When [`tick`](Self::tick) has something to do. After a tick at `now` it lies after `now`.
+    pub fn next_deadline(&self, policy: Policy, paused: bool) -> Mono {
         let read = if self.schedule.awaited { self.late_at() } else { Some(self.schedule.next) };
-        let patience = (self.verdict() == Verdict::Unknown
-            && self.told.verdict != Verdict::Unknown)
-            .then(|| self.health.since().after(UNKNOWN_PATIENCE));
+        // What is not told in a pause is told when the pause ends, which is a deadline of the node.
+        let telling = if paused { None } else { self.tells_at() };
+        let reminder = if paused { None } else { self.reminder_at(policy) };
         let overdue = self.ladder.acting_deadline();
         let ladder = if self.schedule.awaited { None } else { self.ladder_reading_due() };
-        [read, patience, overdue, ladder].into_iter().flatten().min().unwrap_or(Mono::FAR)
+        let calm = self.health.calms_at();
+        let due = [read, telling, reminder, overdue, ladder, calm];
+        due.into_iter().flatten().min().unwrap_or(Mono::FAR)
     }
 
-    /// What must outlive a restart: nothing, unless a rung was used.
+    /// What must outlive a restart: nothing, unless a rung was used or hooks wait for a recovery.
     pub fn remembered(&self) -> Option<Remembered> {
         let uses = self.ladder.uses();
-        uses.iter().any(|uses| !uses.is_empty()).then(|| Remembered {
+        let told = self.told.is_open().then(|| self.told.clone());
+        let is_used = uses.iter().any(|uses| !uses.is_empty());
+        (is_used || told.is_some()).then(|| Remembered {
             check: self.spec.name.clone(),
             rungs: self.spec.on_fail.iter().map(|rung| rung.text.clone()).collect(),
             uses: uses.to_vec(),
+            told,
         })
     }
 
-    /// Whether something remembered is of this check.
-    pub fn remembers(&self, remembered: &Remembered) -> bool {
-        let same_rungs =
-            || self.spec.on_fail.iter().map(|rung| &rung.text).eq(remembered.rungs.iter());
-        remembered.check == self.spec.name && same_rungs()
-    }
-
-    /// Takes over what was remembered.
+    /// Takes over what was remembered. Budgets follow the text of a rung, as in a reload.
     pub fn remember(&mut self, remembered: Remembered, now: Mono) {
-        self.ladder.remember(remembered.uses, now);
+        let texts = || remembered.rungs.iter().map(|text| &**text);
+        self.ladder.remember(uses_by_text(texts, &remembered.uses, &self.spec.on_fail), now);
+        if let Some(mut told) = remembered.told {
+            told.at = told.at.min(now);
+            told.wrong_since = told.wrong_since.map(|since| since.min(now));
+            self.told = told;
+        }
     }
 
     /// Why it says what it says: the conditions that hold, with their values, or why nothing is known.
@@ -362,21 +390,41 @@ impl Check {
     /// When the ladder needs a fresh reading to go on; none if one was asked for since.
     fn ladder_reading_due(&self) -> Option<Mono> {
         let due = self.ladder.reading_due()?;
-        self.schedule.asked.is_none_or(|asked| asked < due).then_some(due)
+        match self.schedule.asked {
+            Some(asked) => (asked < due).then(|| due.max(asked.after(READING_GAP))),
+            None => Some(due),
+        }
+    }
+
+    /// When the hooks can be told what they do not know yet; none if they know all.
+    fn tells_at(&self) -> Option<Mono> {
+        let verdict = self.verdict();
+        let is_news = if self.told.flapping {
+            !self.health.is_flapping()
+        } else {
+            verdict != self.told.verdict
+        };
+        let patience = if verdict == Verdict::Unknown { UNKNOWN_PATIENCE } else { Span::ZERO };
+        is_news.then(|| self.health.since().after(patience))
+    }
+
+    /// When the hooks are reminded of what they know; none if it is over, or if they know less than there is.
+    fn reminder_at(&self, policy: Policy) -> Option<Mono> {
+        let stays_wrong = self.told.verdict != Verdict::Healthy
+            && self.told.verdict == self.verdict()
+            && !self.told.flapping;
+        stays_wrong.then(|| self.told.at.after(policy.remind))
     }
 
     /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for silence.
     fn tell(&mut self, paused: bool, now: Mono, actions: &mut Actions) {
         let verdict = self.verdict();
-        if verdict == Verdict::Healthy && self.told.verdict == Verdict::Healthy {
+        if verdict == Verdict::Healthy && !self.told.is_open() {
             self.told.wrong_since = None;
         } else {
             self.told.wrong_since.get_or_insert(self.health.since());
         }
-        if paused || self.told.flapping || verdict == self.told.verdict {
-            return;
-        }
-        if verdict == Verdict::Unknown && now.since(self.health.since()) < UNKNOWN_PATIENCE {
+        if paused || self.tells_at().is_none_or(|at| now < at) {
             return;
         }
         if self.health.is_flapping() {
@@ -386,10 +434,13 @@ impl Check {
             self.alert(AlertKind::Flapping, now, actions);
             return;
         }
+        let was_flapping = core::mem::take(&mut self.told.flapping);
         let kind = match verdict {
             Verdict::Healthy => AlertKind::Recovery,
-            _ if verdict > self.told.verdict => AlertKind::Problem,
-            Verdict::Degraded | Verdict::Unknown | Verdict::Failed => AlertKind::Improved,
+            // Nobody can say that it got better.
+            Verdict::Unknown => AlertKind::Problem,
+            _ if was_flapping || verdict > self.told.verdict => AlertKind::Problem,
+            Verdict::Degraded | Verdict::Failed => AlertKind::Improved,
         };
         self.alert(kind, now, actions);
     }
@@ -399,9 +450,11 @@ impl Check {
         let was = core::mem::replace(&mut self.told.verdict, verdict);
         self.told.at = now;
         let lasted = self.told.wrong_since.map_or(Span::ZERO, |since| now.since(since));
-        if verdict == Verdict::Healthy {
+        if !self.told.is_open() {
             self.told.wrong_since = None;
         }
+        // Before the alert: told twice is better than a problem without its end.
+        actions.push(Action::Save);
         actions.push(Action::Alert(Alert {
             kind,
             check: self.spec.name.clone(),
@@ -419,6 +472,15 @@ fn fresh(conditions: &[Condition]) -> Vec<History> {
     alloc::vec![History::default(); conditions.len()]
 }
 
+/// Histories of `new`: a condition that stays keeps what it remembers.
+fn kept(old: &[Condition], histories: &[History], new: &[Condition]) -> Vec<History> {
+    let history = |condition: &Condition| {
+        let known = old.iter().zip(histories).find(|(old, _)| *old == condition);
+        known.map(|(_, history)| history.clone()).unwrap_or_default()
+    };
+    new.iter().map(history).collect()
+}
+
 /// The value that a condition looks at, as people read it.
 pub(crate) fn shown(readings: &Readings, condition: &Condition) -> String {
     let unit = readings.quantities().get(condition.quantity()).map(|quantity| quantity.unit);
@@ -431,3 +493,6 @@ fn next_on_grid(interval: Span, now: Mono) -> Mono {
     let into = now.as_nanos().rem_euclid(step);
     Mono::from_nanos(now.as_nanos().saturating_sub(into).saturating_add(step))
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,12 @@ impl Maintenance {
         self.pauses.iter().find(covers)
     }
 
+    /// Whether a pause of this check, or of the node, stands: one whose time is over does so until
+    /// [`expire`](Self::expire) takes it out.
+    pub(crate) fn has(&self, check: &str) -> bool {
+        self.pauses.iter().any(|pause| pause.check.as_deref().is_none_or(|name| name == check))
+    }
+
     /// All pauses.
     pub fn all(&self) -> &[Pause] {
         &self.pauses

@@ -5,11 +5,11 @@
 //! and sleeps until [`Node::next_deadline`].
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::check::Check;
+use crate::check::{Check, Told};
 use crate::event::{Action, Actions, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
@@ -36,6 +36,8 @@ pub struct Policy {
 pub struct Node {
     policy: Policy,
     checks: Vec<Check>,
+    /// Where each check stands in `checks`; rebuilt with them.
+    places: BTreeMap<CheckId, usize>,
     maintenance: Maintenance,
     next_check: u32,
     next_action: u64,
@@ -57,10 +59,13 @@ pub struct Memory {
 pub struct Remembered {
     /// Its name.
     pub check: Box<str>,
-    /// The rungs as written: with another ladder the uses mean nothing.
+    /// Its rungs as written: budgets follow the text of a rung.
     pub rungs: Vec<Box<str>>,
     /// When each rung was used.
     pub uses: Vec<VecDeque<Mono>>,
+    /// What the hooks know, if they wait for a recovery.
+    #[serde(default)]
+    pub told: Option<Told>,
 }
 
 /// Remembered checks that are not there; beyond this the oldest are forgotten.
@@ -74,8 +79,12 @@ impl Memory {
         for pause in &mut self.pauses {
             shifted(&mut pause.until);
         }
-        for uses in self.checks.iter_mut().flat_map(|check| check.uses.iter_mut()) {
-            uses.iter_mut().for_each(shifted);
+        for check in &mut self.checks {
+            check.uses.iter_mut().flatten().for_each(shifted);
+            if let Some(told) = &mut check.told {
+                shifted(&mut told.at);
+                told.wrong_since.iter_mut().for_each(shifted);
+            }
         }
     }
 }
@@ -86,6 +95,7 @@ impl Node {
         Self {
             policy,
             checks: Vec::new(),
+            places: BTreeMap::new(),
             maintenance: Maintenance::default(),
             next_check: 0,
             next_action: 0,
@@ -96,16 +106,17 @@ impl Node {
     /// Takes over what was saved. Called before the first [`configure`](Self::configure).
     pub fn remember(&mut self, memory: Memory, now: Mono) {
         self.maintenance.remember(memory.pauses, now);
+        // Bounded by `configure`, which first gives to the checks that are there what is theirs.
         self.remembered = memory.checks;
-        self.remembered.truncate(REMEMBERED_MAX);
     }
 
     /// What must outlive a restart.
     pub fn memory(&self) -> Memory {
-        let used = self.checks.iter().filter_map(Check::remembered);
+        let present = self.checks.iter().filter_map(Check::remembered);
         Memory {
             pauses: self.maintenance.all().to_vec(),
-            checks: used.chain(self.remembered.iter().cloned()).collect(),
+            // The oldest first, since they are forgotten first.
+            checks: self.remembered.iter().cloned().chain(present).collect(),
         }
     }
 
@@ -119,12 +130,23 @@ impl Node {
         actions: &mut Actions,
     ) -> Vec<CheckId> {
         self.policy = policy;
-        let mut old = core::mem::take(&mut self.checks);
+        let old = core::mem::take(&mut self.checks);
+        let mut old: BTreeMap<Box<str>, Check> =
+            old.into_iter().map(|check| (check.spec.name.clone(), check)).collect();
+        // What goes is remembered before anything is admitted: under the same name may come what replaces it.
+        let mut kept: Vec<(CheckSpec, Option<Check>)> = Vec::with_capacity(specs.len());
         for spec in specs {
-            let same = old
-                .iter()
-                .position(|check| check.spec.name == spec.name && check.is_same_as(&spec));
-            let check = match same.map(|index| old.swap_remove(index)) {
+            let same = old.get(&spec.name).is_some_and(|check| check.is_same_as(&spec));
+            let check = if same { old.remove(&spec.name) } else { None };
+            kept.push((spec, check));
+        }
+        for (name, gone) in old {
+            self.remembered.retain(|remembered| remembered.check != name);
+            self.remembered.extend(gone.remembered());
+            actions.push(Action::Report(Report::CheckGoes { check: name }));
+        }
+        for (spec, check) in kept {
+            let check = match check {
                 Some(mut check) => {
                     check.redefine(spec, now);
                     check
@@ -133,13 +155,11 @@ impl Node {
             };
             self.checks.push(check);
         }
-        for gone in old {
-            actions.push(Action::Report(Report::CheckGoes { check: gone.spec.name.clone() }));
-            self.remembered.extend(gone.remembered());
-        }
         let surplus = self.remembered.len().saturating_sub(REMEMBERED_MAX);
         self.remembered.drain(..surplus);
-        self.checks.iter().map(|check| check.id).collect()
+        let ids: Vec<CheckId> = self.checks.iter().map(|check| check.id).collect();
+        self.places = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        ids
     }
 
     fn admit(&mut self, spec: CheckSpec, now: Mono, actions: &mut Actions) -> Check {
@@ -147,8 +167,9 @@ impl Node {
         self.next_check = self.next_check.wrapping_add(1);
         actions.push(Action::Report(Report::CheckAppears { check: spec.name.clone() }));
         let mut check = Check::new(id, spec, now);
-        if let Some(index) = self.remembered.iter().position(|r| check.remembers(r)) {
-            check.remember(self.remembered.swap_remove(index), now);
+        // The newest, should a damaged file have several of one name.
+        if let Some(index) = self.remembered.iter().rposition(|r| r.check == check.spec.name) {
+            check.remember(self.remembered.remove(index), now);
         }
         check
     }
@@ -157,7 +178,8 @@ impl Node {
     pub fn handle(&mut self, event: Event, now: Mono, actions: &mut Actions) {
         match event {
             Event::Reading { check, result } => {
-                let Some(check) = self.checks.iter_mut().find(|known| known.id == check) else {
+                let Some(check) = self.places.get(&check).and_then(|at| self.checks.get_mut(*at))
+                else {
                     return; // of a check that a reload removed
                 };
                 let paused = self.maintenance.covering(&check.spec.name, now).is_some();
@@ -165,7 +187,8 @@ impl Node {
                 check.climb(paused, &mut self.next_action, now, actions);
             }
             Event::Nudge { check } => {
-                if let Some(check) = self.checks.iter_mut().find(|known| known.id == check) {
+                let place = self.places.get(&check);
+                if let Some(check) = place.and_then(|at| self.checks.get_mut(*at)) {
                     check.nudge(now);
                 }
             }
@@ -176,6 +199,7 @@ impl Node {
     /// Does what is due at this moment.
     pub fn tick(&mut self, now: Mono, actions: &mut Actions) {
         for pause in self.maintenance.expire(now) {
+            self.wake(pause.check.as_deref());
             actions.push(Action::Report(Report::PauseEnds { check: pause.check, expired: true }));
             actions.push(Action::Save);
         }
@@ -193,7 +217,10 @@ impl Node {
 
     /// When [`tick`](Self::tick) must be called next.
     pub fn next_deadline(&self) -> Mono {
-        let checks = self.checks.iter().map(Check::next_deadline).min().unwrap_or(Mono::FAR);
+        let deadline = |check: &Check| {
+            check.next_deadline(self.policy, self.maintenance.has(&check.spec.name))
+        };
+        let checks = self.checks.iter().map(deadline).min().unwrap_or(Mono::FAR);
         checks.min(self.maintenance.next_deadline().unwrap_or(Mono::FAR))
     }
 
@@ -234,6 +261,7 @@ impl Node {
         if !self.maintenance.end(check) {
             return Err("it is not paused");
         }
+        self.wake(check);
         actions.push(Action::Report(Report::PauseEnds {
             check: check.map(Into::into),
             expired: false,
@@ -294,7 +322,7 @@ impl Node {
 
     /// The definition of a check.
     pub fn spec(&self, id: CheckId) -> Option<&CheckSpec> {
-        self.checks.iter().find(|check| check.id == id).map(|check| &check.spec)
+        self.places.get(&id).and_then(|at| self.checks.get(*at)).map(|check| &check.spec)
     }
 
     fn find(&self, name: &str) -> Option<&Check> {
@@ -304,6 +332,12 @@ impl Node {
     fn view_of(&self, check: &Check, now: Mono) -> CheckView {
         let pause = self.maintenance.covering(&check.spec.name, now);
         check.view(pause.map(|pause| pause_view(pause, now)), now)
+    }
+
+    /// A pause is over: a ladder goes on with a reading, and the next one may be an hour away.
+    fn wake(&mut self, scope: Option<&str>) {
+        let covered = |check: &&mut Check| scope.is_none_or(|name| name == &*check.spec.name);
+        self.checks.iter_mut().filter(covered).for_each(Check::wake);
     }
 
     fn end_rung(&mut self, id: ActionId, outcome: &Outcome, now: Mono, actions: &mut Actions) {
@@ -325,4 +359,4 @@ fn pause_view(pause: &Pause, now: Mono) -> PauseView {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
