@@ -1,4 +1,6 @@
 //! The crate's only unsafe code: each function is one call, safe outside.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "cli")]
+pub mod local_time;
 pub mod process;
