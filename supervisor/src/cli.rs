@@ -1,0 +1,229 @@
+//! The operator's command line: one file for each verb, and how things are printed.
+//!
+//! A verb gathers what it needs (from the daemon through `client`, or from the machine), turns it into text and
+//! prints that once. Pure parts take an `Out` (width, colour) and return text, so that tests see what a person
+//! would. Running checks without the daemon comes in from outside, as [`RunChecks`].
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use mastiff_core::time::Span;
+use mastiff_core::view::CheckView;
+
+use crate::config::{self as configuration, Config, DEFAULT_PATH, RUN_DIR_DEFAULT};
+use crate::control::{Answer, Request};
+use client::Client;
+use failure::{EX_USAGE, Failure};
+use print::{Color, Out};
+
+mod check;
+mod client;
+mod events;
+mod failure;
+mod nagios;
+mod pause;
+mod print;
+mod reload;
+mod status;
+mod table;
+
+/// The name of the socket in `node.run-dir`.
+const SOCKET_NAME: &str = "control.sock";
+/// Answers may be waited for from this long ...
+const TIMEOUT_MIN: Span = Span::from_millis(10);
+/// ... to this long.
+const TIMEOUT_MAX: Span = Span::from_secs(3600);
+
+/// Runs the checks of a configuration here and now, once, without the daemon: given the file, whether the
+/// operator named it (else it need not exist), and the names asked for. Without names it runs all checks, else
+/// those with that name, target or sensor; more than asked for does no harm. The error says why none could be run.
+pub type RunChecks = fn(&Path, bool, &[String]) -> Result<Vec<CheckView>, String>;
+
+const EXAMPLES: &str = "\
+Examples:
+  mastiff check                       what is good and what is bad here, now
+  mastiff status                      what the daemon sees, and for how long
+  mastiff explain \"filesystem /\"      everything about one check
+  mastiff events -f                   what happens, as it happens
+  mastiff pause web --for 30m --why \"new release\"
+  mastiff doctor                      what on this machine needs attention
+
+Exit codes: 0 done, 64 wrong usage, 69 the daemon does not run or answer,
+70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
+`status -q` and `doctor` have codes of their own; see their --help.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mastiff",
+    version,
+    about = "Shows and steers mastiffd: health, repair and maintenance of this machine",
+    after_help = EXAMPLES,
+    max_term_width = 80
+)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
+struct Global {
+    /// Configuration file [default: /etc/mastiff/mastiff.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Control socket [default: control.sock in the run-dir]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How long to wait for the daemon
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = timeout)]
+    timeout: Span,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_possible_values = true)]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Status(status::Arguments),
+    Check(check::Arguments),
+    Events(events::Arguments),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Reload(reload::Arguments),
+}
+
+/// What every verb may use.
+struct Context {
+    config: PathBuf,
+    /// Whether the operator named the file.
+    named: bool,
+    socket: Option<PathBuf>,
+    timeout: Duration,
+    json: bool,
+    out: Out,
+    run_checks: RunChecks,
+}
+
+impl Context {
+    /// The configuration file.
+    fn load(&self) -> Result<Config, Failure> {
+        configuration::load_or_default(&self.config, self.named)
+            .map_err(|faults| Failure::Config(format!("the configuration has faults:\n{faults}")))
+    }
+
+    /// The control socket: the one named, else that of the configuration. A file with faults does not keep
+    /// anybody from asking a daemon that runs on the last good one.
+    fn socket(&self) -> PathBuf {
+        let of_config = || self.load().ok().map(|config| config.node.run_dir.join(SOCKET_NAME));
+        self.socket
+            .clone()
+            .or_else(of_config)
+            .unwrap_or_else(|| Path::new(RUN_DIR_DEFAULT).join(SOCKET_NAME))
+    }
+
+    fn connect(&self) -> Result<Client, Failure> {
+        Client::connect(&self.socket(), self.timeout)
+    }
+
+    /// Asks the daemon one thing. A refusal is an `Ok`: what it means depends on what was asked.
+    fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        self.connect()?.ask(request)
+    }
+
+    /// Asks for something to be done, and prints that it was.
+    fn order(&self, request: &Request, refused: fn(String) -> Failure) -> Result<u8, Failure> {
+        match self.ask(request)? {
+            Answer::Done(text) if self.json => print::print_json(&Answer::Done(text))?,
+            Answer::Done(text) => print::print(&format!("{}\n", self.out.wrap(&text, 0)))?,
+            // The daemon lets only root give orders: to anybody else a refusal most likely means that.
+            Answer::Error(text) if !nix::unistd::geteuid().is_root() => {
+                return Err(Failure::Permission(print::clean(&text)));
+            }
+            Answer::Error(text) => return Err(refused(text)),
+            other => return Err(unexpected(&other)),
+        }
+        Ok(0)
+    }
+}
+
+/// An answer to another question than was asked.
+fn unexpected(answer: &Answer) -> Failure {
+    let what = match answer {
+        Answer::Status(_) => "a status",
+        Answer::Check(_) => "a check",
+        Answer::Events(_) | Answer::Event(_) => "events",
+        Answer::Done(_) => "\"done\"",
+        Answer::Error(text) => {
+            return Failure::Unavailable(format!("mastiffd refuses: {}", print::clean(text)));
+        }
+    };
+    Failure::Bug(format!("mastiffd answered {what}, which was not asked; please report this bug"))
+}
+
+fn timeout(text: &str) -> Result<Span, String> {
+    let span = Span::parse(text).map_err(|error| error.to_string())?;
+    if span < TIMEOUT_MIN || span > TIMEOUT_MAX {
+        return Err(format!("must be between {TIMEOUT_MIN} and {TIMEOUT_MAX}"));
+    }
+    Ok(span)
+}
+
+/// Runs the command line and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks) -> u8 {
+    let Arguments { global, verb } = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let context = Context {
+        named: global.config.is_some(),
+        config: global.config.unwrap_or_else(|| DEFAULT_PATH.into()),
+        socket: global.socket,
+        timeout: Duration::from_nanos(global.timeout.as_nanos()),
+        json: global.json,
+        out: Out::standard(global.color),
+        run_checks,
+    };
+    let done = match &verb {
+        Verb::Status(arguments) => status::run(&context, arguments),
+        Verb::Check(arguments) => check::run(&context, arguments),
+        Verb::Events(arguments) => events::run(&context, arguments),
+        Verb::Pause(arguments) => pause::pause(&context, arguments),
+        Verb::Resume(arguments) => pause::resume(&context, arguments),
+        Verb::Reload(_) => reload::run(&context),
+    };
+    done.unwrap_or_else(|failure| {
+        if failure != Failure::ReaderGone {
+            complain(&format!("mastiff: {failure}\n"));
+        }
+        failure.code()
+    })
+}
+
+/// Help and version go to the standard output, complaints to the standard error.
+fn usage(error: &clap::Error) -> u8 {
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match print::print(&text) {
+            Ok(()) => 0,
+            Err(failure) => failure.code(),
+        };
+    }
+    complain(&text.strip_prefix("error:").map_or(text.clone(), |rest| format!("mastiff:{rest}")));
+    EX_USAGE
+}
+
+/// To the standard error. If that cannot be written there is nobody left to tell; the exit code still says it.
+fn complain(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
