@@ -23,6 +23,7 @@ use print::{Color, Out};
 mod check;
 mod client;
 mod events;
+mod explain;
 mod failure;
 mod nagios;
 mod pause;
@@ -97,6 +98,7 @@ struct Global {
 enum Verb {
     Status(status::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Events(events::Arguments),
     Pause(pause::Pause),
     Resume(pause::Resume),
@@ -197,6 +199,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
     let done = match &verb {
         Verb::Status(arguments) => status::run(&context, arguments),
         Verb::Check(arguments) => check::run(&context, arguments),
+        Verb::Explain(arguments) => explain::run(&context, arguments),
         Verb::Events(arguments) => events::run(&context, arguments),
         Verb::Pause(arguments) => pause::pause(&context, arguments),
         Verb::Resume(arguments) => pause::resume(&context, arguments),
