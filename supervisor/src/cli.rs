@@ -22,6 +22,7 @@ use print::{Color, Out};
 
 mod check;
 mod client;
+mod config;
 mod events;
 mod explain;
 mod failure;
@@ -103,6 +104,7 @@ enum Verb {
     Pause(pause::Pause),
     Resume(pause::Resume),
     Reload(reload::Arguments),
+    Config(config::Arguments),
 }
 
 /// What every verb may use.
@@ -204,6 +206,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Pause(arguments) => pause::pause(&context, arguments),
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),
+        Verb::Config(arguments) => config::run(&context, arguments),
     };
     done.unwrap_or_else(|failure| {
         if failure != Failure::ReaderGone {

@@ -1,0 +1,111 @@
+//! `mastiff config`: the configuration file, checked as the daemon would, or as it is in effect.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::failure::{EX_CONFIG, Failure};
+use super::print::{self, counted};
+use super::{Context, complain};
+use crate::config::{Config, Fault, Faults, load_or_default, show};
+
+/// Check the configuration file, or show what is in effect
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mastiff config check new.toml && sudo cp new.toml /etc/mastiff/mastiff.toml
+  mastiff config show                 every key, with the defaults filled in")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Report every fault, with its line; exit code 78 if there is one
+    Check(File),
+    /// Print the configuration with all defaults filled in, as TOML
+    Show(File),
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The file [default: that of --config]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// The answer as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    file: PathBuf,
+    valid: bool,
+    /// A fault each.
+    faults: Vec<FaultReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<usize>,
+    /// As TOML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<String>,
+}
+
+/// One fault as JSON.
+#[derive(Debug, Serialize)]
+struct FaultReport {
+    /// From 1; 0 where the file as a whole is meant.
+    line: usize,
+    column: usize,
+    key: String,
+    value: String,
+    message: String,
+}
+
+impl FaultReport {
+    fn of(fault: &Fault) -> Self {
+        let Fault { line, column, key, value, message, .. } = fault.clone();
+        Self { line, column, key, value, message }
+    }
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let (file, shows) = match &arguments.what {
+        What::Check(file) => (file, false),
+        What::Show(file) => (file, true),
+    };
+    let path = file.file.clone().unwrap_or_else(|| context.config.clone());
+    let named = context.named || file.file.is_some();
+    let loaded = load_or_default(&path, named);
+    if context.json {
+        return report(path, &loaded, shows);
+    }
+    match loaded {
+        Ok(config) if shows => print::print(&show(&config))?,
+        Ok(config) => {
+            let there =
+                if !named && !path.exists() { " (there is no such file: defaults)" } else { "" };
+            let checks = counted(config.checks.len(), "check");
+            let alerts = counted(config.alerts.len(), "alert");
+            let text = format!("{}: good, {checks} and {alerts}{there}\n", path.display());
+            print::print(&text)?;
+        }
+        Err(faults) => {
+            // The faults are what was asked for; they stand alone, so that an editor can jump to them.
+            complain(&format!("{faults}\n"));
+            return Ok(EX_CONFIG);
+        }
+    }
+    Ok(0)
+}
+
+fn report(file: PathBuf, loaded: &Result<Config, Faults>, shows: bool) -> Result<u8, Failure> {
+    let faults = loaded.as_ref().err().into_iter().flat_map(|faults| &faults.0);
+    print::print_json(&Report {
+        file,
+        valid: loaded.is_ok(),
+        faults: faults.map(FaultReport::of).collect(),
+        checks: loaded.as_ref().ok().map(|config| config.checks.len()),
+        effective: loaded.as_ref().ok().filter(|_| shows).map(show),
+    })?;
+    Ok(if loaded.is_ok() { 0 } else { EX_CONFIG })
+}
