@@ -23,6 +23,7 @@ use print::{Color, Out};
 mod check;
 mod client;
 mod config;
+mod doctor;
 mod events;
 mod explain;
 mod failure;
@@ -105,6 +106,7 @@ enum Verb {
     Resume(pause::Resume),
     Reload(reload::Arguments),
     Config(config::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// What every verb may use.
@@ -207,6 +209,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),
         Verb::Config(arguments) => config::run(&context, arguments),
+        Verb::Doctor(_) => doctor::run(&context),
     };
     done.unwrap_or_else(|failure| {
         if failure != Failure::ReaderGone {
