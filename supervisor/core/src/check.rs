@@ -1,6 +1,7 @@
 //! One check: when it is read, what its readings say, what its ladder does, and whom it tells.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -24,6 +25,10 @@ pub const UNKNOWN_PATIENCE: Span = Span::from_secs(60);
 /// Readings of one check are at least this far apart, however often something happens to its target.
 pub const READING_GAP: Span = Span::from_millis(20);
 
+/// Uses of so many rungs that a ladder once had are kept: a rung that a reload takes out and the next one brings
+/// back has the budget that it had (L2).
+pub const RETIRED_MAX: usize = 16;
+
 /// A check and all that is known of it.
 #[derive(Debug)]
 pub struct Check {
@@ -33,6 +38,8 @@ pub struct Check {
     pub spec: CheckSpec,
     pub(crate) health: Health,
     pub(crate) ladder: Ladder,
+    /// Rungs that the ladder once had, as written, and their uses; the oldest first.
+    retired: Vec<(Box<str>, VecDeque<Mono>)>,
     pub(crate) readings: Option<(Readings, Mono)>,
     fail_history: Vec<History>,
     warn_history: Vec<History>,
@@ -86,6 +93,7 @@ impl Check {
             id,
             health: Health::new(now),
             ladder: Ladder::new(&spec.on_fail),
+            retired: Vec::new(),
             readings: None,
             fail_history: fresh(&spec.fail_when),
             warn_history: fresh(&spec.warn_when),
@@ -113,7 +121,9 @@ impl Check {
         self.fail_history = kept(&self.spec.fail_when, &self.fail_history, &spec.fail_when);
         self.warn_history = kept(&self.spec.warn_when, &self.warn_history, &spec.warn_when);
         if spec.on_fail != self.spec.on_fail {
+            let (texts, uses) = self.all_uses();
             self.ladder = self.ladder.redefined(&self.spec.on_fail, &spec.on_fail);
+            self.give_uses(&texts, &uses, &spec.on_fail, now);
         }
         if spec != self.spec {
             self.nudge(now);
@@ -137,16 +147,16 @@ impl Check {
     }
 
     /// Takes the answer to a reading that was asked for. One that comes after it was given up, or a second one,
-    /// changes nothing: nobody knows how old its values are.
+    /// changes nothing, nor may a ladder climb on it: nobody knows how old its values are. False for such a one.
     pub fn read(
         &mut self,
         result: Result<Readings, Box<str>>,
         paused: bool,
         now: Mono,
         actions: &mut Actions,
-    ) {
+    ) -> bool {
         if !core::mem::take(&mut self.schedule.awaited) {
-            return;
+            return false;
         }
         self.schedule.answered = true;
         if core::mem::take(&mut self.schedule.again) {
@@ -181,6 +191,7 @@ impl Check {
         if let Some(due) = self.health.confirms_at(self.spec.fail_after, self.spec.recover_after) {
             self.schedule.next = self.schedule.next.min(due.max(now.after(READING_GAP)));
         }
+        true
     }
 
     /// Something happened to its target.
@@ -310,26 +321,53 @@ impl Check {
 
     /// What must outlive a restart: nothing, unless a rung was used or hooks wait for a recovery.
     pub fn remembered(&self) -> Option<Remembered> {
-        let uses = self.ladder.uses();
+        let (rungs, uses) = self.all_uses();
         let told = self.told.is_open().then(|| self.told.clone());
         let is_used = uses.iter().any(|uses| !uses.is_empty());
-        (is_used || told.is_some()).then(|| Remembered {
-            check: self.spec.name.clone(),
-            rungs: self.spec.on_fail.iter().map(|rung| rung.text.clone()).collect(),
-            uses: uses.to_vec(),
-            told,
-        })
+        let check = self.spec.name.clone();
+        (is_used || told.is_some()).then_some(Remembered { check, rungs, uses, told })
     }
 
     /// Takes over what was remembered. Budgets follow the text of a rung, as in a reload.
     pub fn remember(&mut self, remembered: Remembered, now: Mono) {
-        let texts = || remembered.rungs.iter().map(|text| &**text);
-        self.ladder.remember(uses_by_text(texts, &remembered.uses, &self.spec.on_fail), now);
+        let rungs = core::mem::take(&mut self.spec.on_fail);
+        self.give_uses(&remembered.rungs, &remembered.uses, &rungs, now);
+        self.spec.on_fail = rungs;
         if let Some(mut told) = remembered.told {
             told.at = told.at.min(now);
             told.wrong_since = told.wrong_since.map(|since| since.min(now));
             self.told = told;
         }
+    }
+
+    /// Every rung that the ladder has or had, as written, and its uses.
+    fn all_uses(&self) -> (Vec<Box<str>>, Vec<VecDeque<Mono>>) {
+        let present = self.spec.on_fail.iter().map(|rung| rung.text.clone());
+        let present = present.zip(self.ladder.uses().iter().cloned());
+        self.retired.iter().cloned().chain(present).unzip()
+    }
+
+    /// Gives uses to the rungs of their text, and keeps the others.
+    fn give_uses(
+        &mut self,
+        texts: &[Box<str>],
+        uses: &[VecDeque<Mono>],
+        rungs: &[Rung],
+        now: Mono,
+    ) {
+        let all = || texts.iter().map(|text| &**text);
+        self.ladder.remember(uses_by_text(all, uses, rungs), now);
+        let mut retired = Vec::new();
+        for (index, (text, uses)) in texts.iter().zip(uses).enumerate() {
+            let earlier = texts.iter().take(index).filter(|other| *other == text).count();
+            let places = rungs.iter().filter(|rung| rung.text == *text).count();
+            if earlier >= places && !uses.is_empty() {
+                retired.push((text.clone(), uses.clone()));
+            }
+        }
+        let surplus = retired.len().saturating_sub(RETIRED_MAX);
+        retired.drain(..surplus);
+        self.retired = retired;
     }
 
     /// Why it says what it says: the conditions that hold, with their values, or why nothing is known.

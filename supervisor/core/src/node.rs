@@ -59,7 +59,7 @@ pub struct Memory {
 pub struct Remembered {
     /// Its name.
     pub check: Box<str>,
-    /// Its rungs as written: budgets follow the text of a rung.
+    /// Its rungs as written, those that it once had included: budgets follow the text of a rung.
     pub rungs: Vec<Box<str>>,
     /// When each rung was used.
     pub uses: Vec<VecDeque<Mono>>,
@@ -183,8 +183,9 @@ impl Node {
                     return; // of a check that a reload removed
                 };
                 let paused = self.maintenance.covering(&check.spec.name, now).is_some();
-                check.read(result, paused, now, actions);
-                check.climb(paused, &mut self.next_action, now, actions);
+                if check.read(result, paused, now, actions) {
+                    check.climb(paused, &mut self.next_action, now, actions);
+                }
             }
             Event::Nudge { check } => {
                 let place = self.places.get(&check);

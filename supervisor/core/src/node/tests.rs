@@ -337,6 +337,29 @@ fn l2_budgets_of_checks_that_come_and_go_are_remembered() {
 }
 
 #[test]
+fn l2_a_rung_that_one_reload_takes_out_and_the_next_brings_back_keeps_its_budget() {
+    let ladder = |rungs: &[(&str, u32, u64)]| alloc::vec![with_ladder(spec("a"), rungs)];
+    let mut bench = Bench::new(ladder(&[("reboot", 1, 3600)]));
+    bench.say(Says::Fault, 1000);
+    bench.end(0);
+    bench.configure(ladder(&[]));
+    bench.run_to(1100);
+    bench.restart(ladder(&[]), 1, 0);
+    bench.configure(ladder(&[("reboot", 1, 3600)]));
+    bench.run_to(4599);
+    assert_eq!(bench.starts().len(), 1);
+    bench.run_to(4700);
+    assert_eq!(bench.starts().len(), 2);
+    for index in 0..100_u32 {
+        bench.configure(ladder(&[(&index.to_string(), 1, 3600)]));
+        bench.say(Says::Good, 4700 + u64::from(index) * 100 + 50);
+        bench.say(Says::Fault, 4700 + u64::from(index) * 100 + 100);
+    }
+    assert!(bench.starts().len() > 50);
+    assert_eq!(bench.node.memory().checks[0].rungs.len(), crate::check::RETIRED_MAX + 1);
+}
+
+#[test]
 fn what_is_remembered_is_bounded_and_never_at_the_cost_of_checks_that_are_there() {
     let many = |prefix: &str, count: usize| -> Vec<CheckSpec> {
         let name = |index: usize| prefix.to_string() + &index.to_string();
