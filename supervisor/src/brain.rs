@@ -32,7 +32,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::clock;
 use crate::config::{self, CheckConfig, Config};
-use crate::effects;
+use crate::effects::{self, Cause};
 use crate::keeper::Keeper;
 use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
 use crate::probes::{News, Probes, Purpose};
@@ -332,13 +332,15 @@ impl Brain {
         let spec = self.node.spec(check);
         let name = spec.map_or_else(String::new, |spec| spec.name.to_string());
         let target = spec.map_or_else(String::new, |spec| spec.target.to_string());
+        let cause = Cause { target: &target, readings: self.node.readings(check) };
+        let arguments = (effect.program)(&cause, arguments)?;
         let environment = vec![
             ("MASTIFF_NODE".to_string(), self.config.node.name.clone()),
             ("MASTIFF_CHECK".to_string(), name),
-            ("MASTIFF_TARGET".to_string(), target),
+            ("MASTIFF_TARGET".to_string(), target.clone()),
         ];
         let run = Run {
-            arguments: (effect.program)(arguments),
+            arguments,
             environment,
             input: String::new(),
             timeout: effect.spec.deadline,

@@ -2,11 +2,21 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | `cli` | the operator's command line, one file for each verb (feature `cli`) |
+//! | [`daemon`] | `mastiffd`: arguments, configuration, directories |
+//! | [`brain`] | the loop of checks, ladders, alerts and the control socket |
+//! | [`keeper`] | the real-time loop, in a thread of its own |
+//! | [`probes`] | who reads what, in which process; the runner and the prober |
+//! | [`effects`] | what a rung can do |
 //! | [`config`] | the file as written, and as meant: every fault at once |
 //! | [`control`] | the control socket's language |
-//! | [`effects`] | what a rung can do |
-//! | `sys` | the crate's only unsafe code |
+//! | [`oneshot`] | every check once, without the daemon |
+//! | [`journal`] | where log lines go |
+//! | [`clock`] | the one way to read the clock |
+//! | `cli` | the operator's command line, one file for each verb (feature `cli`) |
+//! | [`sys`] | the crate's only unsafe code |
+//!
+//! Who owns which descriptor: the brain owns the poll, the timer, the signals and the control socket; [`probes`] the sockets to
+//! the runner and the prober, inotify and the heartbeats; the keeper a poll of its own.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

@@ -56,12 +56,12 @@ pub fn run(path: &Path, named: bool, names: &[String]) -> Result<Vec<CheckView>,
     let mut checks = config.checks.clone();
     checks.extend(config::discovered(&config.node, &Root::machine(), &config.checks));
     if let Some(name) =
-        names.iter().find(|name| !checks.iter().any(|check| *check.spec.name == ***name))
+        names.iter().find(|name| !checks.iter().any(|check| answers_to(check, name)))
     {
         return Err(OneshotError::NoCheck(name.clone()));
     }
     if !names.is_empty() {
-        checks.retain(|check| names.iter().any(|name| **name == *check.spec.name));
+        checks.retain(|check| names.iter().any(|name| answers_to(check, name)));
     }
     for check in &mut checks {
         impatient(check);
@@ -76,6 +76,11 @@ pub fn run(path: &Path, named: bool, names: &[String]) -> Result<Vec<CheckView>,
         round.read_until(second.after(SECOND_READING)).map_err(OneshotError::System)?;
     }
     Ok(round.node.views(clock::now()))
+}
+
+/// A check may be called by its name, its target or its sensor.
+fn answers_to(check: &CheckConfig, name: &str) -> bool {
+    [&check.spec.name, &check.spec.target, &check.spec.sensor].iter().any(|own| &***own == name)
 }
 
 /// There is one look, so it is believed. No rung is climbed.

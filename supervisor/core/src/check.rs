@@ -442,6 +442,9 @@ impl Check {
         } else {
             verdict != self.told.verdict
         };
+        // What is seen, but not long enough to be believed, is no news: it becomes some, one way or the other.
+        let is_news =
+            is_news && (verdict != Verdict::Unknown || self.health.glance() == Glance::Blind);
         let patience = if verdict == Verdict::Unknown { UNKNOWN_PATIENCE } else { Span::ZERO };
         is_news.then(|| self.health.since().after(patience))
     }

@@ -13,6 +13,7 @@ use crate::check::{Check, Told};
 use crate::event::{Action, Actions, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
+use crate::reading::Readings;
 use crate::recovery::ActionId;
 use crate::report::{Outcome, Report};
 use crate::spec::CheckSpec;
@@ -319,6 +320,12 @@ impl Node {
     /// All pauses.
     pub fn pauses(&self, now: Mono) -> Vec<PauseView> {
         self.maintenance.all().iter().map(|pause| pause_view(pause, now)).collect()
+    }
+
+    /// The newest reading of a check.
+    pub fn readings(&self, id: CheckId) -> Option<&Readings> {
+        let check = self.places.get(&id).and_then(|at| self.checks.get(*at))?;
+        check.readings.as_ref().map(|(readings, _)| readings)
     }
 
     /// The definition of a check.

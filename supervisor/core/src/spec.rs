@@ -101,6 +101,8 @@ pub enum Arguments {
     Unit,
     /// A program by its absolute path, and its arguments.
     Program,
+    /// Nothing; the check must run a script of `/etc/watchdog.d`.
+    Script,
 }
 
 /// How often something may happen: `3 in 10m`.

@@ -1,14 +1,14 @@
-//! The command line.
+//! The command line `mastiff`; started under the name of the runner, it is that.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use mastiff_core::view::CheckView;
+use mastiff::probes::runner;
 
 fn main() -> ExitCode {
-    ExitCode::from(mastiff::cli::run(std::env::args_os(), run_checks))
-}
-
-fn run_checks(_path: &Path, _named: bool, _names: &[String]) -> Result<Vec<CheckView>, String> {
-    Err("this build cannot; start the daemon".into())
+    if std::env::args_os().next().is_some_and(|name| name == runner::ARGUMENT) {
+        return if runner::main() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    ExitCode::from(mastiff::cli::run(std::env::args_os(), |path, named, names| {
+        mastiff::oneshot::run(path, named, names).map_err(|error| error.to_string())
+    }))
 }

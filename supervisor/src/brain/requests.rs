@@ -22,6 +22,7 @@ impl Brain {
         let Asked { client, who, request } = asked;
         let answer = match request {
             Err(why) => Answer::Error(why),
+            Ok(_) if self.ending.is_some() => Answer::Error("mastiffd is stopping".to_string()),
             Ok(request) if changes_something(&request) && !who.may_act => {
                 Answer::Error(format!("{} may look, but only root may change something", who.name))
             }

@@ -48,7 +48,12 @@ impl<'a> Checks<'a> {
         let sensor = self.sensor(raw, review);
         let target = sensor.and_then(|sensor| target(raw, sensor, review));
         let name = self.name(raw, sensor, target.as_deref(), review);
-        let on_fail = rung::ladder(&raw.on_fail, sensor, target.as_deref(), self.budgets, review);
+        let subject = rung::Subject {
+            sensor,
+            target: target.as_deref(),
+            runs_script: runs_script(raw, sensor),
+        };
+        let on_fail = rung::ladder(&raw.on_fail, &subject, self.budgets, review);
         let timeout = span(&raw.timeout, TIMEOUT, CHECK_TIMEOUT_DEFAULT, review);
         let rhythm = sensor
             .map_or(self.node_interval, |sensor| default_interval(sensor, self.node_interval));
@@ -193,6 +198,14 @@ fn target(raw: &RawCheck, sensor: &Sensor, review: &mut Review<'_>) -> Option<St
         }
         Field::Refused => None,
     }
+}
+
+/// Whether it runs a script of `/etc/watchdog.d` (see the option `protocol` of the sensor `command`).
+fn runs_script(raw: &RawCheck, sensor: Option<&Sensor>) -> bool {
+    let protocol = raw.options.iter().find(|option| option.name == "protocol");
+    let protocol =
+        protocol.and_then(|option| option.value.given()).map(|given| given.value.as_str());
+    sensor.is_some_and(|sensor| sensor.name == "command") && protocol == Some("watchdog-test")
 }
 
 fn options(raw: &RawCheck, sensor: &Sensor, review: &mut Review<'_>) -> Options {

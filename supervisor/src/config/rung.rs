@@ -14,11 +14,18 @@ pub const RUNGS_MAX: usize = 16;
 /// Rungs of the format that later versions understand.
 pub const LATER_RUNGS: &[&str] = &["switchover", "reboot", "reset"];
 
+/// What a check is about; `None` where that has a fault of its own.
+pub(super) struct Subject<'a> {
+    pub(super) sensor: Option<&'a Sensor>,
+    pub(super) target: Option<&'a str>,
+    /// It runs a script of `/etc/watchdog.d`.
+    pub(super) runs_script: bool,
+}
+
 /// The rungs of a check, in their order.
 pub(super) fn ladder(
     field: &Field<Vec<Given<String>>>,
-    sensor: Option<&Sensor>,
-    target: Option<&str>,
+    subject: &Subject<'_>,
     budgets: &Budgets,
     review: &mut Review<'_>,
 ) -> Vec<Rung> {
@@ -31,14 +38,13 @@ pub(super) fn ladder(
         );
         review.value(surplus, message);
     }
-    let one = |given| rung(given, sensor, target, budgets, review);
+    let one = |given| rung(given, subject, budgets, review);
     list.value.iter().take(RUNGS_MAX).filter_map(one).collect()
 }
 
 fn rung(
     given: &Given<String>,
-    sensor: Option<&Sensor>,
-    target: Option<&str>,
+    subject: &Subject<'_>,
     budgets: &Budgets,
     review: &mut Review<'_>,
 ) -> Option<Rung> {
@@ -50,11 +56,18 @@ fn rung(
     };
     let arguments = match (effect.spec.arguments, rest.trim()) {
         (Arguments::None, "") => Vec::new(),
-        (Arguments::None, _) => {
+        (Arguments::Script, "") if subject.runs_script => Vec::new(),
+        (Arguments::Script, "") => {
+            let message = "only a check of the sensor `command` with options = { protocol = \"watchdog-test\" } \
+                           runs a script that can repair";
+            review.value(given, message);
+            return None;
+        }
+        (Arguments::None | Arguments::Script, _) => {
             review.value(given, format!("nothing may follow `{word}`"));
             return None;
         }
-        (Arguments::Unit, "") => vec![own_unit(effect, given, sensor, target, review)?],
+        (Arguments::Unit, "") => vec![own_unit(effect, given, subject, review)?],
         (Arguments::Unit, unit) if is_unit_name(unit) => vec![unit.to_string()],
         (Arguments::Unit, _) => {
             let message = format!(
@@ -79,12 +92,11 @@ fn rung(
 fn own_unit(
     effect: &Effect,
     given: &Given<String>,
-    sensor: Option<&Sensor>,
-    target: Option<&str>,
+    subject: &Subject<'_>,
     review: &mut Review<'_>,
 ) -> Option<String> {
     // Without them the check has a fault already, and this would only be its echo.
-    let (sensor, target) = (sensor?, target?);
+    let (sensor, target) = (subject.sensor?, subject.target?);
     let unit = match sensor.target {
         Target::Unit => Some(target),
         Target::Process => target.strip_prefix("unit:"),

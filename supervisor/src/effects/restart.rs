@@ -6,7 +6,7 @@
 use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 
-use super::Effect;
+use super::{Cause, Effect};
 
 /// The program that talks to PID 1. By its absolute path: the search path of a daemon is nobody's business.
 pub const SYSTEMCTL: &str = "/usr/bin/systemctl";
@@ -30,9 +30,9 @@ pub const EFFECT: Effect = Effect {
 /// `reset-failed` would need a second call: `restart` is refused in state `start-limit-hit`, but only while
 /// the unit's own limit lasts, and a ladder comes back. `--job-mode=replace-irreversibly` is not used, so that a
 /// shutdown wins over a restart.
-fn program(arguments: &[String]) -> Vec<String> {
+fn program(_cause: &Cause<'_>, arguments: &[String]) -> Result<Vec<String>, String> {
     let mut list: Vec<String> =
         [SYSTEMCTL, "restart", "--no-ask-password", "--"].map(String::from).to_vec();
     list.extend_from_slice(arguments);
-    list
+    Ok(list)
 }
