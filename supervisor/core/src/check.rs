@@ -5,10 +5,9 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, History, Truth, any};
-use crate::event::{Action, Actions, Alert, AlertKind, CheckId};
+use crate::event::{Action, Actions, AlertKind, CheckId};
 use crate::health::{Glance, Health, Verdict};
 use crate::node::{Policy, Remembered};
 use crate::reading::{Readings, Shown};
@@ -16,6 +15,9 @@ use crate::recovery::{ActionId, Ladder, Step, uses_by_text};
 use crate::report::{Outcome, Report};
 use crate::spec::{CheckSpec, Rung};
 use crate::time::{Mono, Span};
+
+mod alerts;
+pub use alerts::Told;
 
 /// Beyond the time-out of a reading, so much more may pass before the core itself calls it late: who runs the
 /// probe has its own deadline and says more about the reason.
@@ -59,31 +61,6 @@ struct Schedule {
     again: bool,
     /// A first answer has come, or was given up.
     answered: bool,
-}
-
-/// What the alert hooks know. It outlives a restart: who was told of a problem must be told of its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    /// The last verdict that they were told.
-    pub verdict: Verdict,
-    /// When they were last told something.
-    pub at: Mono,
-    /// When it left `healthy`.
-    pub wrong_since: Option<Mono>,
-    /// Their last word is that it changes too often, and the verdict that came out of it is still to be told.
-    pub flapping: bool,
-}
-
-impl Told {
-    /// Hooks expect health: they are told of what differs from it.
-    const fn nothing(now: Mono) -> Self {
-        Self { verdict: Verdict::Healthy, at: now, wrong_since: None, flapping: false }
-    }
-
-    /// Whether the hooks wait for a message that all is well.
-    pub fn is_open(&self) -> bool {
-        self.flapping || self.verdict != Verdict::Healthy
-    }
 }
 
 impl Check {
@@ -432,80 +409,6 @@ impl Check {
             Some(asked) => (asked < due).then(|| due.max(asked.after(READING_GAP))),
             None => Some(due),
         }
-    }
-
-    /// When the hooks can be told what they do not know yet; none if they know all.
-    fn tells_at(&self) -> Option<Mono> {
-        let verdict = self.verdict();
-        let is_news = if self.told.flapping {
-            !self.health.is_flapping()
-        } else {
-            verdict != self.told.verdict
-        };
-        // What is seen, but not long enough to be believed, is no news: it becomes some, one way or the other.
-        let is_news =
-            is_news && (verdict != Verdict::Unknown || self.health.glance() == Glance::Blind);
-        let patience = if verdict == Verdict::Unknown { UNKNOWN_PATIENCE } else { Span::ZERO };
-        is_news.then(|| self.health.since().after(patience))
-    }
-
-    /// When the hooks are reminded of what they know; none if it is over, or if they know less than there is.
-    fn reminder_at(&self, policy: Policy) -> Option<Mono> {
-        let stays_wrong = self.told.verdict != Verdict::Healthy
-            && self.told.verdict == self.verdict()
-            && !self.told.flapping;
-        stays_wrong.then(|| self.told.at.after(policy.remind))
-    }
-
-    /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for silence.
-    fn tell(&mut self, paused: bool, now: Mono, actions: &mut Actions) {
-        let verdict = self.verdict();
-        if verdict == Verdict::Healthy && !self.told.is_open() {
-            self.told.wrong_since = None;
-        } else {
-            self.told.wrong_since.get_or_insert(self.health.since());
-        }
-        if paused || self.tells_at().is_none_or(|at| now < at) {
-            return;
-        }
-        if self.health.is_flapping() {
-            self.told.flapping = true;
-            let check = self.spec.name.clone();
-            actions.push(Action::Report(Report::Flapping { check, begins: true }));
-            self.alert(AlertKind::Flapping, now, actions);
-            return;
-        }
-        let was_flapping = core::mem::take(&mut self.told.flapping);
-        let kind = match verdict {
-            Verdict::Healthy => AlertKind::Recovery,
-            // Nobody can say that it got better.
-            Verdict::Unknown => AlertKind::Problem,
-            _ if was_flapping || verdict > self.told.verdict => AlertKind::Problem,
-            Verdict::Degraded | Verdict::Failed => AlertKind::Improved,
-        };
-        self.alert(kind, now, actions);
-    }
-
-    fn alert(&mut self, kind: AlertKind, now: Mono, actions: &mut Actions) {
-        let verdict = self.verdict();
-        let was = core::mem::replace(&mut self.told.verdict, verdict);
-        self.told.at = now;
-        let lasted = self.told.wrong_since.map_or(Span::ZERO, |since| now.since(since));
-        if !self.told.is_open() {
-            self.told.wrong_since = None;
-        }
-        // Before the alert: told twice is better than a problem without its end.
-        actions.push(Action::Save);
-        actions.push(Action::Alert(Alert {
-            kind,
-            check: self.spec.name.clone(),
-            sensor: self.spec.sensor.clone(),
-            target: self.spec.target.clone(),
-            verdict,
-            was,
-            reason: self.reason().into(),
-            lasted,
-        }));
     }
 }
 
