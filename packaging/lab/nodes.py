@@ -123,9 +123,10 @@ def until(what, true, seconds=10, every=0.05):
         time.sleep(every)
 
 
-def base():
-    """The directory all nodes share as their lower layer; built when missing or when the recipe changed."""
-    recipe = hashlib.sha256(repr((SUITE, PACKAGES, MASKED)).encode()).hexdigest()[:12]
+def base(more=()):
+    """The directory that nodes share as their lower layer, with these packages more; built when missing or changed."""
+    packages = [*PACKAGES, *more]
+    recipe = hashlib.sha256(repr((SUITE, packages, MASKED)).encode()).hexdigest()[:12]
     ready = HOME / f"base-{recipe}"
     HOME.mkdir(parents=True, exist_ok=True)
     with open(HOME / "lock", "w") as lock:
@@ -136,7 +137,7 @@ def base():
             fresh = HOME / "base.new"
             shutil.rmtree(fresh, ignore_errors=True)
             omit = [f"--dpkgopt=path-exclude=/usr/share/{it}/*" for it in ("doc", "man", "locale", "info")]
-            subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", *omit, f"--include={','.join(PACKAGES)}",
+            subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", *omit, f"--include={','.join(packages)}",
                             SUITE, str(fresh)], check=True)
             for unit in MASKED:
                 link = fresh / "etc/systemd/system" / unit
@@ -301,7 +302,8 @@ class Lab:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, *names):
+    def __init__(self, *names, packages=()):
+        self.packages = packages  # wanted on the nodes beyond PACKAGES
         self.tag = f"{os.getpid()}-{next(Lab._numbers)}"
         self.home = HOME / "run" / self.tag
         self.nodes = {name: Node(self, name, number) for number, name in enumerate(names, 1)}
@@ -313,7 +315,7 @@ class Lab:
 
     def __enter__(self):
         try:
-            self.base = base()
+            self.base = base(self.packages)
             sweep()
             self.switch = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "echo; exec sleep infinity"],
@@ -388,7 +390,7 @@ def main(arguments):
             demo()
         case ["shell"]:
             with Lab("a") as lab:
-                subprocess.run(["nsenter", "-t", str(lab["a"].pid), "-a", "--", "bash", "-l"], check=False)
+                subprocess.run(["nsenter", "-t", str(lab["a"].pid), "-a", "bash", "-l"], check=False)
         case _:
             print(__doc__)
             return 64

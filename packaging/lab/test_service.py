@@ -190,7 +190,7 @@ exec /usr/bin/systemctl.real "$@"
         self.daemon.kill("mastiff.service", "HUP")
         refused = self.daemon.wait_event("config-refused", None)[-1]
         self.assertIn("on-fial", refused["text"])
-        checked = self.daemon.cli("config", "check", CONFIG, check=False)
+        checked = self.daemon.cli("--config", CONFIG, "config", "check", check=False)
         self.assertEqual(78, checked.returncode)
         self.assertIn(f":{line}:", checked.stdout + checked.stderr)
         self.assertEqual(old, self.daemon.pid())
