@@ -15,10 +15,9 @@ clock. So a node shows the daemon under systemd, killed, frozen or cut off; not 
         lab["a"].freeze(); lab["a"].thaw()           # every process stops; the kernel still answers ARP
         lab["a"].cut(); lab["a"].boot()              # power cut; the disk is kept
 
-Each node has eth0 on one switch (10.77.0.11, .12, ...) and eth1 on a second (10.77.1.x). Every lab has switches of its
-own, so labs run side by side. A lab holds no mounts or namespaces by name: they exist only in its processes, which
-the kernel kills when this program ends, however it ends. Cgroups and files left by a killed program are swept at the
-start of the next lab. All files are under $MASTIFF_LAB (default /var/tmp/mastiff-nodes).
+Each node has eth0 on one switch (10.77.0.11, .12, ...) and eth1 on a second (10.77.1.x). Labs run side by side: each has
+its own switches. Namespaces and mounts exist only in a lab's processes, which the kernel kills when this program ends,
+however it ends; its cgroups and files are then swept by the next lab. Files: $MASTIFF_LAB (/var/tmp/mastiff-nodes).
 
 The memory controller. On a host with the pure cgroup v2 layout a node has it as any Debian has. On a hybrid host, where
 the controller is bound to a v1 hierarchy, the node gets the hybrid layout too, with its own sub-cgroup of each v1
@@ -262,15 +261,12 @@ class Node:
         """Pull or plug a network cable."""
         self.lab.ip("link", "set", f"{self.name}-{link}", "up" if up else "down")
 
-    def freeze(self):
-        """Stop every process of the node at once. The kernel's part of it (ARP, open sockets) goes on."""
-        self._freeze("1")
-
     def thaw(self):
         """End `freeze`."""
-        self._freeze("0")
+        self.freeze("0")
 
-    def _freeze(self, value):
+    def freeze(self, value="1"):
+        """Stop every process of the node at once. The kernel's part of it (ARP, open sockets) goes on."""
         (self.cgroup / "cgroup.freeze").write_text(value)
         until(f"{self.name} freezes", lambda: f"frozen {value}" in (self.cgroup / "cgroup.events").read_text())
 
@@ -300,11 +296,11 @@ def remove_cgroup(path):
 class Lab:
     """Some nodes and the switches between them, as a context manager."""
 
-    _numbers = itertools.count(1)
+    numbers = itertools.count(1)
 
     def __init__(self, *names, packages=()):
         self.packages = packages  # wanted on the nodes beyond PACKAGES
-        self.tag = f"{os.getpid()}-{next(Lab._numbers)}"
+        self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.nodes = {name: Node(self, name, number) for number, name in enumerate(names, 1)}
         self.layout = "hybrid" if any(hierarchies().values()) else "unified"
@@ -370,6 +366,7 @@ def demo():
 
         def answers():
             return lab["a"].run("arping", "-c1", "-w1", "-I", "eth0", lab["b"].address(), check=False).returncode == 0
+
         print("b answers:", answers())
         lab["b"].freeze()
         print("b is frozen; its kernel still answers:", answers())
