@@ -253,9 +253,7 @@ class Node:
 
     def read(self, inside):
         """The text of a file of the running node; empty if there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            return self.path(inside).read_text()
-        return ""
+        return self.path(inside).read_text() if self.path(inside).exists() else ""
 
     def link(self, link, up):
         """Pull or plug a network cable."""

@@ -3,8 +3,8 @@
 
     test_service.py [--long] [NAME ...]     all tests, or those whose names contain one of the words
 
-Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs. --long adds what takes minutes, and what needs a VM. The last line
-of the output is `N passed, N failed`.
+Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs. --long adds what takes minutes and what needs a
+VM. The last line of the output is `N passed, N failed`.
 """
 import json
 import os
