@@ -90,7 +90,7 @@ def monit_config(count):
 
 
 def tools(with_mastiff):
-    daemon = ["/usr/bin/mastiffd", "--config", "{config}"]
+    daemon = ["/usr/sbin/mastiffd", "--config", "{config}"]
     ours = [
         Tool("mastiffd units", daemon, mastiff_config("units", by_unit), notify=True),
         Tool("mastiffd pid files", daemon, mastiff_config("pids", by_pid_file), notify=True),
@@ -178,7 +178,7 @@ def measure(node, chosen, count, seconds):
 def prepare(node, daemon):
     """The services to be watched, and the program under test."""
     if daemon:
-        node.copy(daemon, "/usr/bin/mastiffd")
+        node.copy(daemon, "/usr/sbin/mastiffd")
     node.write("/usr/local/bin/sleepers", SLEEPERS, 0o755)
     node.write("/etc/systemd/system/watched@.service", WATCHED_UNIT)
     for unit in ("watchdog", "wd_keepalive", "monit"):  # only ours may run

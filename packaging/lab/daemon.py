@@ -49,10 +49,10 @@ class Daemon:
         for file in (BINARIES / "mastiffd", BINARIES / "mastiff", UNIT_FILE):
             if not file.exists():
                 raise LabError(f"{file} is missing; build it first (cargo build --release) or set MASTIFF_BIN")
-        for binary in ("mastiffd", "mastiff"):
-            self.machine.copy(BINARIES / binary, f"/usr/bin/{binary}")
+        self.machine.copy(BINARIES / "mastiffd", "/usr/sbin/mastiffd")
+        self.machine.copy(BINARIES / "mastiff", "/usr/bin/mastiff")
         self.machine.copy(UNIT_FILE, "/etc/systemd/system/mastiff.service")
-        self.machine.write(HOOK, f"#!/bin/sh\n{{ cat; echo; }} >> {ALERTS}\n", 0o755)
+        self.machine.write(HOOK, f"#!/bin/sh\ncat >> {ALERTS}\n", 0o755)
         self.machine.write("/usr/local/bin/beating", BEATING, 0o755)
         self.machine.write("/usr/local/bin/greedy", GREEDY, 0o755)
         self.systemctl("daemon-reload")
@@ -102,7 +102,8 @@ class Daemon:
 
     def checks(self):
         """Every check by name, as `mastiff status --json` shows it."""
-        return {check["name"]: check for check in json.loads(self.cli("status", "--json", check=False).stdout)["checks"]}
+        status = json.loads(self.cli("status", "--json", check=False).stdout)
+        return {check["name"]: check for check in status["checks"]}
 
     def verdict(self, check):
         return self.checks()[check]["verdict"]
@@ -112,10 +113,10 @@ class Daemon:
         found = parse_lines(self.cli("events", "--json").stdout)
         return [e for e in found if kind in (None, e["kind"]) and check in (None, e.get("check"))]
 
-    def alerts(self, *words):
-        """What the hook was given so far; only alerts in which all words occur, if there are any."""
-        found = parse_lines(self.machine.read(ALERTS))
-        return [alert for alert in found if all(word in json.dumps(alert) for word in words)]
+    def alerts(self, check):
+        """The alerts of a check that the hook was given so far, as (verdict before, verdict)."""
+        return [(alert["was"], alert["verdict"]) for alert in parse_lines(self.machine.read(ALERTS))
+                if alert["check"] == check]
 
     def wait_verdict(self, check, verdict, seconds=30):
         until(f"{check} is {verdict}", lambda: self.verdict(check) == verdict, seconds, every=0.2)
@@ -138,12 +139,5 @@ class Daemon:
 
 
 def parse_lines(text):
-    """JSON objects of a text that is one list, one object with one list in it, or one object a line."""
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    if isinstance(whole, dict):
-        lists = [value for value in whole.values() if isinstance(value, list)]
-        return lists[0] if len(whole) == 1 and lists else [whole]
-    return whole
+    """The JSON objects of a text with one a line."""
+    return [json.loads(line) for line in text.splitlines()]
