@@ -24,8 +24,9 @@ pub fn unified(root: &Root) -> Option<PathBuf> {
 /// The tree of one v1 controller, such as `memory`; `None` on a pure v2 host.
 pub fn controller_v1(root: &Root, controller: &str) -> Option<PathBuf> {
     let mount = root.path(MOUNT).join(controller);
-    // Every v1 tree has this file at its top (cgroups.rst, 1.2), a v2 group of the same name has not.
-    mount.join("release_agent").exists().then_some(mount)
+    // Every v1 group has this file (cgroups.rst, 1.2) and no v2 group has. `release_agent` would not do: only the top of
+    // the host's own tree has it, so not the top that a container sees.
+    mount.join("tasks").exists().then_some(mount)
 }
 
 /// The place of a control group such as `/system.slice/nginx.service` below a tree; `None` if the text would

@@ -213,7 +213,7 @@ fn hybrid_hosts_count_memory_and_tasks_in_the_old_trees() {
     let tree = Tree::new("hybrid");
     tree.write("sys/fs/cgroup/unified/cgroup.controllers", "\n");
     tree.write("sys/fs/cgroup/unified/system.slice/web.service/cgroup.events", "populated 1\n");
-    tree.write("sys/fs/cgroup/memory/release_agent", "\n");
+    tree.write("sys/fs/cgroup/memory/tasks", "\n");
     let old = "sys/fs/cgroup/memory/system.slice/web.service";
     tree.write(&format!("{old}/memory.usage_in_bytes"), "4096\n");
     tree.write(&format!("{old}/memory.limit_in_bytes"), "9223372036854771712\n");
