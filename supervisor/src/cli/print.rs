@@ -162,7 +162,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// Prints a value as JSON, indented for people who look at it.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::Bug(format!("cannot write JSON: {error}")))?;

@@ -7,7 +7,7 @@
 pub(super) struct Rule {
     /// The quantity that counts it.
     pub(super) kind: &'static str,
-    /// Texts, any of which is enough; see [`matches`].
+    /// Texts, any of which is enough; see [`matches()`].
     pub(super) any: &'static [&'static str],
     /// Texts that make it harmless.
     pub(super) except: &'static [&'static str],
