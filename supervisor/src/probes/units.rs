@@ -4,7 +4,7 @@
 //! only when there is a reason: something happened in a unit's control group (inotify), its state is a passing one,
 //! or the last answer has grown old. In between, a reading costs nothing but the counters that somebody looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,6 +42,8 @@ pub struct Units {
     inotify: Option<Inotify>,
     watches: BTreeMap<PathBuf, WatchDescriptor>,
     units: BTreeMap<CheckId, Unit>,
+    /// The checks whose reading waits for the next answer: mostly none, so a turn need not look for them.
+    waiting: BTreeSet<CheckId>,
     /// The checks that the running call is for.
     asked: Option<Vec<CheckId>>,
     last_call: Option<Mono>,
@@ -56,8 +58,6 @@ struct Unit {
     counters: Option<UnitCgroup>,
     /// Something happened since the last call was started.
     changed: bool,
-    /// A reading waits for the next answer.
-    waits: bool,
 }
 
 /// A reading of a unit, or why there is none.
@@ -75,6 +75,7 @@ impl Units {
             inotify: inotify.ok(),
             watches: BTreeMap::new(),
             units: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             asked: None,
             last_call: None,
         }
@@ -93,7 +94,6 @@ impl Units {
             state: None,
             counters: None,
             changed: false,
-            waits: false,
         });
         unit.wanted = wanted;
         if let Some(slice) = mastiff_hwmon::sensors::unit::events_path(&self.root, DEFAULT_SLICE) {
@@ -104,13 +104,14 @@ impl Units {
     /// Forgets the units of all checks that `keep` does not know.
     pub fn retain(&mut self, keep: impl Fn(CheckId) -> bool) {
         self.units.retain(|check, _| keep(*check));
+        self.waiting.retain(|check| keep(*check));
     }
 
     /// Takes a reading: at once where the last answer is good, else with the next answer of PID 1.
     pub fn read(&mut self, check: CheckId, now: Mono) -> Option<UnitReading> {
         let unit = self.units.get_mut(&check)?;
         if unit.needs_answer(now) {
-            unit.waits = true;
+            self.waiting.insert(check);
             return None;
         }
         Some((check, unit.reading(now)))
@@ -122,13 +123,7 @@ impl Units {
         if self.asked.is_some() || too_soon {
             return None;
         }
-        let waiting: Vec<CheckId> = self
-            .units
-            .iter()
-            .filter(|(_, unit)| unit.waits)
-            .map(|(check, _)| *check)
-            .take(SHOW_UNITS_MAX)
-            .collect();
+        let waiting: Vec<CheckId> = self.waiting.iter().copied().take(SHOW_UNITS_MAX).collect();
         if waiting.is_empty() {
             return None;
         }
@@ -157,7 +152,7 @@ impl Units {
 
     /// When a call is due; none while one is under way.
     pub fn next_deadline(&self) -> Option<Mono> {
-        let waits = self.asked.is_none() && self.units.values().any(|unit| unit.waits);
+        let waits = self.asked.is_none() && !self.waiting.is_empty();
         waits.then(|| self.last_call.map_or(Mono::BOOT, |at| at.after(SHOW_GAP)))
     }
 
@@ -177,8 +172,8 @@ impl Units {
         };
         let mut readings = Vec::new();
         for (place, check) in asked.into_iter().enumerate() {
+            self.waiting.remove(&check);
             let Some(unit) = self.units.get_mut(&check) else { continue };
-            unit.waits = false;
             let state = match &states {
                 Err(why) => Err(why.clone()),
                 // Blocks come in the order of the question; a name that disagrees is another unit's block.
