@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`root`] | the prefix of every path, so that readers run on recorded trees |
 //! | [`sensor`] | what a sensor declares, and who reads it |
+//! | [`host`] | what machine this is, in one line |
 //! | [`kept`] | a file opened once and read often |
 //! | [`text`] | how /proc and /sys write numbers |
 //! | [`rate`] | growth of a counter between two readings |
@@ -18,6 +19,7 @@
 )]
 
 pub mod cgroup;
+pub mod host;
 pub mod kept;
 pub mod mounts;
 pub mod rate;

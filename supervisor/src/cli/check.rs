@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     } else if plugin {
         print::print(&nagios::render(&checks, arguments.perfdata))
     } else {
-        print::print(&render(&source, &checks, context.out))
+        print::print(&render(&source, &mastiff_hwmon::host::describe(), &checks, context.out))
     };
     match printed {
         // The verdict is as it is, even if nobody reads to the end.
@@ -165,16 +165,17 @@ pub(super) fn is_paused_alone(check: &CheckView) -> bool {
     check.paused.as_ref().is_some_and(|pause| pause.check.is_some())
 }
 
-fn render(source: &Source, checks: &[CheckView], out: Out) -> String {
+fn render(source: &Source, host: &str, checks: &[CheckView], out: Out) -> String {
     let who = match source {
         Source::Daemon { node, .. } => print::clean(node),
         Source::Here => "This machine".to_string(),
     };
     let mut text = format!(
-        "{} is {}: {}\n\n",
+        "{} is {}: {}\n{}\n\n",
         out.paint(Tone::Strong, &who),
         headword(checks, overall(checks), out),
-        tally(checks, out)
+        tally(checks, out),
+        out.paint(Tone::Dim, &out.wrap(host, 0)),
     );
     text.push_str(&table(source, checks, out).render(out));
     text.push('\n');

@@ -18,7 +18,7 @@ fn mixed() -> Vec<CheckView> {
 
 #[test]
 fn what_is_bad_comes_first_and_says_why() {
-    let text = render(&Source::Here, &mixed(), TERMINAL);
+    let text = render(&Source::Here, "Debian 12, 2 processors", &mixed(), TERMINAL);
     let order: Vec<usize> = ["filesystem /srv", "memory", "time", "web", "load"]
         .iter()
         .map(|name| text.find(name).unwrap())
@@ -27,7 +27,7 @@ fn what_is_bad_comes_first_and_says_why() {
     assert!(text.contains("failed    filesystem /srv  used > 95% (96.1%)"), "{text}");
     assert!(
         text.starts_with(
-            "This machine is failed: 1 failed, 1 degraded, 1 unknown, 1 healthy, 1 paused\n"
+            "This machine is failed: 1 failed, 1 degraded, 1 unknown, 1 healthy, 1 paused\nDebian 12, 2 processors\n"
         ),
         "{text}"
     );
@@ -91,7 +91,7 @@ fn what_is_bad_but_not_believed_yet_is_named() {
 fn a_node_that_is_paused_as_a_whole_says_so_once_and_is_not_called_healthy() {
     let mut web = paused("web", Verdict::Failed);
     web.paused.as_mut().unwrap().check = None;
-    let text = render(&Source::Here, &[web], TERMINAL);
+    let text = render(&Source::Here, "", &[web], TERMINAL);
     assert!(text.starts_with("This machine is paused: 1 paused\n"), "{text}");
     assert_eq!(text.matches("paused").count(), 2, "{text}");
 }

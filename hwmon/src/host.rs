@@ -1,0 +1,43 @@
+//! What machine this is: for the first line that a person reads, and for the log.
+
+use mastiff_core::reading::{Shown, Unit, Value};
+use mastiff_core::time::Span;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// One line: operating system, kernel, processors, memory, time since boot. A part that cannot be read is left out.
+///
+/// Asked once at the start of a program, never in a loop: it opens files of /etc, which lies on a disk.
+pub fn describe() -> String {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let bytes = System::new_with_specifics(memory).map(|system| system.total_memory()).ok();
+    let processors = std::thread::available_parallelism().ok().map(|count| match count.get() {
+        1 => "1 processor".to_string(),
+        count => format!("{count} processors"),
+    });
+    let parts = [
+        System::long_os_version().ok(),
+        System::kernel_version().ok().map(|version| format!("kernel {version}")),
+        processors,
+        bytes.filter(|bytes| *bytes > 0).map(shown_bytes),
+        System::uptime().ok().map(|secs| format!("up {}", Span::from_secs(secs))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit behind the point")]
+fn shown_bytes(bytes: u64) -> String {
+    Shown(Unit::Bytes, Some(&Value::Number(bytes as f64))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_machine_is_described_in_one_line() {
+        let text = super::describe();
+        assert!(
+            text.contains("kernel ") && text.contains("up ") && text.contains("processor"),
+            "{text}"
+        );
+        assert!(!text.contains('\n') && !text.contains(", ,"), "{text}");
+    }
+}
