@@ -53,6 +53,8 @@ pub struct Units {
 struct Unit {
     name: String,
     wanted: Wanted,
+    /// Somebody looks at what its control group counts.
+    counts: bool,
     /// The last answer of PID 1, and when it came.
     state: Option<(UnitState, Mono)>,
     counters: Option<UnitCgroup>,
@@ -91,11 +93,13 @@ impl Units {
         let unit = self.units.entry(check).or_insert_with(|| Unit {
             name: name.to_string(),
             wanted,
+            counts: false,
             state: None,
             counters: None,
             changed: false,
         });
         unit.wanted = wanted;
+        unit.counts = UnitCgroup::is_wanted(wanted);
         if let Some(slice) = mastiff_hwmon::sensors::unit::events_path(&self.root, DEFAULT_SLICE) {
             self.watch_directory(slice.parent());
         }
@@ -290,7 +294,7 @@ impl Unit {
         let (state, _) = self.state.as_ref().ok_or("PID 1 has not answered yet")?;
         let mut readings = Readings::new(SENSOR.quantities);
         state.fill(&mut readings);
-        if let Some(counters) = &mut self.counters {
+        if let Some(counters) = self.counters.as_mut().filter(|_| self.counts) {
             counters.read(now, self.wanted, &mut readings);
         }
         Ok(readings)

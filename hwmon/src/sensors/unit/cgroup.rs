@@ -18,6 +18,20 @@ use crate::text;
 /// A v1 limit from here on means "none": the kernel shows `PAGE_COUNTER_MAX` pages, just under 2^63 bytes.
 const V1_UNLIMITED_BYTES: u64 = 1 << 62;
 
+/// What a control group counts; the other quantities are what PID 1 says.
+const COUNTED: [&str; 10] = [
+    "populated",
+    "memory",
+    "memory-limit-used",
+    "oom-kills",
+    "tasks",
+    "tasks-used",
+    "cpu",
+    "throttled",
+    "memory-pressure",
+    "io-pressure",
+];
+
 /// The counters of one control group, with open files.
 #[derive(Debug)]
 pub struct UnitCgroup {
@@ -80,6 +94,11 @@ impl UnitCgroup {
             last_cpu: None,
             group: v2.or(memory_v1).or(tasks_v1),
         }
+    }
+
+    /// Whether anything that is wanted is counted by the group. Where nothing is, it need not even be looked for.
+    pub fn is_wanted(wanted: Wanted) -> bool {
+        COUNTED.iter().any(|name| wanted.has(QUANTITIES, name))
     }
 
     /// Reads the counters that are wanted.
@@ -147,20 +166,10 @@ impl UnitCgroup {
         ] {
             counter.kept = None;
         }
-        out.flag("populated", false);
-        for name in [
-            "memory",
-            "memory-limit-used",
-            "oom-kills",
-            "tasks",
-            "tasks-used",
-            "cpu",
-            "throttled",
-            "memory-pressure",
-            "io-pressure",
-        ] {
+        for name in COUNTED {
             out.absent(name);
         }
+        out.flag("populated", false);
     }
 
     /// Rates need two readings of one life of the group; the first leaves them missing.
