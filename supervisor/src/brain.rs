@@ -32,7 +32,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::clock;
 use crate::config::{self, CheckConfig, Config};
-use crate::effects::{self, Cause};
+use crate::effects::{self, Cause, Work};
 use crate::keeper::Keeper;
 use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
 use crate::probes::{News, Probes, Purpose};
@@ -296,9 +296,9 @@ impl Brain {
             match action {
                 Action::Read { check } => self.probes.read(check, now),
                 Action::Start { id, check, effect, arguments } => {
-                    if let Err(why) = self.start(id, check, effect.name, &arguments, now) {
-                        let mut actions = Vec::new();
-                        let outcome = Outcome::Unknown(why.into());
+                    let mut actions = Vec::new();
+                    let started = self.start(id, check, effect.name, &arguments, now, &mut actions);
+                    if let Some(outcome) = started {
                         self.node.handle(Event::Outcome { id, outcome }, now, &mut actions);
                         // An outcome reports; it starts nothing, so this goes no deeper.
                         self.perform(actions, now);
@@ -320,6 +320,7 @@ impl Brain {
         }
     }
 
+    /// Starts an effect; returns its outcome if that is known at once.
     fn start(
         &mut self,
         id: ActionId,
@@ -327,13 +328,27 @@ impl Brain {
         effect: &str,
         arguments: &[String],
         now: Mono,
-    ) -> Result<(), String> {
-        let effect = effects::find(effect).ok_or_else(|| format!("there is no effect {effect}"))?;
+        actions: &mut Vec<Action>,
+    ) -> Option<Outcome> {
+        let unknown = |why: &str| Some(Outcome::Unknown(why.into()));
+        let Some(effect) = effects::find(effect) else { return unknown("there is no such effect") };
         let spec = self.node.spec(check);
         let name = spec.map_or_else(String::new, |spec| spec.name.to_string());
         let target = spec.map_or_else(String::new, |spec| spec.target.to_string());
+        let make = match effect.work {
+            Work::Program(make) => make,
+            Work::Alert => {
+                return match self.node.escalate(check, now, actions) {
+                    Ok(()) => Some(Outcome::Done),
+                    Err(why) => unknown(why),
+                };
+            }
+        };
         let cause = Cause { target: &target, readings: self.node.readings(check) };
-        let arguments = (effect.program)(&cause, arguments)?;
+        let arguments = match make(&cause, arguments) {
+            Ok(arguments) => arguments,
+            Err(why) => return unknown(&why),
+        };
         let environment = vec![
             ("MASTIFF_NODE".to_string(), self.config.node.name.clone()),
             ("MASTIFF_CHECK".to_string(), name),
@@ -346,7 +361,7 @@ impl Brain {
             timeout: effect.spec.deadline,
             output_max: OUTPUT_BYTES,
         };
-        self.probes.run(Purpose::Effect(id), run, now)
+        self.probes.run(Purpose::Effect(id), run, now).err().map(|why| Outcome::Unknown(why.into()))
     }
 
     fn take_done(

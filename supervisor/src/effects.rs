@@ -1,26 +1,40 @@
 //! What a rung can do: one file for each effect, one line in [`EFFECTS`].
 //!
-//! An effect describes itself to the ladder ([`EffectSpec`]) and turns a rung into a program that the runner
-//! starts, with a deadline. Nothing here waits.
+//! An effect describes itself to the ladder ([`EffectSpec`]) and turns a rung into work for somebody else, mostly a
+//! program that the runner starts with a deadline. Nothing here waits.
 
 use mastiff_core::reading::Readings;
 use mastiff_core::spec::EffectSpec;
 
+pub mod alert;
 pub mod repair;
 pub mod restart;
 pub mod run;
 
 /// Every effect.
-pub const EFFECTS: &[&Effect] = &[&restart::EFFECT, &repair::EFFECT, &run::EFFECT];
+pub const EFFECTS: &[&Effect] = &[&alert::EFFECT, &repair::EFFECT, &restart::EFFECT, &run::EFFECT];
 
 /// One effect.
 #[derive(Debug)]
 pub struct Effect {
     /// What the ladder knows of it.
     pub spec: EffectSpec,
-    /// The program to start for a rung: a list, the program first; or why there is none.
-    pub program: fn(&Cause<'_>, &[String]) -> Result<Vec<String>, String>,
+    /// How it is done.
+    pub work: Work,
 }
+
+/// How an effect is done.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// By a program that the runner starts.
+    Program(MakeProgram),
+    /// By a message to the alert hooks.
+    Alert,
+}
+
+/// Makes the argument list of a program, the program first, from what a rung is climbed for and its arguments; or says
+/// why there is none.
+pub type MakeProgram = fn(&Cause<'_>, &[String]) -> Result<Vec<String>, String>;
 
 /// What a rung is climbed for.
 #[derive(Clone, Copy, Debug)]

@@ -103,6 +103,8 @@ pub enum AlertKind {
     Reminder,
     /// It changes too often: silence until it is calm.
     Flapping,
+    /// Its ladder has come to the rung `alert`.
+    Escalation,
 }
 
 /// Actions of one turn, in order.

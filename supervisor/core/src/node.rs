@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Told};
-use crate::event::{Action, Actions, CheckId, Event};
+use crate::event::{Action, Actions, AlertKind, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
 use crate::reading::Readings;
@@ -224,6 +224,21 @@ impl Node {
         };
         let checks = self.checks.iter().map(deadline).min().unwrap_or(Mono::FAR);
         checks.min(self.maintenance.next_deadline().unwrap_or(Mono::FAR))
+    }
+
+    /// Tells the alert hooks that the ladder of a check has come to its rung `alert`.
+    ///
+    /// # Errors
+    /// When there is no such check any more.
+    pub fn escalate(
+        &mut self,
+        id: CheckId,
+        now: Mono,
+        actions: &mut Actions,
+    ) -> Result<(), &'static str> {
+        let check = self.places.get(&id).and_then(|at| self.checks.get_mut(*at));
+        check.ok_or("the check is gone")?.alert(AlertKind::Escalation, now, actions);
+        Ok(())
     }
 
     /// Begins a pause of one check or of the whole node.

@@ -8,7 +8,7 @@ use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 use mastiff_hwmon::sensors::command::repair_arguments;
 
-use super::{Cause, Effect};
+use super::{Cause, Effect, Work};
 
 /// Calls the script of the check as `SCRIPT repair CODE`; exit code 0 means repaired.
 pub const EFFECT: Effect = Effect {
@@ -22,7 +22,7 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    program,
+    work: Work::Program(program),
 };
 
 fn program(cause: &Cause<'_>, _arguments: &[String]) -> Result<Vec<String>, String> {

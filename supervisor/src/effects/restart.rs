@@ -6,7 +6,7 @@
 use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 
-use super::{Cause, Effect};
+use super::{Cause, Effect, Work};
 
 /// The program that talks to PID 1. By its absolute path: the search path of a daemon is nobody's business.
 pub const SYSTEMCTL: &str = "/usr/bin/systemctl";
@@ -24,7 +24,7 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    program,
+    work: Work::Program(program),
 };
 
 /// `reset-failed` would need a second call: `restart` is refused in state `start-limit-hit`, but only while

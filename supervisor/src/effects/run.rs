@@ -3,7 +3,7 @@
 use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 
-use super::Effect;
+use super::{Effect, Work};
 
 /// Runs a program by its absolute path, without a shell; exit code 0 means done.
 pub const EFFECT: Effect = Effect {
@@ -16,5 +16,5 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    program: |_cause, arguments| Ok(arguments.to_vec()),
+    work: Work::Program(|_cause, arguments| Ok(arguments.to_vec())),
 };

@@ -87,7 +87,8 @@ impl Check {
         self.alert(kind, now, actions);
     }
 
-    pub(super) fn alert(&mut self, kind: AlertKind, now: Mono, actions: &mut Actions) {
+    /// Sends one alert, and remembers what the hooks know now.
+    pub(crate) fn alert(&mut self, kind: AlertKind, now: Mono, actions: &mut Actions) {
         let verdict = self.verdict();
         let was = core::mem::replace(&mut self.told.verdict, verdict);
         self.told.at = now;
