@@ -118,7 +118,7 @@ impl Probes {
             registry.register(&mut SourceFd(&events.as_raw_fd()), token, Interest::READABLE)?;
         }
         Ok(Self {
-            lanes: Lanes::new(program, registry.try_clone()?, first_token),
+            lanes: Lanes::new(program, registry.try_clone()?, first_token)?,
             root,
             registry,
             first_token,

@@ -1,8 +1,9 @@
 //! The brain's side of the prober and the runner: what was asked, what is overdue, what hangs.
 //!
-//! Two lanes. The *prober* lane is served in order by a process that may hang; when the job at its head is overdue,
-//! the process is abandoned and a new one takes the rest. The *runner* lane is served by a process that never
-//! hangs. Neither lane ever makes the brain wait.
+//! Two lanes. The *prober* lane is served in order by a process that may hang. When the job at its head takes long
+//! and others wait, the process is taken aside with that job ([`aside`]) and a new one serves the rest, so a target
+//! that hangs delays the others by [`HEAD_PATIENCE`] once, and not at all from then on. The *runner* lane is served
+//! by a process that never hangs. Neither lane ever makes the brain wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,7 +18,9 @@ use mio::{Interest, Registry, Token};
 
 use super::runner::ARGUMENT;
 use super::wire::{Channel, Job, Message, Order, Output, Received, Reply};
-use crate::clock;
+use aside::Asides;
+
+mod aside;
 
 /// Jobs that are on their way to the prober at one time; the others wait here. Fewer than its socket holds.
 const WINDOW: usize = 16;
@@ -25,6 +28,9 @@ const WINDOW: usize = 16;
 pub const WAITING_MAX: usize = 4096;
 /// Probers that may hang in the kernel. With so many of them, nothing that can hang is touched any more.
 pub const STUCK_MAX: usize = 64;
+/// What the job at the head may take while others wait behind it. Far more than a healthy disk needs under load, far
+/// less than a check's time-out.
+const HEAD_PATIENCE: Span = Span::from_millis(100);
 /// A prober or runner that dies is not started again sooner than this after the last one.
 const START_GAP: Span = Span::from_millis(500);
 /// What the runner gets beyond the time-out of an order before its answer counts as lost.
@@ -41,6 +47,10 @@ pub struct Lanes<P> {
     next_id: u64,
     runner: Option<Runner>,
     runner_started: Option<Mono>,
+    /// When the runner last said something.
+    runner_heard: Mono,
+    /// Runners that were replaced and have not ended yet: reaped when they have.
+    replaced: Vec<std::process::Child>,
     orders: BTreeMap<u64, (For<P>, Mono)>,
     unsent: VecDeque<Message<Order>>,
     prober: Option<Prober>,
@@ -48,7 +58,9 @@ pub struct Lanes<P> {
     waiting: VecDeque<Waiting<P>>,
     sent: VecDeque<Waiting<P>>,
     head_since: Mono,
-    stuck: Vec<Stuck<P>>,
+    asides: Asides<P>,
+    /// Answers that are known without asking, for the next turn.
+    failed: Vec<Done<P>>,
     buffer: Vec<u8>,
     counters: Counters,
 }
@@ -91,6 +103,8 @@ struct Runner {
 #[derive(Debug)]
 struct Prober {
     channel: Channel,
+    /// The order that it was asked for with.
+    order: u64,
     pid: Option<i32>,
 }
 
@@ -101,26 +115,24 @@ struct Waiting<P> {
     timeout: Span,
 }
 
-/// An abandoned prober; its socket closes when the kernel lets go of it.
-#[derive(Debug)]
-struct Stuck<P> {
-    purpose: P,
-    since: String,
-    channel: Channel,
-    slot: usize,
-}
-
 impl<P: Clone + PartialEq> Lanes<P> {
     /// Lanes that start `program` (this very binary) as the runner when first needed, and use [`TOKENS`] tokens
     /// from `first_token` on.
-    pub fn new(program: PathBuf, registry: Registry, first_token: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When there is no descriptor to be had.
+    pub fn new(program: PathBuf, registry: Registry, first_token: usize) -> io::Result<Self> {
+        Ok(Self {
+            asides: Asides::new(registry.try_clone()?, first_token.saturating_add(2)),
+            failed: Vec::new(),
             program,
             registry,
             first_token,
             next_id: 0,
             runner: None,
             runner_started: None,
+            runner_heard: Mono::BOOT,
+            replaced: Vec::new(),
             orders: BTreeMap::new(),
             unsent: VecDeque::new(),
             prober: None,
@@ -128,10 +140,9 @@ impl<P: Clone + PartialEq> Lanes<P> {
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
             head_since: Mono::BOOT,
-            stuck: Vec::new(),
             buffer: Vec::new(),
             counters: Counters::default(),
-        }
+        })
     }
 
     /// Numbers for `mastiff status`.
@@ -141,7 +152,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
 
     /// Processes that hang in the kernel now.
     pub fn stuck(&self) -> usize {
-        self.stuck.len()
+        self.asides.stuck()
     }
 
     /// Gives the prober a job.
@@ -149,10 +160,11 @@ impl<P: Clone + PartialEq> Lanes<P> {
     /// # Errors
     /// At once, when an earlier job for the same purpose still hangs, or too much waits already.
     pub fn job(&mut self, purpose: P, job: Job, timeout: Span, now: Mono) -> Result<(), String> {
-        if let Some(stuck) = self.stuck.iter().find(|stuck| stuck.purpose == purpose) {
-            return Err(format!("stalled since {}", stuck.since));
+        let queued = || self.sent.iter().chain(&self.waiting);
+        if self.asides.has(&purpose)? || queued().any(|waiting| waiting.purpose == purpose) {
+            return Ok(()); // asked already: its answer is for this question, too
         }
-        if self.stuck.len() >= STUCK_MAX {
+        if self.asides.stuck() >= STUCK_MAX {
             // Nobody can tell which further target would hang, too.
             self.counters.refused = self.counters.refused.saturating_add(1);
             return Err(format!("not read: {STUCK_MAX} other readings hang in the kernel already"));
@@ -162,9 +174,27 @@ impl<P: Clone + PartialEq> Lanes<P> {
             return Err(format!("{WAITING_MAX} readings wait for the prober already"));
         }
         let message = Message { id: self.id(), body: job };
-        self.waiting.push_back(Waiting { purpose, message, timeout });
-        self.feed_prober(now);
+        let waiting = Waiting { purpose, message, timeout };
+        let alone = self.asides.is_suspect(&waiting.purpose) && self.asides.has_room();
+        if !(alone && self.give_alone(&waiting, now)) {
+            self.waiting.push_back(waiting);
+            self.feed_prober(now);
+        }
         Ok(())
+    }
+
+    /// Gives a prober of its own to what took long the last time; false if there is none to be had.
+    fn give_alone(&mut self, waiting: &Waiting<P>, now: Mono) -> bool {
+        if !self.runner_is_up(now) {
+            return false;
+        }
+        let Ok(prober) = self.order_prober(now) else { return false };
+        if !matches!(prober.channel.send(&waiting.message, None), Ok(true)) {
+            return false; // its socket closes, and so it ends
+        }
+        let purpose = waiting.purpose.clone();
+        self.asides.add(purpose, waiting.message.id, prober, now, waiting.timeout);
+        true
     }
 
     /// Gives the runner an order.
@@ -195,7 +225,10 @@ impl<P: Clone + PartialEq> Lanes<P> {
         match token.0.checked_sub(self.first_token) {
             Some(0) => self.hear_runner(now, done),
             Some(1) => self.hear_prober(now, done),
-            Some(slot) if slot < TOKENS => self.hear_stuck(slot),
+            Some(place) if place < TOKENS => {
+                let slot = place.saturating_sub(2);
+                self.asides.hear(slot, now, &mut self.buffer, &mut self.counters, done);
+            }
             Some(_) | None => return false,
         }
         true
@@ -203,13 +236,16 @@ impl<P: Clone + PartialEq> Lanes<P> {
 
     /// Gives up what is overdue, and sends what waits.
     pub fn tick(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
-        if let Some(head) = self.sent.front()
-            && now.since(self.head_since) >= head.timeout
-        {
-            self.abandon_prober(now, done);
+        if self.head_due().is_some_and(|due| now >= due) {
+            self.take_aside();
+        }
+        done.append(&mut self.failed);
+        for pid in self.asides.tick(now, &mut self.counters, done) {
+            self.kill(pid);
         }
         let overdue: Vec<u64> =
             self.orders.iter().filter(|(_, (_, due))| now >= *due).map(|(id, _)| *id).collect();
+        let is_silent = !overdue.is_empty() && now.since(self.runner_heard) >= ORDER_GRACE;
         for id in overdue {
             if let Some((For::Caller(purpose), _)) = self.orders.remove(&id) {
                 done.push(Done {
@@ -218,22 +254,38 @@ impl<P: Clone + PartialEq> Lanes<P> {
                 });
             }
         }
+        if is_silent && self.runner.is_some() {
+            log::error!("the runner answers nothing any more and is replaced");
+            self.lose_runner(done);
+        }
+        self.replaced.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         self.feed_prober(now);
         self.feed_runner(now);
     }
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Mono {
-        let head = self.sent.front().map(|head| self.head_since.after(head.timeout));
+        if !self.failed.is_empty() {
+            return Mono::BOOT;
+        }
         let order = self.orders.values().map(|(_, due)| *due).min();
         // Something waits for a process that may not be started yet.
-        let restart = |waits: bool, started: Option<Mono>| {
-            waits.then(|| started.map(|at| at.after(START_GAP))).flatten()
-        };
-        let prober =
-            restart(self.prober.is_none() && !self.waiting.is_empty(), self.prober_started);
-        let runner = restart(self.runner.is_none() && !self.unsent.is_empty(), self.runner_started);
-        [head, order, prober, runner].into_iter().flatten().min().unwrap_or(Mono::FAR)
+        let gap = |started: Option<Mono>| started.map_or(Mono::BOOT, |at| at.after(START_GAP));
+        let runner = if self.runner.is_none() { gap(self.runner_started) } else { Mono::BOOT };
+        let for_runner = (self.runner.is_none() && !self.unsent.is_empty()).then_some(runner);
+        let for_prober = (self.prober.is_none() && !self.waiting.is_empty())
+            .then(|| gap(self.prober_started).max(runner));
+        let all = [self.head_due(), self.asides.next_deadline(), order, for_runner, for_prober];
+        all.into_iter().flatten().min().unwrap_or(Mono::FAR)
+    }
+
+    /// When the job at the head is not waited for any longer in the lane.
+    fn head_due(&self) -> Option<Mono> {
+        let head = self.sent.front()?;
+        let others_wait = self.sent.len() > 1 || !self.waiting.is_empty();
+        let patient = !others_wait || !self.asides.has_room();
+        let limit = if patient { head.timeout } else { head.timeout.min(HEAD_PATIENCE) };
+        Some(self.head_since.after(limit))
     }
 
     fn id(&mut self) -> u64 {
@@ -266,6 +318,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
             return false;
         }
         self.runner_started = Some(now);
+        self.runner_heard = now;
         match self.start_runner() {
             Ok(runner) => self.runner = Some(runner),
             Err(error) => log::error!("cannot start the runner: {error}"),
@@ -293,7 +346,10 @@ impl<P: Clone + PartialEq> Lanes<P> {
     fn hear_runner(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
         while let Some(runner) = &self.runner {
             match runner.channel.receive::<Reply>(&mut self.buffer) {
-                Ok((Received::Message(reply), _)) => self.answered(reply, done),
+                Ok((Received::Message(reply), _)) => {
+                    self.runner_heard = now;
+                    self.answered(reply, done);
+                }
                 Ok((Received::Nothing, _)) => break,
                 Ok((Received::Closed | Received::Garbage(_), _)) | Err(_) => self.lose_runner(done),
             }
@@ -305,14 +361,17 @@ impl<P: Clone + PartialEq> Lanes<P> {
     fn answered(&mut self, reply: Reply, done: &mut Vec<Done<P>>) {
         match (self.orders.remove(&reply.id), reply.result) {
             (Some((For::Caller(purpose), _)), result) => done.push(Done { purpose, result }),
-            (Some((For::Prober, _)), Ok(Output::Prober { pid })) => {
-                if let Some(prober) = &mut self.prober {
-                    prober.pid = Some(pid);
+            (Some((For::Prober, _)), Ok(Output::Prober { pid })) => match &mut self.prober {
+                Some(prober) if prober.order == reply.id => prober.pid = Some(pid),
+                Some(_) | None => {
+                    if self.asides.identify(reply.id, pid) {
+                        self.kill(pid);
+                    }
                 }
-            }
+            },
             (Some((For::Prober, _)), result) => {
+                // The socket that went with the order is closed by now, which its owner notices.
                 log::error!("the runner cannot fork a prober: {result:?}");
-                self.retire_prober();
             }
             (None, _) => {} // overdue, and given up
         }
@@ -323,9 +382,9 @@ impl<P: Clone + PartialEq> Lanes<P> {
         self.counters.runners_died = self.counters.runners_died.saturating_add(1);
         if let Some(mut runner) = self.runner.take() {
             self.registry.deregister(&mut SourceFd(&runner.channel.as_raw_fd())).ok();
-            // It is dead or about to die: its socket is closed, so it ends. Reaping must not wait for that.
+            // It is dead or about to die. Reaping must not wait for that.
             runner.child.kill().ok();
-            runner.child.try_wait().ok();
+            self.replaced.push(runner.child);
         }
         self.unsent.clear();
         for (_, (purpose, _)) in std::mem::take(&mut self.orders) {
@@ -358,7 +417,8 @@ impl<P: Clone + PartialEq> Lanes<P> {
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    log::error!("a message to the prober is too long and is dropped");
+                    let result = Err("too much text for one message to the prober".into());
+                    self.failed.push(Done { purpose: next.purpose, result });
                 }
                 Err(_) => {
                     // A dead prober is noticed by its socket; the next one takes this job.
@@ -387,6 +447,16 @@ impl<P: Clone + PartialEq> Lanes<P> {
     }
 
     fn start_prober(&mut self, now: Mono) -> io::Result<()> {
+        let prober = self.order_prober(now)?;
+        let token = Token(self.first_token.saturating_add(1));
+        let fd = prober.channel.as_raw_fd();
+        self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        self.prober = Some(prober);
+        Ok(())
+    }
+
+    /// Has the runner fork a prober; it can be sent its jobs before it exists.
+    fn order_prober(&mut self, now: Mono) -> io::Result<Prober> {
         let (ours, theirs) = Channel::pair()?;
         let message = Message { id: self.id(), body: Order::Prober };
         let Some(runner) = &self.runner else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -394,10 +464,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.orders.insert(message.id, (For::Prober, now.after(ORDER_GRACE)));
-        let token = Token(self.first_token.saturating_add(1));
-        self.registry.register(&mut SourceFd(&ours.as_raw_fd()), token, Interest::READABLE)?;
-        self.prober = Some(Prober { channel: ours, pid: None });
-        Ok(())
+        Ok(Prober { channel: ours, order: message.id, pid: None })
     }
 
     fn hear_prober(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
@@ -445,58 +512,30 @@ impl<P: Clone + PartialEq> Lanes<P> {
         }
     }
 
-    /// The job at the head hangs: its process is left behind.
-    fn abandon_prober(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
+    /// The job at the head takes long: its process is taken aside, and another one takes the rest.
+    fn take_aside(&mut self) {
         let (Some(head), Some(prober)) = (self.sent.pop_front(), self.prober.take()) else {
             return;
         };
-        self.counters.probers_abandoned = self.counters.probers_abandoned.saturating_add(1);
         self.registry.deregister(&mut SourceFd(&prober.channel.as_raw_fd())).ok();
         self.retire_prober();
-        let since =
-            clock::utc(clock::unix_nanos().saturating_sub(span_nanos(now.since(self.head_since))));
-        done.push(Done {
-            purpose: head.purpose.clone(),
-            result: Err(format!("stalled since {since}")),
-        });
+        if self.asides.has_room() {
+            self.asides.add(head.purpose, head.message.id, prober, self.head_since, head.timeout);
+            return;
+        }
+        let result = Err(format!("not read: {STUCK_MAX} other readings take too long already"));
+        self.failed.push(Done { purpose: head.purpose, result });
+        self.counters.probers_abandoned = self.counters.probers_abandoned.saturating_add(1);
         if let Some(pid) = prober.pid {
-            // It ends as soon as the kernel lets it go.
-            let message = Message { id: self.id(), body: Order::Kill { pid } };
-            self.unsent.push_back(message);
-        }
-        let is_free = |slot: &usize| !self.stuck.iter().any(|stuck| stuck.slot == *slot);
-        match (2..TOKENS).find(is_free) {
-            Some(slot) => {
-                let token = Token(self.first_token.saturating_add(slot));
-                self.registry
-                    .register(&mut SourceFd(&prober.channel.as_raw_fd()), token, Interest::READABLE)
-                    .unwrap_or_else(|error| {
-                        log::error!("cannot watch an abandoned prober: {error}")
-                    });
-                self.stuck.push(Stuck {
-                    purpose: head.purpose,
-                    since,
-                    channel: prober.channel,
-                    slot,
-                });
-            }
-            None => log::error!(
-                "{STUCK_MAX} probers hang already: no further hanging target is remembered"
-            ),
+            self.kill(pid);
         }
     }
 
-    /// An abandoned prober answered late or ended: its target may be read again.
-    fn hear_stuck(&mut self, slot: usize) {
-        if let Some(index) = self.stuck.iter().position(|stuck| stuck.slot == slot) {
-            let free = self.stuck.swap_remove(index);
-            self.registry.deregister(&mut SourceFd(&free.channel.as_raw_fd())).ok();
-        }
+    /// Has the runner kill a prober that hangs; it ends as soon as the kernel lets it go.
+    fn kill(&mut self, pid: i32) {
+        let message = Message { id: self.id(), body: Order::Kill { pid } };
+        self.unsent.push_back(message);
     }
-}
-
-fn span_nanos(span: Span) -> i64 {
-    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl<P> Drop for Lanes<P> {
