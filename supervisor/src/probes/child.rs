@@ -23,6 +23,10 @@ const SEARCH_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// Exit code of a child that could not become the program (as in a shell).
 const EXIT_NO_PROGRAM: i32 = 127;
 
+/// Bytes of output that are read in one go. A program that never stops writing must not keep its reader from the
+/// others, and from its own deadline.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+
 /// A child of the runner.
 #[derive(Debug)]
 pub struct Child {
@@ -104,13 +108,15 @@ impl Child {
         self.killed
     }
 
-    /// Reads what is there; keeps its first bytes.
+    /// Reads what is there, up to [`DRAIN_BYTES_MAX`]; keeps its first bytes.
     pub fn drain(&mut self) {
         let mut buffer = [0; 4096];
-        while let Some(output) = &mut self.output {
+        let mut drained: usize = 0;
+        while let Some(output) = self.output.as_mut().filter(|_| drained < DRAIN_BYTES_MAX) {
             match output.read(&mut buffer) {
                 Ok(0) => self.output = None,
                 Ok(count) => {
+                    drained = drained.saturating_add(count);
                     let room = self.output_max.saturating_sub(self.kept.len());
                     self.kept.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
                 }
@@ -159,6 +165,7 @@ fn prepare(parent: Pid, stdin: BorrowedFd<'_>, output: BorrowedFd<'_>) {
     let ready = nix::unistd::setsid().is_ok()
         && nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok()
         && sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_ok()
+        && process::default_pipe_signal().is_ok()
         && process::redirect(stdin, 0).is_ok()
         && process::redirect(output, 1).is_ok()
         && process::redirect(output, 2).is_ok();

@@ -22,7 +22,7 @@ use super::child::Child;
 use super::wire::{Channel, Ended, Message, Order, Output, Probe, Received, Reply, Run};
 use crate::{clock, sys};
 
-/// What may be under way at one time; more orders are refused, and their checks are unknown.
+/// What may be under way at one time; further orders wait for their turn. The brain bounds how many.
 pub const UNDER_WAY_MAX: usize = 128;
 /// Programs that were killed and hang in the kernel. With so many of them nothing new is started.
 pub const STUCK_MAX: usize = 64;
@@ -33,11 +33,17 @@ pub const ARGUMENT: &str = "mastiff-runner";
 
 /// Runs until the brain is gone. Standard input is the socket to it.
 pub fn main() -> i32 {
+    // Ctrl-C in a terminal and the stop of the service reach the whole group. The brain decides when it is over: it
+    // still has its state written. What is started from here gets these signals again.
+    if crate::brain::blocked_signals().thread_block().is_err() {
+        return EXIT_OS_ERROR;
+    }
     let brain = Channel::from_fd(sys::process::inherited(0));
     let mut runner = Runner {
         brain,
         under_way: BTreeMap::new(),
         stuck: Vec::new(),
+        waiting: VecDeque::new(),
         probers: Vec::new(),
         replies: VecDeque::new(),
         buffer: Vec::new(),
@@ -60,6 +66,8 @@ struct Runner {
     under_way: BTreeMap<u64, Work>,
     /// Killed, but not ended: reaped when the kernel lets go of them.
     stuck: Vec<Child>,
+    /// Orders that wait until less is under way.
+    waiting: VecDeque<Message<Order>>,
     probers: Vec<Pid>,
     replies: VecDeque<Reply>,
     buffer: Vec<u8>,
@@ -96,6 +104,11 @@ impl Runner {
         self.probers.retain(
             |pid| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_none()),
         );
+        while self.under_way.len() < UNDER_WAY_MAX
+            && let Some(message) = self.waiting.pop_front()
+        {
+            self.obey(message, None, now);
+        }
         if brain_ready && !self.take_orders(now)? {
             return Ok(false);
         }
@@ -167,6 +180,11 @@ impl Runner {
 
     fn obey(&mut self, message: Message<Order>, fd: Option<OwnedFd>, now: Mono) {
         let id = message.id;
+        let needs_room = matches!(message.body, Order::Run(_) | Order::Ask(..));
+        if needs_room && self.under_way.len() >= UNDER_WAY_MAX {
+            self.waiting.push_back(message);
+            return;
+        }
         let result = match message.body {
             Order::Prober => self.fork_prober(fd).map(Some),
             Order::Kill { pid } => {
@@ -215,9 +233,6 @@ impl Runner {
     }
 
     fn room(&self) -> Result<(), String> {
-        if self.under_way.len() >= UNDER_WAY_MAX {
-            return Err(format!("{UNDER_WAY_MAX} programs and questions are under way already"));
-        }
         if self.stuck.len() >= STUCK_MAX {
             return Err(format!(
                 "{STUCK_MAX} killed programs hang in the kernel; no further one is started"

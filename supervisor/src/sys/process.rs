@@ -48,6 +48,17 @@ pub fn redirect(source: BorrowedFd<'_>, target: i32) -> nix::Result<()> {
     nix::errno::Errno::result(result).map(drop)
 }
 
+/// Lets a write to a closed pipe end this process again (`SIGPIPE`, signal(7)): Rust programs ignore it, exec keeps it
+/// ignored, and a shell pipeline that relies on it would go on for ever.
+///
+/// # Errors
+/// sigaction(2).
+pub fn default_pipe_signal() -> nix::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default disposition runs no code of this process.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+}
+
 /// Becomes another program; returns only on failure (execve(2)).
 pub fn execute(
     program: &CStr,
