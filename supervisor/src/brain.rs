@@ -37,7 +37,7 @@ use crate::keeper::Keeper;
 use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
 use crate::probes::{News, Probes, Purpose};
 use alerts::{Alerts, Tried};
-use clients::{Asked, Clients};
+use clients::{Asked, ClientId, Clients};
 use events::{EVENTS_SAVED, Events};
 use notify::Notify;
 use state::{SAVE_GAP, SAVE_TIMEOUT, State};
@@ -90,7 +90,7 @@ pub struct Brain {
     save: Save,
     ready: bool,
     /// Clients that wait for a reload to end.
-    reloading: Option<Vec<usize>>,
+    reloading: Option<Vec<ClientId>>,
     ending: Option<Mono>,
 }
 
@@ -231,7 +231,6 @@ impl Brain {
 
     /// Takes what has arrived; requests are answered after the turn's readings.
     fn gather(&mut self, ready: &Ready, now: Mono) -> Vec<Asked> {
-        let mut asked = Vec::new();
         for event in ready {
             match event.token() {
                 SIGNALS => self.take_signals(now),
@@ -241,14 +240,15 @@ impl Brain {
                         .wait()
                         .map_err(|error| log::debug!("the timer was not due: {error}")),
                 ),
-                token => match self.clients.ready(token, now) {
-                    Some(requests) => asked.extend(requests),
-                    None => self.probes.ready(token, now),
-                },
+                token => {
+                    if !self.clients.ready(token, now) {
+                        self.probes.ready(token, now);
+                    }
+                }
             }
         }
         self.probes.tick(now);
-        asked
+        self.clients.requests(now)
     }
 
     fn take_signals(&mut self, now: Mono) {
@@ -515,7 +515,7 @@ impl Brain {
     }
 
     /// Has the configuration read again; `client` is told how it ended.
-    fn reload(&mut self, client: Option<usize>, now: Mono) {
+    fn reload(&mut self, client: Option<ClientId>, now: Mono) {
         match &mut self.reloading {
             Some(waiting) => waiting.extend(client),
             None => {

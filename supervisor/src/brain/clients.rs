@@ -1,8 +1,10 @@
 //! The control socket: who may connect, how much each may say, and what waits to be sent to each.
 //!
-//! A client that sends too much, too slowly or nothing, or does not read, costs its own connection and nothing else.
+//! A client that sends too much, too slowly or nothing, or does not read, costs its own connection and nothing else. In
+//! each turn one request of each client is taken, and none of a client that has not read its last answers: whoever
+//! sends thousands at once waits for them, and nobody else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -21,8 +23,12 @@ use crate::control::{Answer, REQUEST_BYTES_MAX, Request};
 pub const CLIENTS_MAX: usize = 32;
 /// Connections accepted in one turn: a flood of them must not keep the brain from its checks.
 const ACCEPTS_MAX: usize = 64;
-/// Bytes that may wait to be read by one client; a follower of events that stopped reading is let go.
+/// Bytes that may wait to be read by one client: the status of as many checks as a configuration may have.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of events that may wait; a follower that stopped reading is let go.
+const FOLLOWER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that wait to be read by a client whose further requests wait until it has read them.
+const UNREAD_BYTES: usize = 64 * 1024;
 /// A client that asks nothing for so long is let go, unless it follows events.
 const IDLE: Span = Span::from_secs(30);
 /// The group whose members may look.
@@ -36,11 +42,22 @@ pub struct Clients {
     first_token: usize,
     group: Option<Gid>,
     clients: BTreeMap<usize, Client>,
+    /// Places of clients that may have something to say, or room to be told something.
+    again: BTreeSet<usize>,
+    next_number: u64,
     refused: u64,
+}
+
+/// One connection; the next one at its place is another one, which must not get its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId {
+    place: usize,
+    number: u64,
 }
 
 #[derive(Debug)]
 struct Client {
+    id: ClientId,
     stream: UnixStream,
     who: Who,
     input: Vec<u8>,
@@ -64,11 +81,21 @@ pub struct Who {
     pub may_look: bool,
 }
 
+/// What a client said in a turn.
+enum Heard {
+    /// A request, or why it is none.
+    Request(Result<Request, String>),
+    /// Nothing, or a part of a request.
+    Nothing,
+    /// It is gone, and its connection is closed.
+    End,
+}
+
 /// A request that arrived.
 #[derive(Debug)]
 pub struct Asked {
     /// Which client.
-    pub client: usize,
+    pub client: ClientId,
     /// Who it is.
     pub who: Who,
     /// What it asks, or why that cannot be understood.
@@ -100,7 +127,16 @@ impl Clients {
             Token(first_token),
             Interest::READABLE,
         )?;
-        Ok(Self { listener, registry, first_token, group, clients: BTreeMap::new(), refused: 0 })
+        Ok(Self {
+            listener,
+            registry,
+            first_token,
+            group,
+            clients: BTreeMap::new(),
+            again: BTreeSet::new(),
+            next_number: 0,
+            refused: 0,
+        })
     }
 
     /// Connections and requests that were refused.
@@ -108,41 +144,58 @@ impl Clients {
         self.refused
     }
 
-    /// Takes what has arrived on one of its tokens; `None` if the token is not one of its own.
-    pub fn ready(&mut self, token: Token, now: Mono) -> Option<Vec<Asked>> {
-        let place = token.0.checked_sub(self.first_token).filter(|place| *place <= CLIENTS_MAX)?;
-        if place == 0 {
-            self.accept(now);
-            return Some(Vec::new());
+    /// Takes note of what is ready by its token; false if the token is not one of its own.
+    pub fn ready(&mut self, token: Token, now: Mono) -> bool {
+        match token.0.checked_sub(self.first_token) {
+            Some(0) => self.accept(now),
+            Some(place) if place <= CLIENTS_MAX => drop(self.again.insert(place)),
+            Some(_) | None => return false,
         }
-        let Some(client) = self.clients.get_mut(&place) else { return Some(Vec::new()) };
-        let (asked, open) = client.hear(place, now);
-        let open = open && client.flush().is_ok();
-        if !open {
-            self.close(place);
+        true
+    }
+
+    /// One request of each client that has one. Called once a turn.
+    pub fn requests(&mut self, now: Mono) -> Vec<Asked> {
+        let mut requests = Vec::new();
+        for place in std::mem::take(&mut self.again) {
+            let Some(client) = self.clients.get_mut(&place) else { continue };
+            let heard = match client.flush() {
+                Ok(()) => client.hear(now),
+                Err(_) => Heard::End,
+            };
+            match heard {
+                Heard::Request(request) => {
+                    let (client, who) = (client.id, client.who.clone());
+                    requests.push(Asked { client, who, request });
+                    self.again.insert(place);
+                }
+                Heard::Nothing => {}
+                Heard::End => self.close(place),
+            }
         }
-        Some(asked)
+        requests
     }
 
     /// Answers a client, if it is still there.
-    pub fn answer(&mut self, client: usize, answer: &Answer) {
+    pub fn answer(&mut self, client: ClientId, answer: &Answer) {
         if matches!(answer, Answer::Error(_)) {
             self.refused = self.refused.saturating_add(1);
         }
-        let open = self
-            .clients
-            .get_mut(&client)
-            .map(|client| client.say(answer) && client.flush().is_ok());
+        let open = self.find(client).map(|client| client.say(answer) && client.flush().is_ok());
         if open == Some(false) {
-            self.close(client);
+            self.close(client.place);
         }
     }
 
     /// From now on, this client gets every event from number `seq` on.
-    pub fn follow(&mut self, client: usize, seq: u64) {
-        if let Some(client) = self.clients.get_mut(&client) {
+    pub fn follow(&mut self, client: ClientId, seq: u64) {
+        if let Some(client) = self.find(client) {
             client.follows = Some(seq);
         }
+    }
+
+    fn find(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.clients.get_mut(&id.place).filter(|client| client.id == id)
     }
 
     /// Gives followers what they have not seen, through `since`.
@@ -170,6 +223,9 @@ impl Clients {
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Mono {
+        if !self.again.is_empty() {
+            return Mono::BOOT;
+        }
         let idle = self.clients.values().filter(|client| client.follows.is_none());
         idle.map(|client| client.since.after(IDLE)).min().unwrap_or(Mono::FAR)
     }
@@ -222,7 +278,9 @@ impl Clients {
         let token = Token(self.first_token.saturating_add(place));
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&stream.as_raw_fd()), token, interest)?;
+        self.next_number = self.next_number.wrapping_add(1);
         let client = Client {
+            id: ClientId { place, number: self.next_number },
             stream,
             who,
             input: Vec::new(),
@@ -247,6 +305,7 @@ impl Clients {
     }
 
     fn close(&mut self, place: usize) {
+        self.again.remove(&place);
         if let Some(client) = self.clients.remove(&place) {
             self.registry.deregister(&mut SourceFd(&client.stream.as_raw_fd())).ok();
         }
@@ -266,35 +325,44 @@ fn is_member(uid: Uid, gid: u32, group: Gid) -> bool {
 }
 
 impl Client {
-    /// Reads what is there; returns its requests, and whether it goes on.
-    fn hear(&mut self, place: usize, now: Mono) -> (Vec<Asked>, bool) {
-        let mut asked = Vec::new();
+    /// Its next request, as far as it is there.
+    fn hear(&mut self, now: Mono) -> Heard {
+        if self.last_words || self.unread() > UNREAD_BYTES {
+            return Heard::Nothing; // until it has read: the poll tells
+        }
         let mut buffer = [0; 4096];
         loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return (asked, false),
-                Ok(count) => self.input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return (asked, false),
-            }
-            while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.input.drain(..=end).collect();
                 self.since = now;
-                let request = serde_json::from_slice(&line)
-                    .map_err(|error| format!("not a request: {error}"));
-                asked.push(Asked { client: place, who: self.who.clone(), request });
+                let request = serde_json::from_slice(&line);
+                return Heard::Request(request.map_err(|error| format!("not a request: {error}")));
             }
             if self.input.len() > REQUEST_BYTES_MAX {
                 self.input.clear();
-                self.last_words = true;
-                self.say(&Answer::Error(format!(
-                    "a request has at most {REQUEST_BYTES_MAX} bytes"
-                )));
-                return (asked, true);
+                let why = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+                return self.part(Some(Answer::Error(why)));
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return self.part(None),
+                Ok(count) => self.input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Heard::End,
             }
         }
-        (asked, true)
+    }
+
+    /// Nothing more is heard from it; what it has not read yet is still sent.
+    fn part(&mut self, word: Option<Answer>) -> Heard {
+        self.last_words = true;
+        let told = word.is_none_or(|word| self.say(&word));
+        if told && self.flush().is_ok() { Heard::Nothing } else { Heard::End }
+    }
+
+    /// Bytes that it has not read.
+    fn unread(&self) -> usize {
+        self.output.len().saturating_sub(self.sent)
     }
 
     /// Queues an answer; false if too much waits already.
@@ -303,7 +371,8 @@ impl Client {
         let Ok(mut line) = serde_json::to_vec(answer) else { return false };
         line.push(b'\n');
         self.output.extend_from_slice(&line);
-        self.output.len().saturating_sub(self.sent) <= OUTPUT_BYTES_MAX
+        let limit = if self.follows.is_some() { FOLLOWER_BYTES_MAX } else { OUTPUT_BYTES_MAX };
+        self.unread() <= limit
     }
 
     /// Sends what it takes now.
