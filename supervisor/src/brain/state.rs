@@ -3,7 +3,8 @@
 //! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is a convenience, never
 //! a condition: a missing, old or damaged file is said once and replaced.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use mastiff_core::node::Memory;
@@ -78,7 +79,7 @@ impl State {
     /// # Errors
     /// Why it cannot be used; that it is not there is no error.
     pub fn load(path: &Path, now: Mono, unix_nanos: i64) -> Result<Self, String> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
@@ -96,6 +97,21 @@ impl State {
         state.memory.shift(boot_unix_nanos.saturating_sub(state.boot_unix_nanos));
         Ok(state)
     }
+}
+
+/// Reads a regular file of the length that is ever written, or fails. Whatever else lies there must not hold up the
+/// start: a FIFO has no end, and a file may be as large as the disk.
+fn read(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
