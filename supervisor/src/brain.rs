@@ -111,6 +111,13 @@ struct Save {
     said: bool,
 }
 
+impl Save {
+    /// When the next write starts: what is due while one is under way waits for its end, and is not forgotten.
+    fn next(&self) -> Option<Mono> {
+        self.due.filter(|_| !self.under_way)
+    }
+}
+
 impl Brain {
     /// Makes everything that the loop needs. Signals must be blocked already ([`blocked_signals`]).
     ///
@@ -411,7 +418,7 @@ impl Brain {
         {
             self.take_alert_result(Err(why), now);
         }
-        if self.save.due.is_some_and(|due| now >= due) {
+        if self.save.next().is_some_and(|due| now >= due) {
             self.save_now(now);
         }
         if now >= self.clocks.discover && self.ending.is_none() {
@@ -443,11 +450,16 @@ impl Brain {
 
     /// Adds default checks for what appeared on the machine, and drops those of what went.
     fn discover(&mut self, now: Mono) {
-        let found = config::discovered(&self.config.node, &Root::machine(), &self.config.checks);
-        let all: Vec<CheckConfig> = self.config.checks.iter().cloned().chain(found).collect();
+        let all = self.all_checks();
         if !self.probes.has_exactly(&all) {
             self.configure(all, now);
         }
+    }
+
+    /// Those of the file, and what is found on the machine.
+    fn all_checks(&self) -> Vec<CheckConfig> {
+        let found = config::discovered(&self.config.node, &Root::machine(), &self.config.checks);
+        self.config.checks.iter().cloned().chain(found).collect()
     }
 
     fn configure(&mut self, checks: Vec<CheckConfig>, now: Mono) {
@@ -460,14 +472,11 @@ impl Brain {
     }
 
     fn save_soon(&mut self, now: Mono) {
-        self.save.due.get_or_insert(now.after(SAVE_GAP));
+        let soon = now.after(SAVE_GAP);
+        self.save.due = Some(self.save.due.map_or(soon, |due| due.min(soon)));
     }
 
     fn save_now(&mut self, now: Mono) {
-        if self.save.under_way {
-            self.save.due = Some(now.after(SAVE_GAP));
-            return;
-        }
         self.save.due = None;
         let events = self.events.last(EVENTS_SAVED).cloned().collect();
         let alerts = self.alerts.waiting().cloned().collect();
@@ -501,7 +510,7 @@ impl Brain {
             }
             Ok(_) => {}
             Err(why) => {
-                // Tried again with the next change at the latest; said once.
+                // Tried again with the next change, or without one after a while; said once.
                 self.save.due = Some(now.after(SAVE_TIMEOUT));
                 if !self.save.said {
                     self.save.said = true;
@@ -520,7 +529,10 @@ impl Brain {
             Some(waiting) => waiting.extend(client),
             None => {
                 self.reloading = Some(client.into_iter().collect());
-                self.notify.reloading();
+                // Its end is told by READY=1, which nobody may hear before the first round is over.
+                if self.ready {
+                    self.notify.reloading();
+                }
                 let job = Job::Load {
                     path: self.config_path.display().to_string(),
                     named: self.config_named,
@@ -551,7 +563,9 @@ impl Brain {
                 crate::control::Answer::Error(text)
             }
         };
-        self.notify.ready();
+        if self.ready {
+            self.notify.ready();
+        }
         for client in self.reloading.take().unwrap_or_default() {
             self.clients.answer(client, &answer);
         }
@@ -571,9 +585,10 @@ impl Brain {
                 ));
             }
         }
-        self.alerts.configure(config.alerts.clone());
+        self.alerts.configure(config.node.name.clone(), config.alerts.clone());
         self.config = config;
-        self.discover(now);
+        // Even if the checks are the same: the rhythm and the reminders may not be.
+        self.configure(self.all_checks(), now);
         Ok(format!("configuration loaded from {}", self.config_path.display()))
     }
 
@@ -604,12 +619,15 @@ impl Brain {
     }
 
     fn pet(&mut self, progress: Progress, now: Mono) {
-        if let Some(every) = self.notify.pet_every()
-            && now >= self.clocks.pet
-            && may_pet(progress, now)
-        {
+        let Some(every) = self.notify.pet_every().filter(|_| now >= self.clocks.pet) else {
+            return;
+        };
+        if may_pet(progress, now) {
             self.clocks.pet = now.after(every);
             self.notify.pet();
+        } else {
+            // Nothing can change before the next word of the keeper.
+            self.clocks.pet = self.clocks.tell_keeper;
         }
     }
 
@@ -621,12 +639,12 @@ impl Brain {
             .min(self.probes.next_deadline())
             .min(self.alerts.next_deadline())
             .min(self.clients.next_deadline())
-            .min(self.save.due.unwrap_or(Mono::FAR))
+            .min(self.save.next().unwrap_or(Mono::FAR))
             .min(self.clocks.discover)
             .min(self.clocks.tell_keeper)
             .min(self.ending.unwrap_or(Mono::FAR));
         if self.notify.pet_every().is_some() {
-            due = due.min(self.clocks.pet.max(self.clocks.tell_keeper));
+            due = due.min(self.clocks.pet);
         }
         if due == self.armed {
             return;

@@ -60,7 +60,7 @@ impl Alerts {
     /// Goes on with what an earlier daemon left.
     pub fn new(node: String, hooks: Vec<AlertConfig>, left: Vec<Queued>) -> Self {
         let mut alerts = Self {
-            node,
+            node: String::new(),
             hooks: Vec::new(),
             queue: left.into(),
             running: false,
@@ -69,12 +69,13 @@ impl Alerts {
             delivered: 0,
         };
         alerts.queue.truncate(ALERTS_MAX);
-        alerts.configure(hooks);
+        alerts.configure(node, hooks);
         alerts
     }
 
-    /// Takes new hooks; what waits for one that is gone is dropped.
-    pub fn configure(&mut self, hooks: Vec<AlertConfig>) {
+    /// Takes new hooks, and the name of the node; what waits for a hook that is gone is dropped.
+    pub fn configure(&mut self, node: String, hooks: Vec<AlertConfig>) {
+        self.node = node;
         self.hooks = hooks;
         let hooks = &self.hooks;
         let head = self.running.then(|| self.queue.pop_front()).flatten();
@@ -111,6 +112,9 @@ impl Alerts {
         if self.running || now < self.not_before {
             return None;
         }
+        // A reload may have taken away the hook that was just being tried, and everything would wait behind it.
+        let is_gone = |queued: &Queued| !self.hooks.iter().any(|hook| hook.run == queued.hook);
+        while self.queue.pop_front_if(|queued| is_gone(queued)).is_some() {}
         let queued = self.queue.front()?;
         let timeout =
             self.hooks.iter().find(|hook| hook.run == queued.hook).map(|hook| hook.timeout)?;
@@ -290,6 +294,17 @@ mod tests {
         let mut restarted = Alerts::new("db1".into(), vec![hook("/a")], left.clone());
         assert_eq!(restarted.next(Mono::BOOT).unwrap().environment[2].1, "c5");
         assert_eq!(Alerts::new("db1".into(), vec![hook("/other")], left).waiting().len(), 0);
+    }
+
+    #[test]
+    fn a_hook_that_goes_while_it_is_tried_holds_up_nothing() {
+        let mut alerts = queue(&["/gone", "/stays"]);
+        alerts.push(alert("web"));
+        assert_eq!(alerts.next(Mono::BOOT).unwrap().arguments, ["/gone"]);
+        alerts.configure("db1".into(), vec![hook("/stays")]);
+        assert!(matches!(alerts.tried(Err("no".into()), Mono::BOOT), Some(Tried::Again(_))));
+        let due = alerts.next_deadline();
+        assert_eq!(alerts.next(due).unwrap().arguments, ["/stays"]);
     }
 
     #[test]
