@@ -1,0 +1,269 @@
+//! What hangs costs itself and nothing else: mounts that never answer, frozen and killed children.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use mastiff::control::Request;
+use mastiff_core::health::Verdict;
+use nix::sys::signal::{Signal, kill};
+
+use super::daemon::{Daemon, Folder, children, is_alive, process_status, wait};
+use super::fuse::{Fuse, Manner, in_namespaces};
+
+/// A reading of a check with an interval of 100 ms is never older than this, on a slow machine with a debug build.
+const ON_TIME_SECS: f64 = 1.5;
+
+/// Filesystem check `name` on `target`, believed at once.
+fn filesystem(name: &str, target: &Path, timeout: &str) -> String {
+    format!(
+        "[[check]]\nname = \"{name}\"\nsensor = \"filesystem\"\ntarget = \"{}\"\ninterval = \"100ms\"\n\
+         timeout = \"{timeout}\"\nwarn-when = []\nfail-when = \"mounted = false\"\nfail-after = \"0s\"\n\
+         recover-after = \"0s\"\n",
+        target.display()
+    )
+}
+
+/// Checks of every kind that share the prober and the runner with what hangs.
+fn bystanders() -> String {
+    let file =
+        "[[check]]\nname = \"file\"\nsensor = \"file\"\ntarget = \"/\"\ninterval = \"100ms\"\n";
+    let command = "[[check]]\nname = \"command\"\nsensor = \"command\"\ntarget = \"/bin/true\"\n\
+                   interval = \"100ms\"\ntimeout = \"5s\"\n";
+    let load = "[[check]]\nname = \"load\"\nsensor = \"load\"\ninterval = \"100ms\"\n";
+    [&filesystem("root", Path::new("/"), "5s"), file, command, load].concat()
+}
+
+/// Looks a hundred times: the bystanders are read on time each time.
+fn bystanders_are_on_time(daemon: &Daemon) {
+    for _ in 0..100 {
+        let status = daemon.status();
+        for name in ["root", "file", "command", "load"] {
+            let view = status.checks.iter().find(|check| check.name == name).unwrap();
+            let age = view.reading_age_secs.unwrap();
+            assert!(age < ON_TIME_SECS, "{name} was read {age} s ago\n{}", daemon.log());
+        }
+    }
+}
+
+#[test]
+fn a_hanging_mount_is_unknown_since_when_leaves_one_process_and_recovers() {
+    in_namespaces(
+        "hang::a_hanging_mount_is_unknown_since_when_leaves_one_process_and_recovers",
+        || {
+            let folder = Folder::new();
+            let point = folder.path("hung");
+            let fuse = Fuse::mount(&point, Manner::Deaf);
+            let daemon =
+                Daemon::start_in(folder, &(filesystem("hung", &point, "300ms") + &bystanders()));
+            let view = daemon.await_verdict("hung", Verdict::Unknown);
+            assert!(view.reason.starts_with("stalled since 20"), "{}", view.reason);
+            bystanders_are_on_time(&daemon);
+            assert_eq!(daemon.counter("processes-stuck"), 1);
+            assert_eq!(
+                daemon.counter("probers-abandoned"),
+                1,
+                "it is not tried again while it hangs"
+            );
+            let stuck = daemon.probers().into_iter().filter(|pid| {
+                process_status(*pid, "State").is_some_and(|state| state.starts_with('D'))
+            });
+            assert_eq!(stuck.count(), 1, "the one that hangs cannot be killed");
+            assert_eq!(daemon.probers().len(), 2, "and one serves the others");
+            assert_eq!(daemon.check("hung").reason, view.reason, "since when does not move");
+
+            fuse.answer();
+            let view = daemon.await_verdict("hung", Verdict::Healthy);
+            let used = view.values.iter().find(|value| value.name == "used").unwrap();
+            assert_eq!(used.number, Some(0.5));
+            daemon.wait("the hanging process ends", || daemon.counter("processes-stuck") == 0);
+
+            fuse.hang();
+            daemon.await_verdict("hung", Verdict::Unknown);
+            drop(fuse);
+            daemon.await_verdict("hung", Verdict::Failed);
+            daemon.wait("one prober is left", || daemon.probers().len() == 1);
+            bystanders_are_on_time(&daemon);
+        },
+    );
+}
+
+#[test]
+fn many_hanging_mounts_leave_one_process_each_and_delay_nobody() {
+    in_namespaces("hang::many_hanging_mounts_leave_one_process_each_and_delay_nobody", || {
+        const EACH: usize = 10;
+        let folder = Folder::new();
+        let mut config = bystanders();
+        let mut mounts = Vec::new();
+        for number in 0..EACH {
+            for (word, manner) in [("deaf", Manner::Deaf), ("silent", Manner::Silent)] {
+                let name = format!("{word}-{number}");
+                let point = folder.path(&name);
+                mounts.push(Fuse::mount(&point, manner));
+                config += &filesystem(&name, &point, "1s");
+            }
+        }
+        let daemon = Daemon::start_in(folder, &config);
+        let hang = |status: &mastiff::control::Status| {
+            let stalled = |reason: &str| reason.starts_with("stalled since");
+            status.checks.iter().filter(|check| stalled(&check.reason)).count() == 2 * EACH
+        };
+        daemon.await_status("all hang", hang);
+        for _ in 0..3 {
+            bystanders_are_on_time(&daemon);
+            let probers = daemon.probers().len();
+            assert!(probers <= 2 * EACH + 1, "{probers} probers");
+        }
+        // Those that could be killed are tried again and again, the others are not touched.
+        assert!(daemon.counter("processes-stuck") >= EACH as u64);
+        drop(mounts);
+        daemon.wait("one prober is left", || {
+            daemon.probers().len() == 1 && daemon.counter("processes-stuck") == 0
+        });
+        daemon.await_verdict("deaf-0", Verdict::Failed);
+        daemon.await_verdict("silent-9", Verdict::Failed);
+    });
+}
+
+#[test]
+fn a_state_directory_that_hangs_is_said_once_and_saved_to_when_it_is_back() {
+    in_namespaces(
+        "hang::a_state_directory_that_hangs_is_said_once_and_saved_to_when_it_is_back",
+        || {
+            let folder = Folder::new();
+            std::fs::create_dir(folder.path("good")).unwrap();
+            symlink(folder.path("good"), folder.path("state")).unwrap();
+            let fuse = Fuse::mount(&folder.path("hung"), Manner::Deaf);
+            let mut daemon = Daemon::start_in(folder, &bystanders());
+            let point_to = |target: &str| {
+                let link = daemon.folder.path("link");
+                symlink(daemon.folder.path(target), &link).unwrap();
+                std::fs::rename(link, daemon.folder.path("state")).unwrap();
+            };
+            let pause = |why: &str| {
+                let check = Some("load".to_string());
+                daemon.order(&Request::Pause { check, for_secs: 900.0, why: why.into() }).unwrap();
+            };
+            point_to("hung");
+            pause("first");
+            daemon.wait("the write hangs", || daemon.probers().len() == 2);
+            bystanders_are_on_time(&daemon);
+            let said = daemon.await_events("state-not-saved", 1);
+            assert!(said[0].contains("stalled since"), "{said:?}");
+            pause("second");
+            bystanders_are_on_time(&daemon);
+            fuse.answer();
+            daemon.wait("the write lets go", || daemon.counter("processes-stuck") == 0);
+            point_to("good");
+            pause("third");
+            daemon.await_events("state-saved", 1);
+            assert_eq!(daemon.texts("state-not-saved").len(), 1, "said once");
+            daemon
+                .wait("it is written", || daemon.folder.read("good/state.json").contains("third"));
+            assert_eq!(daemon.end(Signal::SIGTERM).code(), Some(0));
+        },
+    );
+}
+
+/// Needs what containers rarely have; CI runs it as root in a virtual machine with `--ignored`.
+#[test]
+#[ignore = "needs root, loop devices and ext4"]
+fn a_frozen_file_system_under_the_state_directory_is_survived() {
+    let folder = Folder::new();
+    let point = folder.path("disk");
+    std::fs::create_dir(&point).unwrap();
+    let tool = |program: &str, arguments: &[&str]| {
+        let ended = Command::new(program).args(arguments).output().unwrap();
+        assert!(ended.status.success(), "{program} {arguments:?}: {ended:?}");
+    };
+    let image = folder.text("image");
+    let point_text = point.display().to_string();
+    tool("truncate", &["-s", "16M", &image]);
+    tool("mkfs.ext4", &["-q", &image]);
+    tool("mount", &["-o", "loop", &image, &point_text]);
+    symlink(&point, folder.path("state")).unwrap();
+    let daemon = Daemon::start_in(folder, &bystanders());
+    let pause = |why: &str| {
+        let check = Some("load".to_string());
+        daemon.order(&Request::Pause { check, for_secs: 900.0, why: why.into() }).unwrap();
+    };
+    tool("fsfreeze", &["-f", &point_text]);
+    pause("frozen");
+    daemon.wait("the write hangs", || daemon.probers().len() == 2);
+    bystanders_are_on_time(&daemon);
+    daemon.await_events("state-not-saved", 1);
+    bystanders_are_on_time(&daemon);
+    tool("fsfreeze", &["-u", &point_text]);
+    daemon.wait("the write lets go", || daemon.counter("processes-stuck") == 0);
+    pause("thawed");
+    daemon.await_events("state-saved", 1);
+    daemon.wait("it is written", || daemon.folder.read("disk/state.json").contains("thawed"));
+    assert_eq!(daemon.texts("state-not-saved").len(), 1, "said once");
+    let log = daemon.folder.path("log");
+    drop(Command::new("umount").args(["-l", &point_text]).status());
+    wait("it is unmounted", &log, || {
+        !std::fs::read_to_string("/proc/mounts").unwrap().contains(&point_text)
+    });
+}
+
+#[test]
+fn a_frozen_prober_is_abandoned_killed_and_replaced() {
+    let config = filesystem("root", Path::new("/"), "300ms");
+    let daemon = Daemon::start(&config);
+    let frozen = daemon.probers()[0];
+    kill(frozen, Signal::SIGSTOP).unwrap();
+    daemon.wait("it is given up", || daemon.counter("probers-abandoned") == 1);
+    daemon.wait("it is killed", || !is_alive(frozen));
+    daemon.await_verdict("root", Verdict::Healthy);
+    daemon.wait("nothing hangs", || daemon.counter("processes-stuck") == 0);
+    let verdicts = daemon.texts("verdict");
+    assert!(verdicts.iter().any(|text| text.contains("stalled since")), "{verdicts:?}");
+}
+
+#[test]
+fn a_killed_prober_is_replaced() {
+    let daemon = Daemon::start(&bystanders());
+    for count in 1..=3 {
+        let victim = daemon.probers()[0];
+        kill(victim, Signal::SIGKILL).unwrap();
+        daemon.wait("its death is counted", || daemon.counter("probers-died") == count);
+        daemon.wait("another one works", || {
+            let probers = daemon.probers();
+            probers.len() == 1 && probers[0] != victim
+        });
+        daemon.await_verdict("root", Verdict::Healthy);
+    }
+    bystanders_are_on_time(&daemon);
+}
+
+#[test]
+fn a_killed_runner_is_replaced_with_all_that_it_ran_and_leaves_no_zombie() {
+    let daemon = Daemon::start(&bystanders());
+    for count in 1..=3 {
+        let (victim, probers) = (daemon.runner(), daemon.probers());
+        kill(victim, Signal::SIGKILL).unwrap();
+        daemon.wait("its death is counted", || daemon.counter("runners-died") == count);
+        daemon.wait("its probers die with it", || !probers.iter().any(|pid| is_alive(*pid)));
+        daemon
+            .wait("another one works", || daemon.runner() != victim && daemon.probers().len() == 1);
+        for name in ["root", "file", "command"] {
+            daemon.await_verdict(name, Verdict::Healthy);
+        }
+        daemon.wait("the dead one is reaped", || children(daemon.pid()).len() == 1);
+    }
+    bystanders_are_on_time(&daemon);
+}
+
+#[test]
+fn a_frozen_runner_is_replaced() {
+    let daemon = Daemon::start(&bystanders());
+    let frozen = daemon.runner();
+    kill(frozen, Signal::SIGSTOP).unwrap();
+    daemon.wait("it is given up", || daemon.counter("runners-died") == 1);
+    daemon.wait("it is killed", || !is_alive(frozen));
+    for name in ["root", "file", "command"] {
+        daemon.await_check(name, "is read again", |view| {
+            view.verdict == Verdict::Healthy && view.reading_age_secs.is_some_and(|age| age < 1.0)
+        });
+    }
+}

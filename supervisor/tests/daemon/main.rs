@@ -1,0 +1,15 @@
+//! The daemon as it runs: the real binary, its runner and probers, real sockets, programs and mounts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../config/cases.rs"]
+mod cases;
+mod command;
+mod daemon;
+mod fuse;
+mod hang;
+mod heartbeat;
+mod hostile;
+mod ladder;
+mod network;
+mod reload;
+mod start;
