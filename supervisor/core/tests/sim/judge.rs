@@ -156,6 +156,8 @@ impl Judge {
             AlertKind::Improved => is_news && is_open && alert.verdict == Verdict::Degraded,
             AlertKind::Recovery => is_open && alert.verdict == Verdict::Healthy,
             AlertKind::Flapping => is_news && !heard.is_flapping,
+            // A rung's word: only a confirmed failure climbs.
+            AlertKind::Escalation => alert.verdict == Verdict::Failed,
             AlertKind::Reminder => !is_news && is_open && now.since(heard.at) >= POLICY.remind,
         };
         assert!(makes_sense, "{alert:?} after {heard:?} at {now:?}");
