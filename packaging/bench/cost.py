@@ -6,7 +6,8 @@
 All of them run as services of one systemd node (../lab/nodes.py, which builds it with the packages `watchdog` and
 `monit`), poll once a second, and watch nothing but the machine, 10, or 100 services; then once more beside thousands
 of sleeping processes. watchdog and monit know the services by their pid files; mastiffd runs once by unit and once by
-pid file. Per tool:
+pid file. By unit it does what it does by default: events in the units' control groups are taken at once, and the checks
+are judged anew every 10 s. Per tool:
 
 - CPU: usage_usec of its cgroup's cpu.stat (v2), so every child counts, also those that ended. What PID 1 does meanwhile,
   mostly on behalf of those who ask it about units, is told in a line of its own.
@@ -67,7 +68,7 @@ def mastiff_config(name, entry):
 
 
 def by_unit(n):
-    return f'[[service]]\nunit = "watched@{n}.service"\ninterval = "1s"\n'
+    return f'[[service]]\nunit = "watched@{n}.service"\n'
 
 
 def by_pid_file(n):
