@@ -1,0 +1,110 @@
+//! What the loop needs before its first turn.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+
+use mastiff_core::node::Node;
+use mastiff_core::report::Severity;
+use mastiff_core::time::Mono;
+use mastiff_hwmon::root::Root;
+use mio::unix::SourceFd;
+use mio::{Interest, Poll};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+
+use super::alerts::Alerts;
+use super::clients::Clients;
+use super::events::Events;
+use super::notify::Notify;
+use super::saving::{Save, state_path};
+use super::state::State;
+use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, SIGNALS, TIMER, blocked_signals};
+use crate::clock;
+use crate::config::Config;
+use crate::keeper::Keeper;
+use crate::probes::Probes;
+
+impl Brain {
+    /// Makes everything that the loop needs. Signals must be blocked already ([`blocked_signals`]).
+    ///
+    /// # Errors
+    /// With what was tried.
+    pub fn new(config: Config, config_path: PathBuf, config_named: bool) -> Result<Self, String> {
+        let now = clock::now();
+        let poll = Poll::new().map_err(failed("make a poll descriptor"))?;
+        let (signals, timer) = descriptors(&poll)?;
+        let (clients, probes) = sockets(&config, &poll)?;
+        let (state, fault) = match State::load(&state_path(&config), now, clock::unix_nanos()) {
+            Ok(state) => (state, None),
+            Err(why) => (State::default(), Some(why)),
+        };
+        let mut node = Node::new(config.node.policy);
+        node.remember(state.memory, now);
+        let mut events = Events::after(state.events, state.next_event);
+        let (version, host) = (env!("CARGO_PKG_VERSION"), mastiff_hwmon::host::describe());
+        let text = format!("mastiffd {version} starts on {host}");
+        events.record("daemon-starts", Severity::Notice, None, &text);
+        if let Some(why) = fault {
+            let text = format!("{why}; starting without what it remembered");
+            events.record("state-lost", Severity::Warning, None, &text);
+        }
+        Ok(Self {
+            alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
+            keeper: Keeper::start().map_err(failed("start the keeper"))?,
+            notify: Notify::from_environment(),
+            config,
+            config_path,
+            config_named,
+            node,
+            probes,
+            clients,
+            events,
+            poll,
+            timer,
+            armed: Mono::FAR,
+            signals,
+            started: now,
+            clocks: Clocks { discover: now, pet: now, tell_keeper: now },
+            save: Save::default(),
+            ready: false,
+            reloading: None,
+            ending: None,
+        })
+    }
+}
+
+/// The signals and the timer.
+fn descriptors(poll: &Poll) -> Result<(SignalFd, TimerFd), String> {
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    let signals = SignalFd::with_flags(&blocked_signals(), flags)
+        .map_err(|error| format!("cannot make a signal descriptor: {error}"))?;
+    let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+    let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)
+        .map_err(|error| format!("cannot make a timer: {error}"))?;
+    for (fd, token) in [(signals.as_raw_fd(), SIGNALS), (timer.as_fd().as_raw_fd(), TIMER)] {
+        poll.registry()
+            .register(&mut SourceFd(&fd), token, Interest::READABLE)
+            .map_err(failed("poll"))?;
+    }
+    Ok((signals, timer))
+}
+
+/// The control socket, and everything that reads.
+fn sockets(config: &Config, poll: &Poll) -> Result<(Clients, Probes), String> {
+    let registry = || poll.registry().try_clone().map_err(failed("copy a poll descriptor"));
+    let control = config.node.run_dir.join("control.sock");
+    let clients = Clients::bind(&control, registry()?, FIRST_CLIENT)
+        .map_err(failed(&format!("listen on {}", control.display())))?;
+    let program = PathBuf::from("/proc/self/exe");
+    let mut probes = Probes::new(Root::machine(), program, registry()?, FIRST_PROBE)
+        .map_err(failed("watch units"))?;
+    let heartbeat = config.node.run_dir.join("heartbeat.sock");
+    probes.listen(&heartbeat).map_err(failed(&format!("listen on {}", heartbeat.display())))?;
+    Ok((clients, probes))
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> String {
+    let what = what.to_string();
+    move |error| format!("cannot {what}: {error}")
+}

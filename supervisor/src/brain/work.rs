@@ -1,0 +1,116 @@
+//! What the ladder starts and the hooks are told: programs on their way, and how they end.
+
+use mastiff_core::event::{Action, CheckId, Event};
+use mastiff_core::recovery::ActionId;
+use mastiff_core::report::{Outcome, Severity};
+use mastiff_core::time::Mono;
+
+use super::Brain;
+use super::alerts::Tried;
+use crate::effects::{self, Cause, Work};
+use crate::probes::Purpose;
+use crate::probes::wire::{Ended, OUTPUT_BYTES, Output, Run};
+
+impl Brain {
+    /// Starts an effect; returns its outcome if that is known at once.
+    pub(super) fn start(
+        &mut self,
+        id: ActionId,
+        check: CheckId,
+        effect: &str,
+        arguments: &[String],
+        now: Mono,
+        actions: &mut Vec<Action>,
+    ) -> Option<Outcome> {
+        let unknown = |why: &str| Some(Outcome::Unknown(why.into()));
+        let Some(effect) = effects::find(effect) else { return unknown("there is no such effect") };
+        let spec = self.node.spec(check);
+        let name = spec.map_or_else(String::new, |spec| spec.name.to_string());
+        let target = spec.map_or_else(String::new, |spec| spec.target.to_string());
+        let make = match effect.work {
+            Work::Program(make) => make,
+            Work::Alert => {
+                return match self.node.escalate(check, now, actions) {
+                    Ok(()) => Some(Outcome::Done),
+                    Err(why) => unknown(why),
+                };
+            }
+        };
+        let cause = Cause { target: &target, readings: self.node.readings(check) };
+        let arguments = match make(&cause, arguments) {
+            Ok(arguments) => arguments,
+            Err(why) => return unknown(&why),
+        };
+        let environment = vec![
+            ("MASTIFF_NODE".to_string(), self.config.node.name.clone()),
+            ("MASTIFF_CHECK".to_string(), name),
+            ("MASTIFF_TARGET".to_string(), target.clone()),
+        ];
+        let run = Run {
+            arguments,
+            environment,
+            input: String::new(),
+            timeout: effect.spec.deadline,
+            output_max: OUTPUT_BYTES,
+        };
+        self.probes.run(Purpose::Effect(id), run, now).err().map(|why| Outcome::Unknown(why.into()))
+    }
+
+    pub(super) fn take_done(
+        &mut self,
+        purpose: Purpose,
+        result: Result<Output, String>,
+        now: Mono,
+        actions: &mut Vec<Action>,
+    ) {
+        match purpose {
+            Purpose::Effect(id) => {
+                let outcome = outcome(result);
+                self.node.handle(Event::Outcome { id, outcome }, now, actions);
+            }
+            Purpose::Alert => self.take_alert_result(result, now),
+            Purpose::State => self.take_save_result(result, now),
+            Purpose::Reload => self.take_config(result, now),
+            // The probes keep these to themselves.
+            Purpose::Check(_) | Purpose::Units => {}
+        }
+    }
+
+    pub(super) fn take_alert_result(&mut self, result: Result<Output, String>, now: Mono) {
+        let result = match outcome(result) {
+            Outcome::Done => Ok(()),
+            Outcome::Failed(why) | Outcome::Unknown(why) => Err(why.into_string()),
+        };
+        match self.alerts.tried(result, now) {
+            Some(Tried::Again(why)) => {
+                let text = format!("an alert hook failed and is tried again: {why}");
+                self.events.record("alert-retry", Severity::Warning, None, &text);
+            }
+            Some(Tried::GivenUp(why)) => {
+                let text = format!("an alert was not delivered after many tries: {why}");
+                self.events.record("alert-lost", Severity::Error, None, &text);
+            }
+            Some(Tried::Delivered) | None => {}
+        }
+        self.save_soon(now);
+    }
+}
+
+/// How a program ended, as the outcome of a rung.
+fn outcome(result: Result<Output, String>) -> Outcome {
+    match result {
+        Ok(Output::Finished(Ended { code: Some(0), .. })) => Outcome::Done,
+        Ok(Output::Finished(Ended { code: Some(code), output, .. })) => {
+            let line = output.lines().next().unwrap_or("it said nothing");
+            Outcome::Failed(format!("exit code {code}: {line}").into())
+        }
+        Ok(Output::Finished(Ended { signal: Some(signal), .. })) => {
+            Outcome::Failed(format!("ended by signal {signal}").into())
+        }
+        Ok(Output::Finished(Ended { took, .. })) => {
+            Outcome::Unknown(format!("still running after {took}, and killed").into())
+        }
+        Ok(_) => Outcome::Unknown("the runner gave another answer than asked for".into()),
+        Err(why) => Outcome::Unknown(why.into()),
+    }
+}
