@@ -144,7 +144,7 @@ impl Brain {
                 // It fires once: what is still due then must set it anew, even to the same moment.
                 TIMER => self.armed = Mono::FAR,
                 token => {
-                    if !self.clients.ready(token, now) {
+                    if !self.clients.ready(token) {
                         self.probes.ready(token, now);
                     }
                 }

@@ -44,6 +44,8 @@ pub struct Clients {
     clients: BTreeMap<usize, Client>,
     /// Places of clients that may have something to say, or room to be told something.
     again: BTreeSet<usize>,
+    /// Somebody waits to be accepted.
+    knocked: bool,
     next_number: u64,
     refused: u64,
 }
@@ -134,6 +136,7 @@ impl Clients {
             group,
             clients: BTreeMap::new(),
             again: BTreeSet::new(),
+            knocked: false,
             next_number: 0,
             refused: 0,
         })
@@ -145,16 +148,16 @@ impl Clients {
     }
 
     /// Takes note of what is ready by its token; false if the token is not one of its own.
-    pub fn ready(&mut self, token: Token, now: Mono) -> bool {
+    pub fn ready(&mut self, token: Token) -> bool {
         match token.0.checked_sub(self.first_token) {
-            Some(0) => self.accept(now),
+            Some(0) => self.knocked = true,
             Some(place) if place <= CLIENTS_MAX => drop(self.again.insert(place)),
             Some(_) | None => return false,
         }
         true
     }
 
-    /// One request of each client that has one. Called once a turn.
+    /// One request of each client that has one; then those who wait are accepted. Called once a turn.
     pub fn requests(&mut self, now: Mono) -> Vec<Asked> {
         let mut requests = Vec::new();
         for place in std::mem::take(&mut self.again) {
@@ -172,6 +175,10 @@ impl Clients {
                 Heard::Nothing => {}
                 Heard::End => self.close(place),
             }
+        }
+        // After those who left: they make room for those who come.
+        if std::mem::take(&mut self.knocked) {
+            self.accept(now);
         }
         requests
     }

@@ -187,10 +187,17 @@ impl Daemon {
     }
 
     pub(crate) fn status(&self) -> Status {
-        match self.ask(&Request::Status {}) {
-            Answer::Status(status) => *status,
-            other => panic!("{other:?}"),
-        }
+        let mut status = None;
+        self.wait("there is a place for one more client", || {
+            match self.ask(&Request::Status {}) {
+                Answer::Status(answer) => status = Some(*answer),
+                // Those who came before us fill all places, and leave.
+                Answer::Error(text) if text.contains("try again later") => {}
+                other => panic!("{other:?}"),
+            }
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     pub(crate) fn counter(&self, name: &str) -> u64 {
