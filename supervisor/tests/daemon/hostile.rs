@@ -37,6 +37,8 @@ impl Fortress {
 
     /// It answers quickly, its checks are on time, and nothing is left of the attack.
     fn stands(&self) {
+        // Connections are accepted in their order: after this one, none of the attack is to come.
+        self.daemon.await_status("answers", |_| true);
         self.daemon
             .wait("connections are closed", || descriptors(self.daemon.pid()) <= self.descriptors);
         let begun = Instant::now();

@@ -11,5 +11,6 @@ mod heartbeat;
 mod hostile;
 mod ladder;
 mod network;
+mod oneshot;
 mod reload;
 mod start;
