@@ -1,5 +1,5 @@
-//! Prints what each quick sensor costs on this machine: microseconds for one reading of what its default
-//! conditions name and of everything, and CPU time in each second at its own interval.
+//! Prints what each quick sensor costs on this machine: microseconds for one reading of what its
+//! default conditions name and of everything, and CPU time in each second at its own interval.
 //!
 //! `cargo run --release -p mastiff-hwmon --example cost`
 

@@ -1,7 +1,9 @@
-//! Where control groups are, and which one belongs to a unit (control-group-v2.rst; systemd.resource-control(5)).
+//! Where control groups are, and which one belongs to a unit (control-group-v2.rst;
+//! systemd.resource-control(5)).
 //!
-//! Pure v2 hosts mount one tree at /sys/fs/cgroup. Hybrid hosts mount the v1 controllers there, each in a directory
-//! of its own, and a v2 tree without controllers at /sys/fs/cgroup/unified. systemd uses the same path below each.
+//! Pure v2 hosts mount one tree at /sys/fs/cgroup. Hybrid hosts mount the v1 controllers there,
+//! each in a directory of its own, and a v2 tree without controllers at /sys/fs/cgroup/unified.
+//! systemd uses the same path below each.
 
 use std::collections::VecDeque;
 use std::path::{Component, Path, PathBuf};
@@ -24,21 +26,21 @@ pub fn unified(root: &Root) -> Option<PathBuf> {
 /// The tree of one v1 controller, such as `memory`; `None` on a pure v2 host.
 pub fn controller_v1(root: &Root, controller: &str) -> Option<PathBuf> {
     let mount = root.path(MOUNT).join(controller);
-    // Every v1 group has this file (cgroups.rst, 1.2) and no v2 group has. `release_agent` would not do: only the top of
-    // the host's own tree has it, so not the top that a container sees.
+    // Every v1 group has this file (cgroups.rst, 1.2) and no v2 group has. `release_agent` would
+    // not do: only the top of the host's own tree has it, so not the top that a container sees.
     mount.join("tasks").exists().then_some(mount)
 }
 
-/// The place of a control group such as `/system.slice/nginx.service` below a tree; `None` if the text would
-/// lead out of it.
+/// The place of a control group such as `/system.slice/nginx.service` below a tree; `None` if the
+/// text would lead out of it.
 pub fn below(tree: &Path, control_group: &str) -> Option<PathBuf> {
     let relative = Path::new(control_group.strip_prefix('/')?);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     (plain && !control_group.contains('\0')).then(|| tree.join(relative))
 }
 
-/// The directory of a unit below the v2 tree, without asking systemd: in `system.slice` where most units are,
-/// else by a search through all slices. `None`: it has none now, so it has no processes.
+/// The directory of a unit below the v2 tree, without asking systemd: in `system.slice` where most
+/// units are, else by a search through all slices. `None`: it has none now, so it has no processes.
 ///
 /// # Errors
 /// Without a v2 tree, or if the search found nothing within its limit.
@@ -74,7 +76,8 @@ pub fn subgroups(group: &Path) -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
-/// Units lie directly in slices, or in the slices of a user's own service manager, which is a service.
+/// Units lie directly in slices, or in the slices of a user's own service manager, which is a
+/// service.
 fn is_slice(group: &Path) -> bool {
     let name = group.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".slice") || name.starts_with("user@")

@@ -4,9 +4,11 @@ use mastiff_core::reading::{Shown, Unit, Value};
 use mastiff_core::time::Span;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-/// One line: operating system, kernel, processors, memory, time since boot. A part that cannot be read is left out.
+/// One line: operating system, kernel, processors, memory, time since boot. A part that cannot be
+/// read is left out.
 ///
-/// Asked once at the start of a program, never in a loop: it opens files of /etc, which lies on a disk.
+/// Asked once at the start of a program, never in a loop: it opens files of /etc, which lies on a
+/// disk.
 pub fn describe() -> String {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let bytes = System::new_with_specifics(memory).map(|system| system.total_memory()).ok();

@@ -1,6 +1,7 @@
 //! A file of /proc or /sys, opened once and read again and again with `pread`.
 //!
-//! An open and a close cost more than the read itself (measured: 0.4 us against 2 us for /proc/loadavg).
+//! An open and a close cost more than the read itself (measured: 0.4 us against 2 us for
+//! /proc/loadavg).
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,8 +35,8 @@ impl Kept {
         Self::with_buffer(path.into(), FIRST_READ_BYTES)
     }
 
-    /// Opens a file of one short line, for [`line`](Self::line) and [`number`](Self::number): a link has a
-    /// dozen of them, and a page for each would add up.
+    /// Opens a file of one short line, for [`line`](Self::line) and [`number`](Self::number): a
+    /// link has a dozen of them, and a page for each would add up.
     ///
     /// # Errors
     /// [`SensorError::Io`] with the path.
@@ -50,10 +51,12 @@ impl Kept {
         }
     }
 
-    /// Its whole text now. Bytes that are not UTF-8 end the text: /proc and /sys have none where numbers are.
+    /// Its whole text now. Bytes that are not UTF-8 end the text: /proc and /sys have none where
+    /// numbers are.
     ///
     /// # Errors
-    /// [`SensorError::Io`] if it cannot be read, [`SensorError::TooLarge`] beyond [`FILE_BYTES_MAX`].
+    /// [`SensorError::Io`] if it cannot be read, [`SensorError::TooLarge`] beyond
+    /// [`FILE_BYTES_MAX`].
     pub fn text(&mut self) -> Result<&str, SensorError> {
         let mut filled = 0;
         while let Some(free) = self.buffer.get_mut(filled..) {
@@ -84,10 +87,11 @@ impl Kept {
         })
     }
 
-    /// Its first line, without the end; `None` if there is no complete one in its first [`SHORT_BYTES`].
+    /// Its first line, without the end; `None` if there is no complete one in its first
+    /// [`SHORT_BYTES`].
     ///
-    /// One `pread` where [`text`](Self::text) needs a second one to see the end: files of /sys and /proc/sys
-    /// give one short line whole.
+    /// One `pread` where [`text`](Self::text) needs a second one to see the end: files of /sys and
+    /// /proc/sys give one short line whole.
     ///
     /// # Errors
     /// [`SensorError::Io`] if it cannot be read.

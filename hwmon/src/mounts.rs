@@ -22,7 +22,8 @@ const TABLE: &str = "/proc/self/mountinfo";
 pub struct Mount {
     /// `major:minor` of its files: the same for every mount of one file system.
     pub device: String,
-    /// The directory of the file system that is mounted; `/` unless it is a bind mount or a subvolume.
+    /// The directory of the file system that is mounted; `/` unless it is a bind mount or a
+    /// subvolume.
     pub root: String,
     /// Where it is mounted.
     pub point: String,
@@ -30,17 +31,20 @@ pub struct Mount {
     pub kind: String,
     /// A device, `server:/export`, or any text.
     pub source: String,
-    /// This mount was made read-only, as an administrator does; the file system itself may be writable.
+    /// This mount was made read-only, as an administrator does; the file system itself may be
+    /// writable.
     pub read_only_mount: bool,
-    /// The file system itself takes no writes: mounted so, or turned so by the kernel after an error.
+    /// The file system itself takes no writes: mounted so, or turned so by the kernel after an
+    /// error.
     pub read_only_system: bool,
 }
 
-/// All mounts, in the order of the table: of two on one place the later hides the earlier. Lines that cannot
-/// be understood are left out.
+/// All mounts, in the order of the table: of two on one place the later hides the earlier. Lines
+/// that cannot be understood are left out.
 ///
 /// # Errors
-/// [`SensorError::Io`] if the table cannot be read, [`SensorError::TooLarge`] beyond [`TABLE_BYTES_MAX`].
+/// [`SensorError::Io`] if the table cannot be read, [`SensorError::TooLarge`] beyond
+/// [`TABLE_BYTES_MAX`].
 pub fn all(root: &Root) -> Result<Vec<Mount>, SensorError> {
     let mut mounts = Vec::new();
     each_line(root, |line| mounts.extend(parse(line)))?;
@@ -85,8 +89,9 @@ fn each_line(root: &Root, mut see: impl FnMut(&str)) -> Result<(), SensorError> 
 
 fn parse(line: &str) -> Option<Mount> {
     let info = MountInfo::from_line(line).ok()?;
-    // Linux 6.18 does not set the read-only flag when ext4 stops after an error, so statvfs shows nothing and only
-    // these words tell (measured with `errors=remount-ro`; fs/ext4/super.c, `_ext4_show_options`).
+    // Linux 6.18 does not set the read-only flag when ext4 stops after an error, so statvfs shows
+    // nothing and only these words tell (measured with `errors=remount-ro`; fs/ext4/super.c,
+    // `_ext4_show_options`).
     let stopped = ["ro", "emergency_ro", "shutdown"];
     Some(Mount {
         device: info.majmin,
@@ -99,7 +104,8 @@ fn parse(line: &str) -> Option<Mount> {
     })
 }
 
-/// The kernel writes blank, tab, newline, backslash and `#` as three octal digits (fs/proc_namespace.c, `mangle`).
+/// The kernel writes blank, tab, newline, backslash and `#` as three octal digits
+/// (fs/proc_namespace.c, `mangle`).
 fn escape(path: &[u8]) -> String {
     let mut text = Vec::with_capacity(path.len());
     for &byte in path {

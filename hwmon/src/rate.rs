@@ -11,8 +11,8 @@ pub struct Rate {
 impl Rate {
     /// The growth in each second since the last call.
     ///
-    /// `None`, so that the rate stays missing: at the first call, when no time has passed, and when the counter
-    /// fell, which means that its source was restarted.
+    /// `None`, so that the rate stays missing: at the first call, when no time has passed, and when
+    /// the counter fell, which means that its source was restarted.
     pub fn per_second(&mut self, now: Mono, total: u64) -> Option<f64> {
         let (then, before) = self.last.replace((now, total))?;
         let seconds = now.since(then).as_secs_f64();

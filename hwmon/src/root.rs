@@ -25,12 +25,14 @@ impl Root {
         self.0.join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 
-    /// What a sensor without targets discovers: its one target, the empty string, where `absolute` exists.
+    /// What a sensor without targets discovers: its one target, the empty string, where `absolute`
+    /// exists.
     pub fn machine_if(&self, absolute: impl AsRef<Path>) -> Vec<String> {
         if self.path(absolute).exists() { vec![String::new()] } else { Vec::new() }
     }
 
-    /// Whether this is the running machine: only there do system calls (`statvfs`) agree with the files.
+    /// Whether this is the running machine: only there do system calls (`statvfs`) agree with the
+    /// files.
     pub fn is_machine(&self) -> bool {
         self.0 == Path::new("/")
     }

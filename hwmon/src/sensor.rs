@@ -1,7 +1,8 @@
 //! What a sensor is: one source of readings, declared once.
 //!
-//! A sensor is one file in `sensors/` with a `pub const SENSOR: Sensor` and one line in [`SENSORS`](crate::SENSORS).
-//! Checks, conditions, defaults, the live view, the exporter and the man page follow from the declaration.
+//! A sensor is one file in `sensors/` with a `pub const SENSOR: Sensor` and one line in
+//! [`SENSORS`](crate::SENSORS). Checks, conditions, defaults, the live view, the exporter and the
+//! man page follow from the declaration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +37,8 @@ pub struct Sensor {
     pub interval: Span,
     /// Time for which a failure must hold before it is believed, unless the check says otherwise.
     pub fail_after: Span,
-    /// Time for which health must hold before it is believed again, unless the check says otherwise.
+    /// Time for which health must hold before it is believed again, unless the check says
+    /// otherwise.
     pub recover_after: Span,
     /// Targets to watch when the configuration names none; `None`: only what is configured.
     /// For a sensor without targets it returns one empty string where the source exists.
@@ -113,16 +115,17 @@ pub trait Probe: Send {
     /// When nothing can be said. A part that cannot be read is left missing instead.
     fn read(&mut self, now: Mono, wanted: Wanted, out: &mut Readings) -> Result<(), SensorError>;
 
-    /// Descriptors that become ready when a reading is worth taking before its time. The list keeps its
-    /// length and order for as long as the probe lives.
+    /// Descriptors that become ready when a reading is worth taking before its time. The list keeps
+    /// its length and order for as long as the probe lives.
     fn wakes(&self) -> Vec<Wake<'_>> {
         Vec::new()
     }
 
-    /// Told before [`read`](Self::read) which of [`wakes`](Self::wakes) became ready, by its place in the list.
+    /// Told before [`read`](Self::read) which of [`wakes`](Self::wakes) became ready, by its place
+    /// in the list.
     ///
-    /// Needed because some events are gone once they are polled: the kernel clears a PSI trigger when
-    /// `epoll_wait` reports it, so the probe cannot see it a second time.
+    /// Needed because some events are gone once they are polled: the kernel clears a PSI trigger
+    /// when `epoll_wait` reports it, so the probe cannot see it a second time.
     fn woken(&mut self, _index: usize) {}
 }
 
@@ -131,7 +134,8 @@ pub trait Probe: Send {
 pub enum Wake<'a> {
     /// Readable (`POLLIN`); the reading drains it.
     Readable(BorrowedFd<'a>),
-    /// An exceptional condition (`POLLPRI`), as of PSI triggers, /proc/mounts and cgroup event files.
+    /// An exceptional condition (`POLLPRI`), as of PSI triggers, /proc/mounts and cgroup event
+    /// files.
     Priority(BorrowedFd<'a>),
 }
 
@@ -424,8 +428,9 @@ pub fn is_unit_name(text: &str) -> bool {
     !name.is_empty() && text.len() <= 255 && SUFFIXES.contains(&suffix) && name.chars().all(allowed)
 }
 
-/// Splits a program and its arguments at blanks; single and double quotes hold blanks together, a backslash
-/// takes the next character as it is. There is no shell: no variables, no globs, no pipes.
+/// Splits a program and its arguments at blanks; single and double quotes hold blanks together, a
+/// backslash takes the next character as it is. There is no shell: no variables, no globs, no
+/// pipes.
 ///
 /// # Errors
 /// An unclosed quote or an empty text.

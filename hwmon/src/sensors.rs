@@ -23,7 +23,8 @@ pub mod tcp;
 pub mod time;
 pub mod unit;
 
-/// Every sensor. Tests over this list demand unique names, conditions that parse, and documentation.
+/// Every sensor. Tests over this list demand unique names, conditions that parse, and
+/// documentation.
 pub const SENSORS: &[&Sensor] = &[
     &cpu::SENSOR,
     &load::SENSOR,

@@ -43,8 +43,8 @@ pub fn timeout(options: &Options) -> Span {
     written.map_or(TIMEOUT, |span| span.min(TIMEOUT_MAX))
 }
 
-/// How an attempt to talk ended badly. That the peer does not answer is a reading; that this machine cannot ask
-/// is an error.
+/// How an attempt to talk ended badly. That the peer does not answer is a reading; that this
+/// machine cannot ask is an error.
 #[derive(Debug)]
 pub enum Failure {
     /// One of [`ERRORS`].
@@ -135,8 +135,8 @@ impl Stream {
             return Err(error.into());
         }
         match self.socket.peer_addr() {
-            // A connection to a free port of this machine can meet itself, when the kernel gives it that very port
-            // (simultaneous open, RFC 9293, 3.5): nobody listens there.
+            // A connection to a free port of this machine can meet itself, when the kernel gives it
+            // that very port (simultaneous open, RFC 9293, 3.5): nobody listens there.
             Ok(peer) if self.socket.local_addr().is_ok_and(|own| own == peer) => {
                 Err(Failure::Peer("refused"))
             }
@@ -187,8 +187,8 @@ pub fn deadline(stream: &Stream, now: Mono, options: &Options) -> Mono {
     if stream.has_failed() { now } else { now.after(timeout(options)) }
 }
 
-/// Looks for a text in bytes that keep coming, each of them only once: a peer that sends single bytes must not cost
-/// a search from the start for each.
+/// Looks for a text in bytes that keep coming, each of them only once: a peer that sends single
+/// bytes must not cost a search from the start for each.
 #[derive(Debug)]
 pub struct Search {
     text: Vec<u8>,

@@ -1,8 +1,8 @@
 //! How /proc and /sys write numbers.
 //!
-//! All of it is strict: what is not plainly a number is no number, since a wrong one would be believed. A last
-//! line without its end was cut off (a recording, a file that changed under the reader), so it is not read:
-//! `MemFree: 123` may have been `MemFree: 123456 kB`.
+//! All of it is strict: what is not plainly a number is no number, since a wrong one would be
+//! believed. A last line without its end was cut off (a recording, a file that changed under the
+//! reader), so it is not read: `MemFree: 123` may have been `MemFree: 123456 kB`.
 
 /// The complete lines of a text, without their ends.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -45,7 +45,8 @@ pub fn kibibytes(text: &str, name: &str) -> Option<u64> {
     meminfo(text, name).and_then(|value| whole(value.strip_suffix(" kB")?)?.checked_mul(1024))
 }
 
-/// The pages or other plain number after a name in lines such as `HugePages_Total:  4` (/proc/meminfo).
+/// The pages or other plain number after a name in lines such as `HugePages_Total:  4`
+/// (/proc/meminfo).
 pub fn meminfo_count(text: &str, name: &str) -> Option<u64> {
     meminfo(text, name).and_then(whole)
 }

@@ -1,4 +1,5 @@
-//! tcp, http and ping against real sockets on loopback: good answers, and every bad manner of a peer.
+//! tcp, http and ping against real sockets on loopback: good answers, and every bad manner of a
+//! peer.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

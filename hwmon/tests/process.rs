@@ -87,7 +87,8 @@ fn read(probe: &mut dyn Probe) -> Readings {
     read_at(probe, now(), Wanted::ALL).expect("a reading")
 }
 
-/// Waits until so many are counted: a child has its new name a moment after it was started, not at once.
+/// Waits until so many are counted: a child has its new name a moment after it was started, not at
+/// once.
 fn until_counted(probe: &mut dyn Probe, count: f64) {
     let deadline = now().after(Span::from_secs(10));
     while number(&read(probe), "count") != count {

@@ -1,5 +1,5 @@
-//! Every sensor that reads files, on recorded trees: a healthy machine, a failing one, and trees that are
-//! truncated, hostile or empty. Each tree says in its NOTE.md where it came from.
+//! Every sensor that reads files, on recorded trees: a healthy machine, a failing one, and trees
+//! that are truncated, hostile or empty. Each tree says in its NOTE.md where it came from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "harness/copies.rs"]

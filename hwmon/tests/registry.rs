@@ -1,4 +1,5 @@
-//! What holds for every sensor in the registry, so that tools and pages can be driven by the declarations.
+//! What holds for every sensor in the registry, so that tools and pages can be driven by the
+//! declarations.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;

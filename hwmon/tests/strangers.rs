@@ -1,5 +1,5 @@
-//! What strangers send, damaged at random: answers of systemctl and of programs, datagrams, HTTP. Nothing panics, nothing
-//! grows beyond its limit, and no reading has an undeclared name.
+//! What strangers send, damaged at random: answers of systemctl and of programs, datagrams, HTTP.
+//! Nothing panics, nothing grows beyond its limit, and no reading has an undeclared name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "harness/random.rs"]

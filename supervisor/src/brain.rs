@@ -1,7 +1,8 @@
 //! The brain: the loop of checks, ladders, units, hooks, the control socket and the state file.
 //!
-//! Each turn has one clock reading and a fixed order: what arrived is gathered, then the core decides, then its actions
-//! are started. Nothing in a turn waits: what can hang is done by the runner and the prober ([`crate::probes`]).
+//! Each turn has one clock reading and a fixed order: what arrived is gathered, then the core
+//! decides, then its actions are started. Nothing in a turn waits: what can hang is done by the
+//! runner and the prober ([`crate::probes`]).
 //!
 //! | file | who owns what |
 //! |---|---|
@@ -56,8 +57,9 @@ const FIRST_CLIENT: usize = 2;
 const FIRST_PROBE: usize = FIRST_CLIENT + clients::CLIENTS_MAX + 1;
 /// Descriptors that one wake-up reports; the rest is reported by the next.
 const READY_MAX: usize = 256;
-/// Rounds of "the core asks, the answer is there at once" in one turn: readings of quick sensors, and what their ladders
-/// start. What is left after them is done in the next turn, which follows at once.
+/// Rounds of "the core asks, the answer is there at once" in one turn: readings of quick sensors,
+/// and what their ladders start. What is left after them is done in the next turn, which follows at
+/// once.
 const ROUNDS_MAX: usize = 4;
 /// How often the machine is looked over for things that default checks should watch.
 const DISCOVER_EVERY: Span = Span::from_secs(60);
@@ -223,7 +225,8 @@ impl Brain {
         }
     }
 
-    /// What is due and belongs to no reading: hooks, the state file, followers, the keeper, default checks, readiness.
+    /// What is due and belongs to no reading: hooks, the state file, followers, the keeper, default
+    /// checks, readiness.
     fn keep_up(&mut self, now: Mono) {
         if self.ending.is_none()
             && let Some(run) = self.alerts.next(now)
@@ -339,7 +342,8 @@ impl Brain {
     }
 }
 
-/// The signals that the loop takes by its descriptor. Blocked in every thread before any is started.
+/// The signals that the loop takes by its descriptor. Blocked in every thread before any is
+/// started.
 pub fn blocked_signals() -> SigSet {
     [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1].into_iter().collect()
 }

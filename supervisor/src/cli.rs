@@ -1,8 +1,9 @@
 //! The operator's command line: one file for each verb, and how things are printed.
 //!
-//! A verb gathers what it needs (from the daemon through `client`, or from the machine), turns it into text and
-//! prints that once. Pure parts take an `Out` (width, colour) and return text, so that tests see what a person
-//! would. Running checks without the daemon comes in from outside, as [`RunChecks`].
+//! A verb gathers what it needs (from the daemon through `client`, or from the machine), turns it
+//! into text and prints that once. Pure parts take an `Out` (width, colour) and return text, so
+//! that tests see what a person would. Running checks without the daemon comes in from outside, as
+//! [`RunChecks`].
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -41,9 +42,10 @@ const TIMEOUT_MIN: Span = Span::from_millis(10);
 /// ... to this long.
 const TIMEOUT_MAX: Span = Span::from_secs(3600);
 
-/// Runs the checks of a configuration here and now, once, without the daemon: given the file, whether the
-/// operator named it (else it need not exist), and the names asked for. Without names it runs all checks, else
-/// those with that name, target or sensor; more than asked for does no harm. The error says why none could be run.
+/// Runs the checks of a configuration here and now, once, without the daemon: given the file,
+/// whether the operator named it (else it need not exist), and the names asked for. Without names
+/// it runs all checks, else those with that name, target or sensor; more than asked for does no
+/// harm. The error says why none could be run.
 pub type RunChecks = fn(&Path, bool, &[String]) -> Result<Vec<CheckView>, String>;
 
 const EXAMPLES: &str = "\
@@ -128,8 +130,8 @@ impl Context {
             .map_err(|faults| Failure::Config(format!("the configuration has faults:\n{faults}")))
     }
 
-    /// The control socket: the one named, else that of the configuration. A file with faults does not keep
-    /// anybody from asking a daemon that runs on the last good one.
+    /// The control socket: the one named, else that of the configuration. A file with faults does
+    /// not keep anybody from asking a daemon that runs on the last good one.
     fn socket(&self) -> PathBuf {
         let of_config = || self.load().ok().map(|config| config.node.run_dir.join(SOCKET_NAME));
         self.socket
@@ -152,7 +154,8 @@ impl Context {
         match self.ask(request)? {
             Answer::Done(text) if self.json => print::print_json(&Answer::Done(text))?,
             Answer::Done(text) => print::print(&format!("{}\n", self.out.wrap(&text, 0)))?,
-            // The daemon lets only root give orders: to anybody else a refusal most likely means that.
+            // The daemon lets only root give orders: to anybody else a refusal most likely means
+            // that.
             Answer::Error(text) if !nix::unistd::geteuid().is_root() => {
                 return Err(Failure::Permission(print::clean(&text)));
             }
@@ -232,7 +235,8 @@ fn usage(error: &clap::Error) -> u8 {
     EX_USAGE
 }
 
-/// To the standard error. If that cannot be written there is nobody left to tell; the exit code still says it.
+/// To the standard error. If that cannot be written there is nobody left to tell; the exit code
+/// still says it.
 fn complain(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
 }

@@ -5,8 +5,9 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Now, by `CLOCK_BOOTTIME`: it counts suspend and nobody can set it.
 ///
-/// clock_gettime(2) fails only for a clock that the kernel does not have; this one exists since Linux 2.6.39. Were it
-/// to fail all the same, time would stand still at boot: nothing is confirmed, nothing expires, nothing is petted.
+/// clock_gettime(2) fails only for a clock that the kernel does not have; this one exists since
+/// Linux 2.6.39. Were it to fail all the same, time would stand still at boot: nothing is
+/// confirmed, nothing expires, nothing is petted.
 pub fn now() -> Mono {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Mono::BOOT, |at| {
         Mono::from_nanos(at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec()))
@@ -28,8 +29,8 @@ pub fn utc(unix_nanos: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The Gregorian date of a day counted from 1970-01-01. Years are counted from March, so that the leap day is the last
-/// one of a year and months have a regular rhythm of 153 days in five.
+/// The Gregorian date of a day counted from 1970-01-01. Years are counted from March, so that the
+/// leap day is the last one of a year and months have a regular rhythm of 153 days in five.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days.saturating_add(719_468);
     let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

@@ -5,8 +5,9 @@
 //!     file      toml     section, raw   checked, check, rung
 //! ```
 //!
-//! Each step goes on after a fault, so one run reports all of them; only a text that is no TOML ends at that step.
-//! The format is part of the interface: an empty file is valid, and a key that is not known is refused.
+//! Each step goes on after a fault, so one run reports all of them; only a text that is no TOML
+//! ends at that step. The format is part of the interface: an empty file is valid, and a key that
+//! is not known is refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ pub struct Config {
     pub checks: Vec<CheckConfig>,
     /// `[[alert]]`.
     pub alerts: Vec<AlertConfig>,
-    /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry theirs already.
+    /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry
+    /// theirs already.
     pub budgets: BTreeMap<&'static str, Budget>,
 }
 
@@ -105,7 +107,8 @@ impl PartialEq for CheckConfig {
     }
 }
 
-/// Checks a text against the sensors of `registry`. Pure: the name of a node that states none stays empty.
+/// Checks a text against the sensors of `registry`. Pure: the name of a node that states none stays
+/// empty.
 ///
 /// # Errors
 /// All faults by line, those beyond [`FAULTS_MAX`] as one. `origin` is only named in them.
@@ -134,7 +137,8 @@ pub fn parse(
     if review.is_clean() { Ok(config) } else { Err(review.end()) }
 }
 
-/// Reads and checks a file against all sensors, and names the node after its host if the file does not.
+/// Reads and checks a file against all sensors, and names the node after its host if the file does
+/// not.
 ///
 /// # Errors
 /// All faults by line.
@@ -142,7 +146,8 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
     load_text(&read_text(path)?, path)
 }
 
-/// As [`load`]; but where nobody named the file (`named` is false), it need not exist: an empty one is valid.
+/// As [`load`]; but where nobody named the file (`named` is false), it need not exist: an empty one
+/// is valid.
 ///
 /// # Errors
 /// All faults by line.

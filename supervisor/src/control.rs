@@ -1,8 +1,8 @@
 //! The control socket's language: one JSON object a line, each way.
 //!
-//! A request is answered by one line, [`Answer`]; `events` with `follow` is answered by a line for each event
-//! until the client leaves. Unknown fields of a request are refused, unknown fields of an answer are ignored,
-//! so an older `mastiff` can read a newer daemon.
+//! A request is answered by one line, [`Answer`]; `events` with `follow` is answered by a line for
+//! each event until the client leaves. Unknown fields of a request are refused, unknown fields of
+//! an answer are ignored, so an older `mastiff` can read a newer daemon.
 
 use mastiff_core::health::Verdict;
 use mastiff_core::view::{CheckView, PauseView};
@@ -94,8 +94,8 @@ pub struct Status {
     pub pauses: Vec<PauseView>,
     /// How late the two loops run.
     pub lateness: Lateness,
-    /// Numbers about the daemon itself, such as `events`, `alerts-waiting`, `alerts-dropped`, `probers-abandoned`,
-    /// `requests-refused`, by name.
+    /// Numbers about the daemon itself, such as `events`, `alerts-waiting`, `alerts-dropped`,
+    /// `probers-abandoned`, `requests-refused`, by name.
     pub counters: Vec<(String, u64)>,
 }
 
@@ -117,9 +117,9 @@ pub struct EventView {
     pub seq: u64,
     /// When, as milliseconds of Unix time.
     pub at_unix_ms: u64,
-    /// What sort of event: `verdict`, `rung-starts`, `rung-ends`, `ladder-waits`, `flapping`, `pause-begins`,
-    /// `pause-ends`, `check-appears`, `check-goes`, `daemon-starts`, `daemon-stops`, `config-loaded`,
-    /// `config-refused`, `alert-lost`, `prober-abandoned` ...
+    /// What sort of event: `verdict`, `rung-starts`, `rung-ends`, `ladder-waits`, `flapping`,
+    /// `pause-begins`, `pause-ends`, `check-appears`, `check-goes`, `daemon-starts`,
+    /// `daemon-stops`, `config-loaded`, `config-refused`, `alert-lost`, `prober-abandoned` ...
     pub kind: String,
     /// `info`, `notice`, `warning` or `error`.
     pub severity: String,

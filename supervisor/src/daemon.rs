@@ -14,7 +14,8 @@ use crate::journal;
 pub const EXIT_OK: i32 = 0;
 /// The arguments make no sense (sysexits.h, EX_USAGE).
 pub const EXIT_USAGE: i32 = 64;
-/// Something that must be there is not: another daemon runs, or the system refuses a resource (EX_UNAVAILABLE).
+/// Something that must be there is not: another daemon runs, or the system refuses a resource
+/// (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: i32 = 69;
 /// A bug (EX_SOFTWARE).
 pub const EXIT_BUG: i32 = 70;
@@ -77,7 +78,8 @@ pub fn main() -> i32 {
 }
 
 fn run(config: config::Config, path: PathBuf, named: bool) -> Result<(), String> {
-    // Before any thread is started: each one inherits the mask, and the signals come by a descriptor.
+    // Before any thread is started: each one inherits the mask, and the signals come by a
+    // descriptor.
     blocked_signals().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
     let _lock = prepare(&config.node)?;
     Brain::new(config, path, named)?.run()

@@ -1,7 +1,7 @@
 //! What a rung can do: one file for each effect, one line in [`EFFECTS`].
 //!
-//! An effect describes itself to the ladder ([`EffectSpec`]) and turns a rung into work for somebody else, mostly a
-//! program that the runner starts with a deadline. Nothing here waits.
+//! An effect describes itself to the ladder ([`EffectSpec`]) and turns a rung into work for
+//! somebody else, mostly a program that the runner starts with a deadline. Nothing here waits.
 
 use mastiff_core::reading::Readings;
 use mastiff_core::spec::EffectSpec;
@@ -32,8 +32,8 @@ pub enum Work {
     Alert,
 }
 
-/// Makes the argument list of a program, the program first, from what a rung is climbed for and its arguments; or says
-/// why there is none.
+/// Makes the argument list of a program, the program first, from what a rung is climbed for and its
+/// arguments; or says why there is none.
 pub type MakeProgram = fn(&Cause<'_>, &[String]) -> Result<Vec<String>, String>;
 
 /// What a rung is climbed for.

@@ -1,7 +1,8 @@
 //! Where log lines go: the journal with its native fields, else standard error.
 //!
-//! The journal's socket takes one datagram for each line (systemd.journal-fields(7), JOURNAL_NATIVE_PROTOCOL); a line that it does
-//! not take at once is counted and dropped, because a loop that repairs a machine must not wait for its log.
+//! The journal's socket takes one datagram for each line (systemd.journal-fields(7),
+//! JOURNAL_NATIVE_PROTOCOL); a line that it does not take at once is counted and dropped, because a
+//! loop that repairs a machine must not wait for its log.
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -20,8 +21,8 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Starts logging: to the journal where standard error goes there (`JOURNAL_STREAM`, systemd.exec(5)), else to
-/// standard error. Called once.
+/// Starts logging: to the journal where standard error goes there (`JOURNAL_STREAM`,
+/// systemd.exec(5)), else to standard error. Called once.
 pub fn start(verbose: bool) {
     let socket = std::env::var_os("JOURNAL_STREAM").and_then(|_| {
         let socket = UnixDatagram::unbound().ok()?;
@@ -55,7 +56,8 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// One line in the journal's native protocol. Fields of ours are upper case with `MASTIFF_` before them.
+/// One line in the journal's native protocol. Fields of ours are upper case with `MASTIFF_` before
+/// them.
 fn native(record: &Record<'_>) -> Vec<u8> {
     let mut line = Vec::new();
     field(&mut line, "PRIORITY", &priority(record.level()).to_string());
@@ -114,7 +116,8 @@ impl Log for Stderr {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        // One write for each line, so that lines of two threads do not mix. A closed standard error is no reason to stop.
+        // One write for each line, so that lines of two threads do not mix. A closed standard error
+        // is no reason to stop.
         let line = format!("mastiffd: {word}{}\n", record.args());
         if std::io::stderr().write_all(line.as_bytes()).is_err() {
             DROPPED.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! The keeper: the real-time loop.
 //!
-//! Today it measures its own lateness and receives the brain's health report; leases, addresses and petting come to
-//! it later, and the rules hold from the start: it touches no disk, spawns nothing, waits for nobody, and after its
-//! start it allocates nothing. What passes between it and the brain are two bounded queues and a waker.
+//! Today it measures its own lateness and receives the brain's health report; leases, addresses and
+//! petting come to it later, and the rules hold from the start: it touches no disk, spawns nothing,
+//! waits for nobody, and after its start it allocates nothing. What passes between it and the brain
+//! are two bounded queues and a waker.
 
 use std::io;
 use std::sync::Arc;
@@ -21,8 +22,9 @@ mod lateness;
 
 /// Its rhythm while there is no lease to renew.
 pub const TURN: Span = Span::from_secs(1);
-/// Messages that may wait in each direction. The brain reads once a turn, the keeper at every wake-up; more than a
-/// few mean that the other side is stuck, and then the newest message replaces nothing: it is counted as lost.
+/// Messages that may wait in each direction. The brain reads once a turn, the keeper at every
+/// wake-up; more than a few mean that the other side is stuck, and then the newest message replaces
+/// nothing: it is counted as lost.
 const QUEUE: usize = 16;
 const WAKE: Token = Token(0);
 
@@ -75,7 +77,8 @@ impl Keeper {
         Ok(Self { orders, reports, waker, thread: Some(thread), latest: None, lost: 0 })
     }
 
-    /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by its silence.
+    /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
+    /// its silence.
     pub fn tell(&mut self, verdict: Verdict, now: Mono) {
         match self.orders.try_send(ToKeeper::Health(verdict, now)) {
             Ok(()) => {}
@@ -149,7 +152,8 @@ fn run(mut poll: Poll, orders: &Receiver<ToKeeper>, reports: &SyncSender<Report>
     }
 }
 
-/// Turns lie on whole multiples of their length, as the readings of the brain do: one wake-up of the machine.
+/// Turns lie on whole multiples of their length, as the readings of the brain do: one wake-up of
+/// the machine.
 fn next_turn(now: Mono) -> Mono {
     let step = i64::try_from(TURN.as_nanos()).unwrap_or(i64::MAX);
     Mono::from_nanos(

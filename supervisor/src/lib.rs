@@ -15,8 +15,9 @@
 //! | `cli` | the operator's command line, one file for each verb (feature `cli`) |
 //! | [`sys`] | the crate's only unsafe code |
 //!
-//! Who owns which descriptor: the brain owns the poll, the timer, the signals and the control socket; [`probes`] the sockets to
-//! the runner and the prober, inotify and the heartbeats; the keeper a poll of its own.
+//! Who owns which descriptor: the brain owns the poll, the timer, the signals and the control
+//! socket; [`probes`] the sockets to the runner and the prober, inotify and the heartbeats; the
+//! keeper a poll of its own.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

@@ -1,7 +1,8 @@
-//! Every check once, without the daemon: what `mastiff check` does on a machine where mastiff does not run yet.
+//! Every check once, without the daemon: what `mastiff check` does on a machine where mastiff does
+//! not run yet.
 //!
-//! The same core, the same probes, the same runner and prober as in the daemon; only time is short: what is bad now is
-//! believed at once, and what does not answer within [`PATIENCE`] is unknown.
+//! The same core, the same probes, the same runner and prober as in the daemon; only time is short:
+//! what is bad now is believed at once, and what does not answer within [`PATIENCE`] is unknown.
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,8 @@ impl std::error::Error for OneshotError {}
 /// Runs the checks of a configuration, or those named, and returns them the worst first.
 ///
 /// # Errors
-/// Each variant of [`OneshotError`]. A check that cannot be read is no error: it is unknown, with the reason.
+/// Each variant of [`OneshotError`]. A check that cannot be read is no error: it is unknown, with
+/// the reason.
 pub fn run(path: &Path, named: bool, names: &[String]) -> Result<Vec<CheckView>, OneshotError> {
     let config = config::load_or_default(path, named).map_err(OneshotError::Config)?;
     let mut checks = config.checks.clone();

@@ -1,9 +1,11 @@
-//! How readings are taken: who reads which source, in which process, and what happens when it hangs.
+//! How readings are taken: who reads which source, in which process, and what happens when it
+//! hangs.
 //!
 //! ```text
 //!   brain ── Quick, Unit (counters), Heartbeat ──► read in its own turn
 //!     │
-//!     ├── prober lane ──► prober (child of the runner): MayHang sensors, state files. May hang; is replaced.
+//!     ├── prober lane ──► prober (child of the runner): MayHang sensors, state files.
+//!     │                   May hang; is replaced.
 //!     └── runner lane ──► runner: programs, network questions, forks probers. Never hangs.
 //! ```
 
@@ -148,7 +150,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Makes these the checks that can be read. One that goes on under its name keeps its descriptors.
+    /// Makes these the checks that can be read. One that goes on under its name keeps its
+    /// descriptors.
     pub fn configure(&mut self, checks: Vec<(CheckId, CheckConfig)>, everything: bool) {
         let mut old = std::mem::take(&mut self.checks);
         for (id, config) in checks {
@@ -294,7 +297,8 @@ impl Probes {
         std::mem::take(&mut self.news)
     }
 
-    /// Numbers for `mastiff status`: of the lanes, processes that hang now, and heartbeats of nobody.
+    /// Numbers for `mastiff status`: of the lanes, processes that hang now, and heartbeats of
+    /// nobody.
     pub fn counters(&self) -> (Counters, usize, u64) {
         (
             self.lanes.counters(),
@@ -325,8 +329,8 @@ impl Probes {
                 self.watch(id);
             }
         } else if let Some(mut entry) = self.checks.remove(&id) {
-            // Whatever is wrong, the next reading starts anew. The descriptors are closed with the probe, which
-            // takes them out of the poll by itself.
+            // Whatever is wrong, the next reading starts anew. The descriptors are closed with the
+            // probe, which takes them out of the poll by itself.
             self.forget_wakes(&mut entry);
             self.checks.insert(id, entry);
         }

@@ -1,5 +1,5 @@
-//! The built `mastiff` against a peer that serves a real Unix socket with recorded answers: what it prints, how
-//! wide, and how it exits, also when the other end is absent, slow, huge or mad.
+//! The built `mastiff` against a peer that serves a real Unix socket with recorded answers: what it
+//! prints, how wide, and how it exits, also when the other end is absent, slow, huge or mad.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! The manual agrees with the program: mastiff-sensors(7) is written from the sensors' declarations, and the other pages
-//! name every key, effect and verb.
+//! The manual agrees with the program: mastiff-sensors(7) is written from the sensors'
+//! declarations, and the other pages name every key, effect and verb.
 //!
 //! `MASTIFF_RECORD=1 cargo test --test manual` writes mastiff-sensors.7 anew.
 
@@ -18,7 +18,8 @@ fn page(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/man").join(name)
 }
 
-/// Text for roff(7): a line must not begin with a control character, and a minus that is typed is no hyphen.
+/// Text for roff(7): a line must not begin with a control character, and a minus that is typed is
+/// no hyphen.
 fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "");
     if escaped.starts_with(['.', '\'']) { format!("\\&{escaped}") } else { escaped }
@@ -32,7 +33,8 @@ fn sensors_page() -> String {
          mastiff\\-sensors \\- what mastiff can measure, and the conditions it has by default\n\
          .SH DESCRIPTION\n\
          A check in\n.BR mastiff.toml (5)\n\
-         names a sensor, and a target where the sensor has one. Each sensor below has quantities; conditions compare them.\n\
+         names a sensor, and a target where the sensor has one.\n\
+         Each sensor below has quantities; conditions compare them.\n\
          A value that is missing makes a condition on it unknown; one that is \"none\" (this machine has no such thing)\n\
          makes it false. Without conditions of its own a check has those that are listed as defaults.\n",
     );

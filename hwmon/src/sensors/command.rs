@@ -1,7 +1,7 @@
 //! Any program as a check: Nagios plugins, `/etc/watchdog.d` scripts, or just an exit code.
 //!
-//! Only a program that itself says "failed" is a failure. One that cannot say, crashes or does not end in time leaves
-//! `status` missing, so its check is unknown, and the note tells why.
+//! Only a program that itself says "failed" is a failure. One that cannot say, crashes or does not
+//! end in time leaves `status` missing, so its check is unknown, and the note tells why.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::Span;
@@ -100,8 +100,8 @@ fn arguments(target: &str, options: &Options) -> Result<Vec<String>, SensorError
     Ok(arguments)
 }
 
-/// The call that asks a watchdog.d script to repair what its test found: `PROG repair CODE` (watchdog(8), "Test
-/// Directory"). Exit code 0 means that it did.
+/// The call that asks a watchdog.d script to repair what its test found: `PROG repair CODE`
+/// (watchdog(8), "Test Directory"). Exit code 0 means that it did.
 ///
 /// # Errors
 /// [`SensorError::Target`] if the target is no list of arguments.

@@ -1,8 +1,8 @@
 //! Processor time: what share of it went where since the last reading.
 //!
-//! A busy processor is doing its job: there is no default failure, and the warning needs minutes. Steal has no
-//! default either, since a throttled cloud machine shows it all day; it is worth a condition of its own where
-//! takeover must be fast.
+//! A busy processor is doing its job: there is no default failure, and the warning needs minutes.
+//! Steal has no default either, since a throttled cloud machine shows it all day; it is worth a
+//! condition of its own where takeover must be fast.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
@@ -114,7 +114,8 @@ impl Probe for Cpu {
 }
 
 impl Times {
-    /// `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; guest time is in user already.
+    /// `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; guest time is in
+    /// user already.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.strip_prefix("cpu ")?.split_ascii_whitespace().map(text::whole);
         let mut next = || fields.next().flatten();
@@ -130,7 +131,8 @@ impl Times {
         })
     }
 
-    /// Time spent since `last`. Idle and iowait may fall a little (proc_stat(5)): that counts as nothing.
+    /// Time spent since `last`. Idle and iowait may fall a little (proc_stat(5)): that counts as
+    /// nothing.
     fn since(self, last: Self) -> Self {
         Self {
             user: self.user.saturating_sub(last.user),

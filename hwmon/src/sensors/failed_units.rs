@@ -68,7 +68,8 @@ fn judge(finished: &Finished, _options: &Options, out: &mut Readings) -> Result<
     ))
 }
 
-/// The name in `UNIT LOAD ACTIVE SUB DESCRIPTION`; other lines are messages. Old versions put a dot before it.
+/// The name in `UNIT LOAD ACTIVE SUB DESCRIPTION`; other lines are messages. Old versions put a dot
+/// before it.
 fn failed_name(line: &str) -> Option<&str> {
     let line = line.trim_start_matches(['●', '*', ' ']);
     let mut fields = line.split_ascii_whitespace();

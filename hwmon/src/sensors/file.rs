@@ -198,8 +198,8 @@ fn age(metadata: &Metadata) -> Option<f64> {
     Some(seconds as f64 + nanos as f64 / 1e9)
 }
 
-/// FNV-1a (Fowler, Noll, Vo; 64 bits) of the first [`HASHED_BYTES_MAX`]: it finds change and is no protection
-/// against a forger.
+/// FNV-1a (Fowler, Noll, Vo; 64 bits) of the first [`HASHED_BYTES_MAX`]: it finds change and is no
+/// protection against a forger.
 fn content_hash(path: &Path) -> Result<u64, SensorError> {
     let fail = |doing| move |error| SensorError::io(doing, path, error);
     // The path may have become a FIFO since it was looked at; opening one would wait for a writer.

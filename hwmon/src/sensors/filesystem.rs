@@ -1,8 +1,8 @@
 //! Room left on one mounted file system, and whether it still takes writes.
 //!
-//! `statvfs` waits for a dead disk or server, so the prober reads it. The mount table does not wait: it is read
-//! first, and a target where nothing is mounted is never measured, since the numbers would be those of the file
-//! system below.
+//! `statvfs` waits for a dead disk or server, so the prober reads it. The mount table does not
+//! wait: it is read first, and a target where nothing is mounted is never measured, since the
+//! numbers would be those of the file system below.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,8 @@ pub const SENSOR: Sensor = Sensor {
     options: &[],
     quantities: QUANTITIES,
     warn_when: &["used > 85%", "inodes-used > 85%"],
-    // A file system that is read-only on purpose needs conditions of its own; discovery leaves it out.
+    // A file system that is read-only on purpose needs conditions of its own; discovery leaves it
+    // out.
     fail_when: &["used > 95%", "inodes-used > 95%", "read-only", "mounted = false"],
     interval: Span::from_secs(10),
     fail_after: Span::from_secs(30),
@@ -126,7 +127,8 @@ fn fill(stat: &Statvfs, out: &mut Readings) {
     out.ratio("inodes-used", stat.files().saturating_sub(stat.files_free()), stat.files());
 }
 
-/// Writable file systems with a disk, pool or server behind them, each once, at its shortest mount point.
+/// Writable file systems with a disk, pool or server behind them, each once, at its shortest mount
+/// point.
 fn discover(root: &Root) -> Vec<String> {
     let Ok(mounts) = mounts::all(root) else { return Vec::new() };
     let mut chosen: Vec<&Mount> = Vec::new();
@@ -147,8 +149,8 @@ fn discover(root: &Root) -> Vec<String> {
 /// Decides from the mount table alone: looking at the file system could hang.
 fn is_worth_watching(mount: &Mount) -> bool {
     let kind = mount.kind.as_str();
-    // Read-only by the administrator's will: it cannot fill, and being read-only is no fault of it. One that the
-    // kernel turned read-only still says `rw` for the mount, and stays.
+    // Read-only by the administrator's will: it cannot fill, and being read-only is no fault of it.
+    // One that the kernel turned read-only still says `rw` for the mount, and stays.
     if mount.read_only_mount || NEVER_WRITTEN.contains(&kind) {
         return false;
     }

@@ -1,7 +1,9 @@
-//! The heartbeat of an application: `WATCHDOG=1` datagrams as for systemd (sd_notify(3)), sent to the daemon.
+//! The heartbeat of an application: `WATCHDOG=1` datagrams as for systemd (sd_notify(3)), sent to
+//! the daemon.
 //!
-//! The daemon owns the socket and finds out which check a datagram belongs to: by the unit of the sender or by
-//! `X_MASTIFF_NAME`. This file declares the sensor, understands a datagram and keeps what was said.
+//! The daemon owns the socket and finds out which check a datagram belongs to: by the unit of the
+//! sender or by `X_MASTIFF_NAME`. This file declares the sensor, understands a datagram and keeps
+//! what was said.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
@@ -76,8 +78,8 @@ pub struct Beat {
     pub name: Option<String>,
 }
 
-/// Reads a datagram: lines of `KEY=VALUE` (sd_notify(3)). Whatever is unknown, too long or no text is ignored, as
-/// systemd does, so that a program made for systemd can speak to both.
+/// Reads a datagram: lines of `KEY=VALUE` (sd_notify(3)). Whatever is unknown, too long or no text
+/// is ignored, as systemd does, so that a program made for systemd can speak to both.
 pub fn parse_datagram(datagram: &[u8]) -> Beat {
     let bytes = datagram.get(..DATAGRAM_BYTES_MAX).unwrap_or(datagram);
     let mut beat = Beat::default();
@@ -126,7 +128,8 @@ impl Beats {
             Some(Sign::Trigger) => self.triggered = true,
             None => {}
         }
-        // `READY=1` is a new start: what the last run complained of is over, and its silence with it.
+        // `READY=1` is a new start: what the last run complained of is over, and its silence with
+        // it.
         if beat.ready {
             self.last = Some(now);
             self.triggered = beat.sign == Some(Sign::Trigger);
@@ -137,8 +140,8 @@ impl Beats {
         }
     }
 
-    /// Sets what is known now. Before the first word nothing is: an application that never spoke may not be
-    /// running, or not be able to.
+    /// Sets what is known now. Before the first word nothing is: an application that never spoke
+    /// may not be running, or not be able to.
     pub fn fill(&self, now: Mono, out: &mut Readings) {
         out.count("beats", self.beats);
         out.flag("triggered", self.triggered);

@@ -1,7 +1,8 @@
 //! A web service: one GET, and what came back.
 //!
-//! HTTP/1.1 with `Connection: close` (RFC 9112). Redirects are an answer and are not followed. The body is looked at
-//! as it came over the wire: chunks are not joined, so a text that a chunk border cuts is not found.
+//! HTTP/1.1 with `Connection: close` (RFC 9112). Redirects are an answer and are not followed. The
+//! body is looked at as it came over the wire: chunks are not joined, so a text that a chunk border
+//! cuts is not found.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -182,7 +183,8 @@ impl Conversation for Exchange {
                     out.flag("body-matches", search.has_found());
                 }
             }
-            // A body that stopped half-way may still have had the text: whether it matches is not known.
+            // A body that stopped half-way may still have had the text: whether it matches is not
+            // known.
             Err(failure) => out.word("error", failure.word("connection")?),
         }
         Ok(true)

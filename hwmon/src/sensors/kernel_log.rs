@@ -1,11 +1,11 @@
 //! The kernel log: counts what went wrong by kind, from the moment the sensor is opened.
 //!
-//! /dev/kmsg gives one record to each read(2) and wakes its reader at once. Older records are skipped: what
-//! happened before the daemon looked is for `mastiff why`. Reading needs CAP_SYSLOG where
-//! `kernel.dmesg_restrict` is 1.
+//! /dev/kmsg gives one record to each read(2) and wakes its reader at once. Older records are
+//! skipped: what happened before the daemon looked is for `mastiff why`. Reading needs CAP_SYSLOG
+//! where `kernel.dmesg_restrict` is 1.
 //!
 //! ```text
-//! 3,1042,5140900,-;EXT4-fs error (device sda3): ...     priority and facility, sequence, us since boot, flags; text
+//! 3,1042,5140900,-;EXT4-fs error (device sda3): ...  priority and facility, sequence, us, flags; text
 //!  SUBSYSTEM=block                                       continuation: more about the same record
 //! ```
 
@@ -52,7 +52,8 @@ pub const SENSOR: Sensor = Sensor {
         "tables-full > 0 in 1h",
         "transmit-timeouts > 0 in 1h",
     ],
-    // Failed for an hour, even if somebody repairs it sooner: a check of the file system tells how it is now.
+    // Failed for an hour, even if somebody repairs it sooner: a check of the file system tells how
+    // it is now.
     fail_when: &["remounted-read-only > 0 in 1h"],
     // Records wake the reader; the interval only ages the note and the windows.
     interval: Span::from_secs(30),
@@ -100,8 +101,8 @@ const fn total(name: &'static str, meaning: &'static str) -> Quantity {
     Quantity { name, unit: Unit::Total, meaning }
 }
 
-/// Records taken in one reading at most, about 2 ms of work; the rest waits in the kernel's buffer for the
-/// next one, and what that cannot hold is counted as lost.
+/// Records taken in one reading at most, about 2 ms of work; the rest waits in the kernel's buffer
+/// for the next one, and what that cannot hold is counted as lost.
 const RECORDS_MAX: usize = 1024;
 
 /// Longest record: CONSOLE_EXT_LOG_MAX was 8192 before Linux 6.3, PRINTK_MESSAGE_MAX is 2048 since
@@ -128,7 +129,8 @@ struct KernelLog {
     tally: Tally,
 }
 
-/// Bytes that were read and not yet handed out as lines: never any on the device, which gives whole records.
+/// Bytes that were read and not yet handed out as lines: never any on the device, which gives whole
+/// records.
 struct Lines {
     buffer: Vec<u8>,
     filled: usize,
@@ -219,7 +221,8 @@ impl Probe for KernelLog {
 }
 
 impl Lines {
-    /// Where the next read goes. Never empty, since [`take`](Self::take) leaves the buffer not full.
+    /// Where the next read goes. Never empty, since [`take`](Self::take) leaves the buffer not
+    /// full.
     fn room(&mut self) -> &mut [u8] {
         self.buffer.get_mut(self.filled..).unwrap_or_default()
     }
@@ -260,7 +263,8 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Further fields between the flags and the `;` may come one day and are skipped, as the document asks.
+    /// Further fields between the flags and the `;` may come one day and are skipped, as the
+    /// document asks.
     fn parse(line: &'a str) -> Option<Self> {
         let (prefix, message) = line.split_once(';')?;
         let mut fields = prefix.split(',').map(text::whole);
@@ -336,7 +340,8 @@ impl Tally {
     }
 }
 
-/// A line that fits a table: bounded, and without the control characters that a recorded file may have.
+/// A line that fits a table: bounded, and without the control characters that a recorded file may
+/// have.
 fn shorten(line: &str) -> Box<str> {
     let mut short = String::new();
     for c in line.chars().filter(|c| !c.is_control()) {

@@ -1,8 +1,9 @@
 //! Network links: carrier, and what their counters say.
 //!
-//! Only files are read that never wait for the kernel's network lock (rtnl), which a stuck driver can hold for
-//! seconds. So the carrier comes from `operstate`, not from `carrier`, which takes that lock since Linux 6.7
-//! (net/core/net-sysfs.c); `speed` and `duplex` take it, too, and are read only when a condition names them.
+//! Only files are read that never wait for the kernel's network lock (rtnl), which a stuck driver
+//! can hold for seconds. So the carrier comes from `operstate`, not from `carrier`, which takes
+//! that lock since Linux 6.7 (net/core/net-sysfs.c); `speed` and `duplex` take it, too, and are
+//! read only when a condition names them.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -76,7 +77,8 @@ const QUANTITIES: &[Quantity] = &[
     },
 ];
 
-/// Interfaces watched without configuration at most: a host of many network cards, not one of many containers.
+/// Interfaces watched without configuration at most: a host of many network cards, not one of many
+/// containers.
 const LINKS_MAX: usize = 64;
 
 /// Levels of stacking that are followed down to a device: vlan over bridge over bond over card.
@@ -92,8 +94,8 @@ struct Link {
     sent: Rate,
 }
 
-/// The open files of one interface. They stay with the device when it is renamed, so they are given up as soon
-/// as the name leads to another inode.
+/// The open files of one interface. They stay with the device when it is renamed, so they are given
+/// up as soon as the name leads to another inode.
 struct Files {
     inode: u64,
     flags: Kept,
@@ -251,9 +253,9 @@ fn switched_on(flags: &mut Kept) -> Result<Option<bool>, SensorError> {
     Ok(flags.map(|flags| flags & IFF_UP != 0))
 }
 
-/// From the operational state (RFC 2863; Documentation/networking/operstates.rst). Drivers that never set it,
-/// such as tun, stay `unknown`, which the kernel takes as connected (netif_oper_up). `dormant` has a carrier
-/// and waits for more, as for 802.1X.
+/// From the operational state (RFC 2863; Documentation/networking/operstates.rst). Drivers that
+/// never set it, such as tun, stay `unknown`, which the kernel takes as connected (netif_oper_up).
+/// `dormant` has a carrier and waits for more, as for 802.1X.
 fn carrier(operstate: &str) -> Option<bool> {
     match operstate {
         "up" | "unknown" | "dormant" | "testing" => Some(true),
@@ -308,12 +310,13 @@ fn slow(directory: &Path, name: &str) -> Slow {
     }
 }
 
-/// The links that matter without being named: switched on, connected now, and leading out of the machine,
-/// which is a card (it has a `device`) or anything stacked on one (vlan, bridge, bond, macvlan).
+/// The links that matter without being named: switched on, connected now, and leading out of the
+/// machine, which is a card (it has a `device`) or anything stacked on one (vlan, bridge, bond,
+/// macvlan).
 ///
-/// So lo, veth, tap and the bridges of containers and virtual machines are left out. A port without a cable
-/// at this moment is taken for unused: many servers have some, all switched on. One that must have a cable is
-/// to be named in a check.
+/// So lo, veth, tap and the bridges of containers and virtual machines are left out. A port without
+/// a cable at this moment is taken for unused: many servers have some, all switched on. One that
+/// must have a cable is to be named in a check.
 fn discover(root: &Root) -> Vec<String> {
     let net = root.path("/sys/class/net");
     let Ok(entries) = fs::read_dir(&net) else { return Vec::new() };
@@ -335,7 +338,8 @@ fn is_connected(directory: &Path) -> bool {
     matches!((up, connected), (Ok(Some(true)), Ok(Some(true))))
 }
 
-/// Each device below another shows as `lower_NAME` in it (net/core/dev.c, netdev_adjacent_sysfs_add).
+/// Each device below another shows as `lower_NAME` in it (net/core/dev.c,
+/// netdev_adjacent_sysfs_add).
 fn leads_out(net: &Path, name: &str, levels: u32) -> bool {
     let directory = net.join(name);
     if directory.join("device").exists() {

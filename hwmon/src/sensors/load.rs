@@ -1,7 +1,7 @@
 //! Load averages: runnable and uninterruptible tasks, smoothed over 1, 5 and 15 minutes.
 //!
-//! Linux counts tasks that wait for a disk, so a healthy busy server can show a high load: there is no default
-//! failure, and the pressure sensor says more about suffering.
+//! Linux counts tasks that wait for a disk, so a healthy busy server can show a high load: there is
+//! no default failure, and the pressure sensor says more about suffering.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
@@ -56,7 +56,8 @@ fn open(root: &Root, _target: &str, _options: &Options) -> Result<Box<dyn Probe>
     Ok(Box::new(Load { file, cpus: online(root) }))
 }
 
-/// Processors online, from a list such as `0-3,5` (/sys/devices/system/cpu/online); one where it cannot be read.
+/// Processors online, from a list such as `0-3,5` (/sys/devices/system/cpu/online); one where it
+/// cannot be read.
 fn online(root: &Root) -> f64 {
     let text =
         std::fs::read_to_string(root.path("/sys/devices/system/cpu/online")).unwrap_or_default();

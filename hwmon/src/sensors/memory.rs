@@ -1,7 +1,7 @@
 //! Main memory: how much is left, and whether the hardware has lost some of it.
 //!
-//! `used` is one minus MemAvailable, the kernel's own estimate of what a new program could get without
-//! swapping; the page cache of a busy server does not count as used.
+//! `used` is one minus MemAvailable, the kernel's own estimate of what a new program could get
+//! without swapping; the page cache of a busy server does not count as used.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
@@ -67,7 +67,8 @@ pub const SENSOR: Sensor = Sensor {
     source: Source::Quick(open),
 };
 
-/// `vm.overcommit_memory` under which the commit limit is enforced (Documentation/mm/overcommit-accounting.rst).
+/// `vm.overcommit_memory` under which the commit limit is enforced
+/// (Documentation/mm/overcommit-accounting.rst).
 const NEVER_OVERCOMMIT: u64 = 2;
 
 struct Memory {
@@ -120,7 +121,8 @@ impl Probe for Memory {
     }
 }
 
-/// The line is written only by kernels with CONFIG_MEMORY_FAILURE (fs/proc/meminfo.c), right after `Percpu`.
+/// The line is written only by kernels with CONFIG_MEMORY_FAILURE (fs/proc/meminfo.c), right after
+/// `Percpu`.
 fn corrupted(text: &str, out: &mut Readings) {
     match text::kibibytes(text, "HardwareCorrupted") {
         Some(bytes) => out.count("hardware-corrupted", bytes),
@@ -134,7 +136,8 @@ fn corrupted(text: &str, out: &mut Readings) {
     }
 }
 
-/// Free pages that are reserved are promised to somebody (Documentation/admin-guide/mm/hugetlbpage.rst).
+/// Free pages that are reserved are promised to somebody
+/// (Documentation/admin-guide/mm/hugetlbpage.rst).
 fn huge_pages(text: &str, out: &mut Readings) {
     let page = |name| text::meminfo_count(text, name);
     if let (Some(total), Some(free), Some(reserved)) =

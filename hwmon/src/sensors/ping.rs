@@ -1,8 +1,9 @@
 //! ICMP echo: whether a host answers, and how soon (RFC 792, RFC 4443).
 //!
-//! The kernel's ping sockets need no privilege where the administrator allows them (icmp(7), `ping_group_range`);
-//! elsewhere a raw socket does, with CAP_NET_RAW. All packets of a question leave at once, and times are those of the
-//! loop's turns: good for "is it there, and about how far", not for measuring a network.
+//! The kernel's ping sockets need no privilege where the administrator allows them (icmp(7),
+//! `ping_group_range`); elsewhere a raw socket does, with CAP_NET_RAW. All packets of a question
+//! leave at once, and times are those of the loop's turns: good for "is it there, and about how
+//! far", not for measuring a network.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,7 +28,8 @@ use packet::Kind;
 /// Packets of one question at most.
 pub const PACKETS_MAX: u16 = 5;
 
-/// Datagrams that are looked at in one turn: a raw socket hears the answers to everybody's questions.
+/// Datagrams that are looked at in one turn: a raw socket hears the answers to everybody's
+/// questions.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
 
 /// Longest answer that is looked at: an IPv4 header with all its options and our packet fit.
@@ -108,8 +110,8 @@ fn ask(
     Ok(Box::new(echo))
 }
 
-/// Sequence numbers that no other question of this process uses at the same time, so that a late answer to an
-/// earlier question is not taken for one to this.
+/// Sequence numbers that no other question of this process uses at the same time, so that a late
+/// answer to an earlier question is not taken for one to this.
 fn take_sequence() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     NEXT.fetch_add(PACKETS_MAX, Ordering::Relaxed)
@@ -195,7 +197,8 @@ impl Echo {
             let packet = packet::request(self.kind, sequence, self.asked);
             match socket::send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL) {
                 Ok(_) => {}
-                // A full queue or no way there: the packet is lost, like one that is dropped further on.
+                // A full queue or no way there: the packet is lost, like one that is dropped
+                // further on.
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EDESTADDRREQ | Errno::ENOTCONN) => {}
                 Err(errno) => self.failed("send", errno)?,
             }
@@ -227,7 +230,8 @@ impl Echo {
         }
     }
 
-    /// "Unreachable" from the way there is an answer and ends the waiting; a fault of this machine is an error.
+    /// "Unreachable" from the way there is an answer and ends the waiting; a fault of this machine
+    /// is an error.
     fn failed(&mut self, call: &'static str, errno: Errno) -> Result<(), SensorError> {
         Failure::from(std::io::Error::from(errno)).word(call)?;
         self.deadline = self.asked;

@@ -1,12 +1,14 @@
-//! Pressure: the share of time in which work stood still for lack of processor, memory or disk (PSI).
+//! Pressure: the share of time in which work stood still for lack of processor, memory or disk
+//! (PSI).
 //!
-//! Two sources. The averages are read from three files. Triggers, one for each resource, make the kernel wake
-//! the reader within a tenth of their window, so that a stall is seen while it lasts, not at the next interval.
+//! Two sources. The averages are read from three files. Triggers, one for each resource, make the
+//! kernel wake the reader within a tenth of their window, so that a stall is seen while it lasts,
+//! not at the next interval.
 //!
-//! A trigger needs CAP_SYS_RESOURCE for a window of one second. Without it, Linux 6.4 and later allow windows
-//! of whole multiples of two seconds and look every two seconds (kernel/sched/psi.c), so the same share is
-//! asked for over two; older kernels allow none, and then the `-stalls` totals stay missing while the averages
-//! work on: a condition on them is unknown, and no default has one.
+//! A trigger needs CAP_SYS_RESOURCE for a window of one second. Without it, Linux 6.4 and later
+//! allow windows of whole multiples of two seconds and look every two seconds (kernel/sched/psi.c),
+//! so the same share is asked for over two; older kernels allow none, and then the `-stalls` totals
+//! stay missing while the averages work on: a condition on them is unknown, and no default has one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -75,10 +77,11 @@ pub const SENSOR: Sensor = Sensor {
             meaning: "windows of a second in which every task that had work waited for a disk for half of the time; missing as above",
         },
     ],
-    // Memory: a machine that loses a tenth of a minute to reclaim is short of it, and one that loses 40 % is
-    // thrashing (systemd-oomd kills at 60 % of its slice over 30 s). I/O never fails by itself: a lone backup
-    // waits for its disk nearly all the time, and nobody suffers. CPU has no default at all: on a machine that
-    // is merely busy somebody always waits for a processor. Stalls only make readings come sooner.
+    // Memory: a machine that loses a tenth of a minute to reclaim is short of it, and one that
+    // loses 40 % is thrashing (systemd-oomd kills at 60 % of its slice over 30 s). I/O never fails
+    // by itself: a lone backup waits for its disk nearly all the time, and nobody suffers. CPU has
+    // no default at all: on a machine that is merely busy somebody always waits for a processor.
+    // Stalls only make readings come sooner.
     warn_when: &["memory-full-60 > 10%", "io-full-60 > 90%"],
     fail_when: &["memory-full-60 > 40%"],
     interval: Span::from_secs(5),
@@ -92,8 +95,8 @@ pub const SENSOR: Sensor = Sensor {
 /// One file of /proc/pressure, the names of what is in it, and its trigger.
 struct Resource {
     path: &'static str,
-    /// Quantities of avg10 and avg60 by the first word of their line. The `full` line of cpu means nothing
-    /// for a whole system and is always 0.
+    /// Quantities of avg10 and avg60 by the first word of their line. The `full` line of cpu means
+    /// nothing for a whole system and is always 0.
     averages: &'static [(&'static str, [&'static str; 2])],
     stalls: &'static str,
     /// First word of the trigger, and its share of the window in thousandths.
@@ -138,8 +141,8 @@ struct Open {
     trigger: Option<Trigger>,
 }
 
-/// A registered trigger; closing the file removes it. Its file is not the one that is read, since the
-/// unprivileged reader can have the averages where it may not have a trigger.
+/// A registered trigger; closing the file removes it. Its file is not the one that is read, since
+/// the unprivileged reader can have the averages where it may not have a trigger.
 struct Trigger {
     file: File,
     fired: u64,
@@ -217,7 +220,8 @@ impl Trigger {
         })
     }
 
-    /// Sees an event of which nobody was told: without a loop around it (`mastiff check`) nobody polls.
+    /// Sees an event of which nobody was told: without a loop around it (`mastiff check`) nobody
+    /// polls.
     fn look(&mut self) {
         let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLPRI)];
         // A failing poll tells nothing, and the averages are still good.
@@ -232,7 +236,8 @@ impl Trigger {
     }
 }
 
-/// A share from a line such as `some avg10=0.00 avg60=0.16 avg300=0.48 total=9979585`, which is in percent.
+/// A share from a line such as `some avg10=0.00 avg60=0.16 avg300=0.48 total=9979585`, which is in
+/// percent.
 fn average(text: &str, first: &str, field: &str) -> Option<f64> {
     let line = text::lines(text).find(|line| line.split(' ').next() == Some(first))?;
     let value = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(field))?;

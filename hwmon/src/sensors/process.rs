@@ -1,7 +1,7 @@
 //! Processes: those of a unit, the one of a pid file, or all of a name.
 //!
-//! Files below /proc/PID can wait for a process that holds its own locks, so the prober reads them. A process that
-//! ends while it is being read is left out.
+//! Files below /proc/PID can wait for a process that holds its own locks, so the prober reads them.
+//! A process that ends while it is being read is left out.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -206,7 +206,8 @@ impl Sums {
 }
 
 impl Processes {
-    /// A process that was not there at the last reading counts from its start, one that ended meanwhile not at all.
+    /// A process that was not there at the last reading counts from its start, one that ended
+    /// meanwhile not at all.
     fn fill_cpu(&mut self, now: Mono, ticks: HashMap<(u32, u64), u64>, out: &mut Readings) {
         let old = self.last.replace(LastTicks { at: now, ticks });
         let (Some(old), Some(new)) = (old, &self.last) else { return };

@@ -1,6 +1,7 @@
 //! Swap: how full it is and how fast it turns over.
 //!
-//! Cold pages in swap hurt nobody, so a full swap only warns; suffering shows in the pressure sensor.
+//! Cold pages in swap hurt nobody, so a full swap only warns; suffering shows in the pressure
+//! sensor.
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
@@ -39,8 +40,8 @@ pub const SENSOR: Sensor = Sensor {
             meaning: "processes killed for lack of memory since boot, those at the limit of their own cgroup included; absent before Linux 4.13",
         },
     ],
-    // No default on oom-kills: on a container host a kill at a cgroup's limit is daily life. The kernel-log
-    // sensor tells those from kills for the whole machine.
+    // No default on oom-kills: on a container host a kill at a cgroup's limit is daily life. The
+    // kernel-log sensor tells those from kills for the whole machine.
     warn_when: &["used > 90%"],
     fail_when: &[],
     interval: Span::from_secs(10),
@@ -89,7 +90,8 @@ impl Probe for Swap {
         }
         match text::keyed(text, "oom_kill") {
             Some(kills) => out.count("oom-kills", kills),
-            // A line that follows it (include/linux/vm_event_item.h) shows that the text was not cut off before.
+            // A line that follows it (include/linux/vm_event_item.h) shows that the text was not
+            // cut off before.
             None if text::keyed(text, "unevictable_pgs_culled").is_some() => {
                 out.absent("oom-kills")
             }

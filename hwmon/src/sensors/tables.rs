@@ -140,8 +140,8 @@ fn tasks(file: &mut Kept) -> Option<u64> {
     text::whole(line.split_ascii_whitespace().nth(3)?.split_once('/')?.1)
 }
 
-/// Reads a table of two files. They are opened here, since a module may bring them later; when they have gone
-/// with it, the next reading says absent.
+/// Reads a table of two files. They are opened here, since a module may bring them later; when they
+/// have gone with it, the next reading says absent.
 fn pair(out: &mut Readings, name: &str, kept: &mut Option<Pair>, root: &Root, paths: [&str; 2]) {
     let [used, limit] = paths.map(|path| root.path(path));
     if kept.is_none() {
@@ -162,7 +162,8 @@ fn pair(out: &mut Readings, name: &str, kept: &mut Option<Pair>, root: &Root, pa
     }
 }
 
-/// A privileged process may go beyond a limit, and a limit may be lowered below its use: that is full.
+/// A privileged process may go beyond a limit, and a limit may be lowered below its use: that is
+/// full.
 fn share(out: &mut Readings, name: &str, used: u64, limit: u64) {
     if limit > 0 {
         out.ratio(name, used.min(limit), limit);

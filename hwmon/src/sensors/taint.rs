@@ -7,7 +7,8 @@ use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 
-/// Taint of the running kernel (/proc/sys/kernel/tainted; Documentation/admin-guide/tainted-kernels.rst).
+/// Taint of the running kernel (/proc/sys/kernel/tainted;
+/// Documentation/admin-guide/tainted-kernels.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "taint",
     summary: "What has tainted the running kernel, from /proc/sys/kernel/tainted.",
@@ -113,7 +114,8 @@ fn has(taint: u64, bit: u32) -> bool {
     taint.checked_shr(bit).is_some_and(|rest| rest & 1 == 1)
 }
 
-/// `W warning, O module from outside the kernel`; bits that this program does not know are numbered.
+/// `W warning, O module from outside the kernel`; bits that this program does not know are
+/// numbered.
 fn describe(taint: u64) -> Option<Box<str>> {
     let mut words = Vec::new();
     for (bit, (letter, meaning)) in (0..).zip(BITS) {

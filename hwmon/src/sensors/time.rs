@@ -48,7 +48,8 @@ pub const SENSOR: Sensor = Sensor {
             meaning: "jumps of more than half a second of a clock that was synchronised, since the daemon looks",
         },
     ],
-    // A daemon needs some minutes after boot. A machine without any is told so, since nobody else will.
+    // A daemon needs some minutes after boot. A machine without any is told so, since nobody else
+    // will.
     warn_when: &["synchronised = false", "steps > 0 in 1h"],
     fail_when: &[],
     interval: Span::from_secs(10),
@@ -58,18 +59,20 @@ pub const SENSOR: Sensor = Sensor {
     source: Source::Quick(open),
 };
 
-/// Seconds from which a jump counts in `steps`: chrony and ntpd slew what is smaller (ntpd: 0.128 s).
+/// Seconds from which a jump counts in `steps`: chrony and ntpd slew what is smaller (ntpd: 0.128
+/// s).
 const STEP_SECONDS: f64 = 0.5;
 
 /// Seconds between two readings of one clock within which the other one was read closely enough.
 const APART_SECONDS_MAX: f64 = 0.001;
 
-/// Attempts to read both clocks close together before the step is left missing: the reader may lose the
-/// processor between the calls, once or twice.
+/// Attempts to read both clocks close together before the step is left missing: the reader may lose
+/// the processor between the calls, once or twice.
 const ATTEMPTS: usize = 3;
 
 struct Clock {
-    /// CLOCK_REALTIME minus CLOCK_BOOTTIME, in seconds. Both are slewed alike: only a step changes it.
+    /// CLOCK_REALTIME minus CLOCK_BOOTTIME, in seconds. Both are slewed alike: only a step changes
+    /// it.
     difference: Option<f64>,
     synchronised: bool,
     steps: u64,
@@ -101,8 +104,8 @@ impl Clock {
         {
             let step = difference - last;
             out.number("step", step);
-            // The first setting after boot is no surprise, so only a clock that was right can jump. The
-            // step itself makes the kernel forget that it was (ntp_clear, kernel/time/ntp.c).
+            // The first setting after boot is no surprise, so only a clock that was right can jump.
+            // The step itself makes the kernel forget that it was (ntp_clear, kernel/time/ntp.c).
             if step.abs() > STEP_SECONDS && self.synchronised {
                 self.steps = self.steps.saturating_add(1);
             }
@@ -143,7 +146,8 @@ fn difference() -> Option<f64> {
     None
 }
 
-/// `to` minus `from`. Whole seconds are subtracted first: as floats they would lose their microseconds.
+/// `to` minus `from`. Whole seconds are subtracted first: as floats they would lose their
+/// microseconds.
 fn apart(from: (i64, i64), to: (i64, i64)) -> f64 {
     to.0.saturating_sub(from.0) as f64 + to.1.saturating_sub(from.1) as f64 / 1e9
 }

@@ -1,7 +1,8 @@
 //! A systemd unit: what PID 1 says about it, and the counters of its control group.
 //!
-//! The brain asks for many units with one `systemctl show` and reads the counters itself; this file declares the
-//! quantities and understands the answer. [`UnitCgroup`](cgroup::UnitCgroup) reads the counters.
+//! The brain asks for many units with one `systemctl show` and reads the counters itself; this file
+//! declares the quantities and understands the answer. [`UnitCgroup`](cgroup::UnitCgroup) reads the
+//! counters.
 
 use std::path::PathBuf;
 
@@ -30,7 +31,8 @@ pub const SHOW_PROPERTIES: &[&str] = &[
 /// Units in one answer at most; further ones are dropped.
 pub const UNITS_MAX: usize = 4096;
 
-/// Bytes of one value at most; a longer one is no state, name or path of systemd's (`PATH_MAX` is 4096).
+/// Bytes of one value at most; a longer one is no state, name or path of systemd's (`PATH_MAX` is
+/// 4096).
 pub const VALUE_BYTES_MAX: usize = 4096;
 
 /// Bytes of a state or result at most; the longest that systemd has is 23.
@@ -44,8 +46,9 @@ pub const SENSOR: Sensor = Sensor {
     options: &[],
     quantities: QUANTITIES,
     warn_when: &["restarts > 3 in 10m"],
-    // Not `state != active`: starting, reloading and stopping are ways between states, and systemd bounds their time.
-    // A oneshot service rests inactive; a check of one needs conditions of its own.
+    // Not `state != active`: starting, reloading and stopping are ways between states, and systemd
+    // bounds their time. A oneshot service rests inactive; a check of one needs conditions of its
+    // own.
     fail_when: &["state = failed", "state = inactive", "loaded != loaded"],
     interval: Span::from_secs(10),
     fail_after: Span::ZERO,
@@ -186,9 +189,10 @@ pub struct UnitState {
     pub control_group: String,
 }
 
-/// Reads the output of one `systemctl show -p ... UNIT...`: a block of `Key=Value` lines for each unit, in the order
-/// in which they were asked for, with empty lines between. Keys that were not asked for are ignored, values that
-/// are too long or no text of the right form are left out, so they are missing in the reading.
+/// Reads the output of one `systemctl show -p ... UNIT...`: a block of `Key=Value` lines for each
+/// unit, in the order in which they were asked for, with empty lines between. Keys that were not
+/// asked for are ignored, values that are too long or no text of the right form are left out, so
+/// they are missing in the reading.
 pub fn parse_show(text: &str) -> Vec<UnitState> {
     let mut units = Vec::new();
     let mut block: Option<UnitState> = None;
@@ -285,9 +289,9 @@ fn word(value: &str) -> String {
     if good { value.to_owned() } else { String::new() }
 }
 
-/// The file of a unit's control group to watch with inotify: it is modified when the last process of the unit
-/// ends, and when one starts again (control-group-v2.rst, "(Un)populated Notification").
-/// `None` while the unit has no control group.
+/// The file of a unit's control group to watch with inotify: it is modified when the last process
+/// of the unit ends, and when one starts again (control-group-v2.rst, "(Un)populated
+/// Notification"). `None` while the unit has no control group.
 pub fn events_path(root: &Root, control_group: &str) -> Option<PathBuf> {
     if control_group.is_empty() {
         return None;

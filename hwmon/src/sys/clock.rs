@@ -7,8 +7,8 @@ use nix::errno::Errno;
 /// # Errors
 /// What adjtimex(2) says; reading needs no privilege, but a seccomp filter may refuse it.
 pub(crate) fn discipline() -> nix::Result<libc::timex> {
-    // SAFETY: `timex` consists of integers only, for which all-zero bytes are a value; `modes` of zero asks
-    // the kernel to change nothing.
+    // SAFETY: `timex` consists of integers only, for which all-zero bytes are a value; `modes` of
+    // zero asks the kernel to change nothing.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel reads and writes one `timex` here; `timex` is one and outlives the call.
     Errno::result(unsafe { libc::adjtimex(&raw mut timex) })?;

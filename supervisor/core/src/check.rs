@@ -19,16 +19,18 @@ use crate::time::{Mono, Span};
 mod alerts;
 pub use alerts::Told;
 
-/// Beyond the time-out of a reading, so much more may pass before the core itself calls it late: who runs the
-/// probe has its own deadline and says more about the reason.
+/// Beyond the time-out of a reading, so much more may pass before the core itself calls it late:
+/// who runs the probe has its own deadline and says more about the reason.
 pub const LATE_GRACE: Span = Span::from_secs(1);
-/// A check that is unknown for less than this is not alerted: a probe that is started again is no news.
+/// A check that is unknown for less than this is not alerted: a probe that is started again is no
+/// news.
 pub const UNKNOWN_PATIENCE: Span = Span::from_secs(60);
-/// Readings of one check are at least this far apart, however often something happens to its target.
+/// Readings of one check are at least this far apart, however often something happens to its
+/// target.
 pub const READING_GAP: Span = Span::from_millis(20);
 
-/// Uses of so many rungs that a ladder once had are kept: a rung that a reload takes out and the next one brings
-/// back has the budget that it had (L2).
+/// Uses of so many rungs that a ladder once had are kept: a rung that a reload takes out and the
+/// next one brings back has the budget that it had (L2).
 pub const RETIRED_MAX: usize = 16;
 
 /// A check and all that is known of it.
@@ -123,8 +125,9 @@ impl Check {
         self.schedule.answered || self.late_at().is_some_and(|late| now >= late)
     }
 
-    /// Takes the answer to a reading that was asked for. One that comes after it was given up, or a second one,
-    /// changes nothing, nor may a ladder climb on it: nobody knows how old its values are. False for such a one.
+    /// Takes the answer to a reading that was asked for. One that comes after it was given up, or a
+    /// second one, changes nothing, nor may a ladder climb on it: nobody knows how old its values
+    /// are. False for such a one.
     pub fn read(
         &mut self,
         result: Result<Readings, Box<str>>,
@@ -160,7 +163,8 @@ impl Check {
             };
             actions.push(Action::Report(report));
         }
-        // Not by what was shown: a check that recovers while it is unknown leaves `unknown`, not `failed`.
+        // Not by what was shown: a check that recovers while it is unknown leaves `unknown`, not
+        // `failed`.
         if was_failed && !self.health.is_known_failed() {
             self.ladder.recovered(now);
         }
@@ -245,8 +249,9 @@ impl Check {
             outcome: outcome.clone(),
             took: now.since(since),
         }));
-        // It recovered while the rung was under way. One good glance is not that yet: a service that was started
-        // a moment ago always looks good, and a ladder that believed it would never reach its second rung.
+        // It recovered while the rung was under way. One good glance is not that yet: a service
+        // that was started a moment ago always looks good, and a ladder that believed it would
+        // never reach its second rung.
         if !self.health.is_known_failed() {
             self.ladder.recovered(now);
         }
@@ -259,7 +264,8 @@ impl Check {
         self.ladder.overdue(now)
     }
 
-    /// Asks for a reading when one is due, gives up one that is late, and tells what became tellable.
+    /// Asks for a reading when one is due, gives up one that is late, and tells what became
+    /// tellable.
     pub fn tick(&mut self, policy: Policy, paused: bool, now: Mono, actions: &mut Actions) {
         if self.late_at().is_some_and(|late| now >= late) {
             let why = format!("no answer from the sensor within {}", self.spec.timeout);
@@ -347,7 +353,8 @@ impl Check {
         self.retired = retired;
     }
 
-    /// Why it says what it says: the conditions that hold, with their values, or why nothing is known.
+    /// Why it says what it says: the conditions that hold, with their values, or why nothing is
+    /// known.
     pub fn reason(&self) -> String {
         match self.verdict() {
             Verdict::Healthy => String::new(),
@@ -431,7 +438,8 @@ pub(crate) fn shown(readings: &Readings, condition: &Condition) -> String {
     unit.map_or_else(String::new, |unit| Shown(unit, readings.at(condition.quantity())).to_string())
 }
 
-/// The next multiple of `interval`: checks of one rhythm are due in the same turn, which saves wake-ups.
+/// The next multiple of `interval`: checks of one rhythm are due in the same turn, which saves
+/// wake-ups.
 fn next_on_grid(interval: Span, now: Mono) -> Mono {
     let step = i64::try_from(interval.as_nanos().max(1)).unwrap_or(i64::MAX);
     let into = now.as_nanos().rem_euclid(step);

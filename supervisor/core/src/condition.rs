@@ -1,8 +1,8 @@
 //! Conditions: `used > 95%`, `state != active`, `read-only`, `restarts > 3 in 10m`.
 //!
-//! `quantity operator value`, and nothing beyond that. A condition is parsed against the quantities of its
-//! sensor and typed by their unit when the file is loaded, so none can fail later; it is evaluated to one of
-//! three truths, since a missing value makes it neither true nor false.
+//! `quantity operator value`, and nothing beyond that. A condition is parsed against the quantities
+//! of its sensor and typed by their unit when the file is loaded, so none can fail later; it is
+//! evaluated to one of three truths, since a missing value makes it neither true nor false.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -15,8 +15,8 @@ use crate::time::{Mono, Span, SpanError};
 
 mod implied;
 
-/// Slices of one `in` window: what grew within a slice counts from its begin, so a window is exact to 1/64 of
-/// its length, and a counter that does not move costs nothing.
+/// Slices of one `in` window: what grew within a slice counts from its begin, so a window is exact
+/// to 1/64 of its length, and a counter that does not move costs nothing.
 pub const WINDOW_SLICES: u64 = 64;
 
 /// How a value is compared.
@@ -145,7 +145,8 @@ impl Condition {
         self.quantity
     }
 
-    /// Takes one reading into `history`, which must be this condition's own, and says whether it holds.
+    /// Takes one reading into `history`, which must be this condition's own, and says whether it
+    /// holds.
     pub fn evaluate(&self, readings: &Readings, now: Mono, history: &mut History) -> Truth {
         if let (Test::Growth { within, .. }, Some(Value::Number(total))) =
             (&self.test, readings.at(self.quantity))
@@ -207,7 +208,8 @@ fn truth(holds: bool) -> Truth {
 }
 
 fn compare(operator: Operator, number: f64, limit: f64) -> Truth {
-    // Numbers that came through a pipe may still be NaN: that is a missing value, not a large one. And -0 is 0.
+    // Numbers that came through a pipe may still be NaN: that is a missing value, not a large one.
+    // And -0 is 0.
     let Some(order) = number.partial_cmp(&limit) else { return Truth::Unknown };
     truth(match operator {
         Operator::Above => order.is_gt(),
@@ -332,7 +334,8 @@ fn parse_seconds(text: &str) -> Option<f64> {
     }
 }
 
-/// `10GiB`, `64k`, `512`: powers of 1024, as systemd reads sizes. `GB` is refused: it has two meanings.
+/// `10GiB`, `64k`, `512`: powers of 1024, as systemd reads sizes. `GB` is refused: it has two
+/// meanings.
 pub fn parse_bytes(text: &str) -> Option<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);

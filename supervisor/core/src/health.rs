@@ -10,9 +10,9 @@
 //!                                  good for recover-after
 //! ```
 //!
-//! Beside that stands blindness: no reading, a late one, or one whose values are missing makes the verdict
-//! `unknown` at once and restarts every clock, so that missing data neither confirms a failure nor heals one.
-//! What was known before is kept and is judged on when sight returns.
+//! Beside that stands blindness: no reading, a late one, or one whose values are missing makes the
+//! verdict `unknown` at once and restarts every clock, so that missing data neither confirms a
+//! failure nor heals one. What was known before is kept and is judged on when sight returns.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -24,7 +24,8 @@ use crate::time::{Mono, Span};
 
 /// Changes of verdict within [`FLAP_WINDOW`] that make a check flapping.
 pub const FLAP_CHANGES: usize = 6;
-/// The window of [`FLAP_CHANGES`]. Half an hour: a service that dies every five minutes is one story, not twelve.
+/// The window of [`FLAP_CHANGES`]. Half an hour: a service that dies every five minutes is one
+/// story, not twelve.
 pub const FLAP_WINDOW: Span = Span::from_secs(30 * 60);
 /// A flapping check is calm again once no more than this many changes remain in the window.
 pub const FLAP_CALM: usize = 2;
@@ -80,12 +81,14 @@ pub enum Glance {
     Bad,
     /// A `fail-when` holds.
     Failed,
-    /// No `fail-when` holds, but one could not be judged, or no `warn-when` holds, but one could not be judged.
+    /// No `fail-when` holds, but one could not be judged, or no `warn-when` holds, but one could
+    /// not be judged.
     Blind,
 }
 
 impl Glance {
-    /// From the two lists of conditions. A failure that is seen counts even where other values are missing.
+    /// From the two lists of conditions. A failure that is seen counts even where other values are
+    /// missing.
     pub const fn from_truths(fail: Truth, warn: Truth) -> Self {
         match (fail, warn) {
             (Truth::True, _) => Self::Failed,
@@ -178,7 +181,8 @@ impl Health {
         self.glance
     }
 
-    /// Confirmed failed, and the last reading says so still: the only state in which a ladder is climbed.
+    /// Confirmed failed, and the last reading says so still: the only state in which a ladder is
+    /// climbed.
     pub fn is_failed_now(&self) -> bool {
         self.shown == Verdict::Failed && self.glance == Glance::Failed
     }
@@ -200,10 +204,12 @@ impl Health {
         Some(at.after(FLAP_WINDOW))
     }
 
-    /// When the verdict would change next, if readings go on saying the same: one is worth taking then.
+    /// When the verdict would change next, if readings go on saying the same: one is worth taking
+    /// then.
     ///
-    /// The wider streak counts: what is failed is bad, too, and was perhaps bad before it was failed, so it is
-    /// degraded first; what is good is not failed, and was perhaps only that before.
+    /// The wider streak counts: what is failed is bad, too, and was perhaps bad before it was
+    /// failed, so it is degraded first; what is good is not failed, and was perhaps only that
+    /// before.
     pub fn confirms_at(&self, fail_after: Span, recover_after: Span) -> Option<Mono> {
         let due = |streak: Streak, span| streak.0.map(|since: Mono| since.after(span));
         match (self.shown, self.glance) {

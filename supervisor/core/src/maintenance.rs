@@ -1,5 +1,5 @@
-//! Maintenance that ends by itself: while it lasts, checks are read and shown, but nobody is alerted and no
-//! rung starts.
+//! Maintenance that ends by itself: while it lasts, checks are read and shown, but nobody is
+//! alerted and no rung starts.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -1,8 +1,8 @@
-//! The brain's core: checks, their health, their ladders and maintenance, joined. It has no rules of its own
-//! but the order of things.
+//! The brain's core: checks, their health, their ladders and maintenance, joined. It has no rules
+//! of its own but the order of things.
 //!
-//! The shell calls [`Node::handle`] for each event of a turn, then [`Node::tick`] once, performs the actions,
-//! and sleeps until [`Node::next_deadline`].
+//! The shell calls [`Node::handle`] for each event of a turn, then [`Node::tick`] once, performs
+//! the actions, and sleeps until [`Node::next_deadline`].
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -20,7 +20,8 @@ use crate::spec::CheckSpec;
 use crate::time::{Mono, Span};
 use crate::view::{CheckView, PauseView};
 
-/// A check that is wrong for this long is alerted again, and again after each further stretch of it.
+/// A check that is wrong for this long is alerted again, and again after each further stretch of
+/// it.
 pub const REMIND_DEFAULT: Span = Span::from_secs(4 * 3600);
 
 /// What holds for all checks of a node.
@@ -42,7 +43,8 @@ pub struct Node {
     maintenance: Maintenance,
     next_check: u32,
     next_action: u64,
-    /// What was remembered of checks that are not there (yet): a mount that comes back keeps its budget.
+    /// What was remembered of checks that are not there (yet): a mount that comes back keeps its
+    /// budget.
     remembered: Vec<Remembered>,
 }
 
@@ -73,7 +75,8 @@ pub struct Remembered {
 pub const REMEMBERED_MAX: usize = 256;
 
 impl Memory {
-    /// Moves every moment by the difference of two boots' clocks: `at` on the old one becomes `at - by`.
+    /// Moves every moment by the difference of two boots' clocks: `at` on the old one becomes `at -
+    /// by`.
     pub fn shift(&mut self, by_nanos: i64) {
         let shifted =
             |at: &mut Mono| *at = Mono::from_nanos(at.as_nanos().saturating_sub(by_nanos));
@@ -121,8 +124,8 @@ impl Node {
         }
     }
 
-    /// Makes `specs` the checks of this node and returns their names for events, in the same order. A check
-    /// whose definition did not change goes on as if nothing had happened.
+    /// Makes `specs` the checks of this node and returns their names for events, in the same order.
+    /// A check whose definition did not change goes on as if nothing had happened.
     pub fn configure(
         &mut self,
         policy: Policy,
@@ -134,7 +137,8 @@ impl Node {
         let old = core::mem::take(&mut self.checks);
         let mut old: BTreeMap<Box<str>, Check> =
             old.into_iter().map(|check| (check.spec.name.clone(), check)).collect();
-        // What goes is remembered before anything is admitted: under the same name may come what replaces it.
+        // What goes is remembered before anything is admitted: under the same name may come what
+        // replaces it.
         let mut kept: Vec<(CheckSpec, Option<Check>)> = Vec::with_capacity(specs.len());
         for spec in specs {
             let same = old.get(&spec.name).is_some_and(|check| check.is_same_as(&spec));

@@ -1,8 +1,9 @@
 //! What a sensor says: named quantities with units, and the value of each at one moment.
 //!
-//! A quantity is declared once, as a [`Quantity`]; conditions, the command line, the exporter and the man page
-//! all follow from that declaration. A value is three-valued: present, [`Value::Absent`] (this machine has no
-//! such thing, so no condition on it can hold) or missing (nobody knows, so every condition on it is unknown).
+//! A quantity is declared once, as a [`Quantity`]; conditions, the command line, the exporter and
+//! the man page all follow from that declaration. A value is three-valued: present,
+//! [`Value::Absent`] (this machine has no such thing, so no condition on it can hold) or missing
+//! (nobody knows, so every condition on it is unknown).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -26,7 +27,8 @@ pub enum Unit {
     Seconds,
     /// How many there are now; may fall.
     Count,
-    /// How many there have been; grows until its source restarts. `restarts > 3 in 10m` counts the growth.
+    /// How many there have been; grows until its source restarts. `restarts > 3 in 10m` counts the
+    /// growth.
     Total,
     /// Events in each second.
     PerSecond,
@@ -101,7 +103,8 @@ impl Readings {
         }
     }
 
-    /// From slots that travelled between processes; surplus ones are dropped, lacking ones are missing.
+    /// From slots that travelled between processes; surplus ones are dropped, lacking ones are
+    /// missing.
     pub fn from_slots(
         quantities: &'static [Quantity],
         mut slots: Vec<Option<Value>>,
@@ -236,7 +239,8 @@ fn show_number(f: &mut fmt::Formatter<'_>, unit: Unit, number: f64) -> fmt::Resu
         Unit::Seconds => write!(f, "{}", Span::from_nanos((number * 1e9) as u64)),
         Unit::PerSecond => write!(f, "{number:.1}/s"),
         Unit::Count | Unit::Total | Unit::Flag | Unit::Word(_) => {
-            // `f64::fract` is not in core: a number that survives the way through an integer is whole.
+            // `f64::fract` is not in core: a number that survives the way through an integer is
+            // whole.
             #[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "that is the test")]
             if number as i64 as f64 == number {
                 write!(f, "{number:.0}")

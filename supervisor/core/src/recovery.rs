@@ -1,21 +1,23 @@
 //! The ladder: which rung is tried next, and when.
 //!
 //! ```text
-//!            failed, rung with budget            outcome             still failed after settle
-//!   Ground ───────────────────────────► Acting ──────────► Settling ───────────────────────────┐
-//!     ▲  ▲                                                    │                                │
-//!     │  └──────────── no longer failed ──────────────────────┘      next rung, or no rung left│
-//!     │                                                                                        ▼
-//!     └──────────────────── time is over: from the first rung again ◄────────────────────── Waiting
+//!            failed, rung with budget         outcome           still failed after settle
+//!   Ground ──────────────────────────► Acting ────────► Settling ──────────────────────────┐
+//!     ▲  ▲                                                 │                               │
+//!     │  └─────────── no longer failed ────────────────────┘     next rung, or no rung left│
+//!     │                                                                                    ▼
+//!     └─────────────────── time is over: from the first rung again ◄─────────────────── Waiting
 //! ```
 //!
 //! Invariants, checked by the tests beside this file:
 //!
-//! - **L1**: a rung starts only while its check is confirmed failed and the newest reading says so still.
+//! - **L1**: a rung starts only while its check is confirmed failed and the newest reading says so
+//!   still.
 //! - **L2**: no rung starts more often than its budget allows, across restarts and reboots.
 //! - **L3**: at most one rung of a check is under way.
-//! - **L4**: a ladder never gives up: while its check stays failed and is not paused, a next rung is always
-//!   due at a moment that can be told, at most [`BACKOFF_MAX`] after its budget allows it.
+//! - **L4**: a ladder never gives up: while its check stays failed and is not paused, a next rung
+//!   is always due at a moment that can be told, at most [`BACKOFF_MAX`] after its budget allows
+//!   it.
 //! - **L5**: a ladder waits longer after each round without success, up to [`BACKOFF_MAX`].
 
 use alloc::collections::VecDeque;
@@ -27,10 +29,11 @@ use crate::time::{Mono, Span};
 
 /// The wait after the first round of rungs without success; it doubles with each further one.
 pub const BACKOFF_FIRST: Span = Span::from_secs(5);
-/// The longest wait between two rounds. Never infinite: a service whose database returns after a night must
-/// come back by itself.
+/// The longest wait between two rounds. Never infinite: a service whose database returns after a
+/// night must come back by itself.
 pub const BACKOFF_MAX: Span = Span::from_secs(300);
-/// Health of this length makes the next failure a new story: the back-off starts from its first wait again.
+/// Health of this length makes the next failure a new story: the back-off starts from its first
+/// wait again.
 pub const HEALTHY_RESET: Span = Span::from_secs(600);
 /// An outcome that is this late is not waited for any longer.
 pub const OUTCOME_GRACE: Span = Span::from_secs(5);
@@ -138,9 +141,9 @@ impl Ladder {
         self.uses.get(rung).map_or(0, |uses| uses.iter().filter(within).count())
     }
 
-    /// Takes over uses that were remembered across a restart, one list for each rung; moments in the future
-    /// count as now. What was remembered may be damaged: the newest [`BUDGET_TIMES_MAX`] uses of a rung are
-    /// kept, in order.
+    /// Takes over uses that were remembered across a restart, one list for each rung; moments in
+    /// the future count as now. What was remembered may be damaged: the newest [`BUDGET_TIMES_MAX`]
+    /// uses of a rung are kept, in order.
     pub fn remember(&mut self, uses: Vec<VecDeque<Mono>>, now: Mono) {
         for (own, remembered) in self.uses.iter_mut().zip(uses) {
             let mut remembered: Vec<Mono> = remembered.into_iter().map(|at| at.min(now)).collect();
@@ -155,7 +158,8 @@ impl Ladder {
     pub fn climb_on(&mut self, rungs: &[Rung], seen: Mono, now: Mono) -> Option<Step> {
         match self.climb {
             Climb::Acting { .. } => return None,
-            // A reading from before the end of the settling time says nothing about the rung's success.
+            // A reading from before the end of the settling time says nothing about the rung's
+            // success.
             Climb::Settling { until, .. } if seen < until => return None,
             Climb::Waiting { until, .. } if now < until => return None,
             Climb::Settling { rung, .. } => self.next = rung.saturating_add(1),
@@ -199,8 +203,8 @@ impl Ladder {
             Climb::Acting { rung, id, since: now, deadline: deadline.after(OUTCOME_GRACE) };
     }
 
-    /// The outcome of an attempt has arrived, or is not waited for any longer. A late outcome of an earlier
-    /// attempt changes nothing.
+    /// The outcome of an attempt has arrived, or is not waited for any longer. A late outcome of an
+    /// earlier attempt changes nothing.
     pub fn ended(&mut self, id: ActionId, settle: Span, now: Mono) -> bool {
         match self.climb {
             Climb::Acting { rung, id: acting, .. } if acting == id => {
@@ -253,9 +257,10 @@ impl Ladder {
         }
     }
 
-    /// The same ladder with other rungs. Budgets follow the text of a rung (L2), an attempt that is under way
-    /// stays so (L3), the time given to a rung that ended is still given, and so is a back-off (L5). A rung that
-    /// is gone gets a place behind all others. A wait for budgets ends: the new ones decide.
+    /// The same ladder with other rungs. Budgets follow the text of a rung (L2), an attempt that is
+    /// under way stays so (L3), the time given to a rung that ended is still given, and so is a
+    /// back-off (L5). A rung that is gone gets a place behind all others. A wait for budgets ends:
+    /// the new ones decide.
     #[must_use]
     pub fn redefined(&self, old: &[Rung], new: &[Rung]) -> Self {
         let place = |rung: usize| {
@@ -325,8 +330,8 @@ impl Ladder {
     }
 }
 
-/// The uses of `rungs`, out of those of other ones. Of rungs with one text the first stands for the first, the
-/// second for the second.
+/// The uses of `rungs`, out of those of other ones. Of rungs with one text the first stands for the
+/// first, the second for the second.
 pub(crate) fn uses_by_text<'a, I: Iterator<Item = &'a str>>(
     old_texts: impl Fn() -> I,
     old_uses: &[VecDeque<Mono>],

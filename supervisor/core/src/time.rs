@@ -112,9 +112,9 @@ impl Span {
 
     /// Reads a length as systemd writes it (systemd.time(7)): `500ms`, `10s`, `1min 30s`, `2h`.
     ///
-    /// Units: `us`, `ms`, `s`/`sec`, `m`/`min`, `h`/`hr`, `d`/`day`, `w`/`week`; a fraction such as `1.5h` is
-    /// allowed, a number without a unit is not: `100` has been read as seconds and as milliseconds by
-    /// different tools, and both were wrong for somebody.
+    /// Units: `us`, `ms`, `s`/`sec`, `m`/`min`, `h`/`hr`, `d`/`day`, `w`/`week`; a fraction such as
+    /// `1.5h` is allowed, a number without a unit is not: `100` has been read as seconds and as
+    /// milliseconds by different tools, and both were wrong for somebody.
     ///
     /// # Errors
     /// Says which part cannot be read and why.

@@ -1,5 +1,5 @@
-//! What a node tells about itself, as plain values: `status`, `check` and `explain` print these, and the
-//! control socket carries them as JSON.
+//! What a node tells about itself, as plain values: `status`, `check` and `explain` print these,
+//! and the control socket carries them as JSON.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,7 +38,8 @@ pub struct CheckView {
     pub recover_after_secs: f64,
     /// Seconds between readings.
     pub interval_secs: f64,
-    /// What it tends to, if the newest reading disagrees with the verdict: words, and seconds until believed.
+    /// What it tends to, if the newest reading disagrees with the verdict: words, and seconds until
+    /// believed.
     pub tendency: Option<Tendency>,
     /// Whether it changes so often that single changes are not alerted.
     pub flapping: bool,
@@ -57,7 +58,8 @@ pub struct ValueView {
     pub unit: String,
     /// The number in base units, if it is one.
     pub number: Option<f64>,
-    /// As people read it: `81.2%`, `3.4 GiB`, `none` where there is no such thing, `unknown` where it is missing.
+    /// As people read it: `81.2%`, `3.4 GiB`, `none` where there is no such thing, `unknown` where
+    /// it is missing.
     pub shown: String,
 }
 
@@ -101,7 +103,8 @@ pub struct PauseView {
 pub struct LadderView {
     /// Its rungs.
     pub rungs: Vec<RungView>,
-    /// What it does now, in words: `at rest`, `restart under way for 3s`, `waits 40s (back-off, round 3)`.
+    /// What it does now, in words: `at rest`, `restart under way for 3s`, `waits 40s (back-off,
+    /// round 3)`.
     pub now: String,
     /// Seconds until something is due; `None` at rest.
     pub due_in_secs: Option<f64>,

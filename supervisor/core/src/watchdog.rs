@@ -1,7 +1,7 @@
 //! The single rule "may the watchdog be petted now?".
 //!
-//! Today the only watchdog is that of PID 1 (`WatchdogSec=`, sd_notify(3)); the hardware one will ask the same
-//! rule. Invariants:
+//! Today the only watchdog is that of PID 1 (`WatchdogSec=`, sd_notify(3)); the hardware one will
+//! ask the same rule. Invariants:
 //!
 //! - **W1**: no pet without a keeper that made a turn within [`KEEPER_FRESH`].
 //! - **W2**: no pet without a brain that made a turn within [`BRAIN_FRESH`].
@@ -10,7 +10,8 @@ use crate::time::{Mono, Span};
 
 /// A keeper that made no turn for this long is stuck: it has nothing to wait for.
 pub const KEEPER_FRESH: Span = Span::from_secs(5);
-/// A brain that made no turn for this long is stuck. Longer than the keeper's: it may wait for memory.
+/// A brain that made no turn for this long is stuck. Longer than the keeper's: it may wait for
+/// memory.
 pub const BRAIN_FRESH: Span = Span::from_secs(10);
 
 /// When each loop last made a turn; `None` before its first.

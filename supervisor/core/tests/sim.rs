@@ -1,7 +1,7 @@
-//! A node on virtual time, from one seed: sensors that lie, go blind, answer late, twice or never; effects that
-//! help, fail, hang; nudges, pauses, reloads, crashes and boots. After each step the promises of the core are
-//! checked by a second bookkeeping that knows nothing of its insides (`sim/judge.rs`); then the world is healed,
-//! and all must be well in bounded time.
+//! A node on virtual time, from one seed: sensors that lie, go blind, answer late, twice or never;
+//! effects that help, fail, hang; nudges, pauses, reloads, crashes and boots. After each step the
+//! promises of the core are checked by a second bookkeeping that knows nothing of its insides
+//! (`sim/judge.rs`); then the world is healed, and all must be well in bounded time.
 //!
 //! `MASTIFF_SEED=7` replays one seed, `MASTIFF_SEEDS=100000` runs so many.
 #![allow(unreachable_pub, reason = "the parts of a test are not a library")]

@@ -1,7 +1,8 @@
 //! Alerts on their way to the hooks: a bounded queue that survives a restart.
 //!
-//! A hook is a program. It gets the alert as JSON on its standard input and in its environment, one alert after the
-//! other in the order of events, and is tried again with growing patience when it fails.
+//! A hook is a program. It gets the alert as JSON on its standard input and in its environment, one
+//! alert after the other in the order of events, and is tried again with growing patience when it
+//! fails.
 
 use std::collections::VecDeque;
 
@@ -112,7 +113,8 @@ impl Alerts {
         if self.running || now < self.not_before {
             return None;
         }
-        // A reload may have taken away the hook that was just being tried, and everything would wait behind it.
+        // A reload may have taken away the hook that was just being tried, and everything would
+        // wait behind it.
         let is_gone = |queued: &Queued| !self.hooks.iter().any(|hook| hook.run == queued.hook);
         while self.queue.pop_front_if(|queued| is_gone(queued)).is_some() {}
         let queued = self.queue.front()?;

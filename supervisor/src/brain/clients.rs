@@ -1,8 +1,9 @@
 //! The control socket: who may connect, how much each may say, and what waits to be sent to each.
 //!
-//! A client that sends too much, too slowly or nothing, or does not read, costs its own connection and nothing else. In
-//! each turn one request of each client is taken, and none of a client that has not read its last answers: whoever
-//! sends thousands at once waits for them, and nobody else does.
+//! A client that sends too much, too slowly or nothing, or does not read, costs its own connection
+//! and nothing else. In each turn one request of each client is taken, and none of a client that
+//! has not read its last answers: whoever sends thousands at once waits for them, and nobody else
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -23,7 +24,8 @@ use crate::control::{Answer, REQUEST_BYTES_MAX, Request};
 pub const CLIENTS_MAX: usize = 32;
 /// Connections accepted in one turn: a flood of them must not keep the brain from its checks.
 const ACCEPTS_MAX: usize = 64;
-/// Bytes that may wait to be read by one client: the status of as many checks as a configuration may have.
+/// Bytes that may wait to be read by one client: the status of as many checks as a configuration
+/// may have.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of events that may wait; a follower that stopped reading is let go.
 const FOLLOWER_BYTES_MAX: usize = 1024 * 1024;
@@ -105,7 +107,8 @@ pub struct Asked {
 }
 
 impl Clients {
-    /// Makes the socket, in place of one that an earlier daemon left, and uses [`CLIENTS_MAX`] + 1 tokens.
+    /// Makes the socket, in place of one that an earlier daemon left, and uses [`CLIENTS_MAX`] + 1
+    /// tokens.
     ///
     /// # Errors
     /// Whatever keeps a socket from being made there.
@@ -157,7 +160,8 @@ impl Clients {
         true
     }
 
-    /// One request of each client that has one; then those who wait are accepted. Called once a turn.
+    /// One request of each client that has one; then those who wait are accepted. Called once a
+    /// turn.
     pub fn requests(&mut self, now: Mono) -> Vec<Asked> {
         let mut requests = Vec::new();
         for place in std::mem::take(&mut self.again) {

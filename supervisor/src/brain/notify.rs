@@ -51,7 +51,8 @@ impl Notify {
         self.send("READY=1");
     }
 
-    /// A reload begins. The time is CLOCK_MONOTONIC's, in microseconds, as `Type=notify-reload` demands.
+    /// A reload begins. The time is CLOCK_MONOTONIC's, in microseconds, as `Type=notify-reload`
+    /// demands.
     pub fn reloading(&self) {
         let at = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |at| {
             at.tv_sec().saturating_mul(1_000_000).saturating_add(at.tv_nsec() / 1000)

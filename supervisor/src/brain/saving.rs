@@ -23,7 +23,8 @@ pub(super) struct Save {
 }
 
 impl Save {
-    /// When the next write starts: what is due while one is under way waits for its end, and is not forgotten.
+    /// When the next write starts: what is due while one is under way waits for its end, and is not
+    /// forgotten.
     pub(super) fn next(&self) -> Option<Mono> {
         self.due.filter(|_| !self.under_way)
     }

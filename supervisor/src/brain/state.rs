@@ -1,7 +1,7 @@
 //! What outlives a restart and a reboot: pauses, budgets, alerts on their way, the newest events.
 //!
-//! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is a convenience, never
-//! a condition: a missing, old or damaged file is said once and replaced.
+//! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is
+//! a convenience, never a condition: a missing, old or damaged file is said once and replaced.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,7 +28,8 @@ pub const SAVE_TIMEOUT: Span = Span::from_secs(30);
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
-    /// Unix time minus boot time when it was written, in nanoseconds: what turns its moments into those of this boot.
+    /// Unix time minus boot time when it was written, in nanoseconds: what turns its moments into
+    /// those of this boot.
     boot_unix_nanos: i64,
     /// Pauses and budgets.
     pub memory: Memory,
@@ -54,7 +55,8 @@ impl State {
         Self { version: VERSION, boot_unix_nanos, memory, alerts, next_event, events }
     }
 
-    /// As text, short enough for a message: the oldest events give way first, then the oldest alerts.
+    /// As text, short enough for a message: the oldest events give way first, then the oldest
+    /// alerts.
     pub fn text(mut self) -> String {
         loop {
             let text = serde_json::to_string(&self).unwrap_or_default();
@@ -99,8 +101,8 @@ impl State {
     }
 }
 
-/// Reads a regular file of the length that is ever written, or fails. Whatever else lies there must not hold up the
-/// start: a FIFO has no end, and a file may be as large as the disk.
+/// Reads a regular file of the length that is ever written, or fails. Whatever else lies there must
+/// not hold up the start: a FIFO has no end, and a file may be as large as the disk.
 fn read(path: &Path) -> io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -1,4 +1,5 @@
-//! `mastiff check`: how the machine is now. It asks the daemon if one runs, and looks itself if none does.
+//! `mastiff check`: how the machine is now. It asks the daemon if one runs, and looks itself if
+//! none does.
 
 use mastiff_core::health::Verdict;
 use mastiff_core::view::{CheckView, ValueView};
@@ -57,7 +58,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     let gathered = gather(context, &arguments.names);
     let (source, mut checks) = match gathered {
         Ok(gathered) => gathered,
-        // A monitoring server shows the first line of the standard output, and knows only the codes 0 to 3.
+        // A monitoring server shows the first line of the standard output, and knows only the codes
+        // 0 to 3.
         Err(failure) if plugin => {
             print::print(&nagios::unknown(&failure.to_string()))?;
             return Ok(Verdict::Unknown.nagios());
@@ -130,7 +132,8 @@ pub(super) fn no_such_check(name: &str, checks: &[CheckView]) -> String {
     }
 }
 
-/// What comes first: bad ones, unknown ones, paused ones that are not well, and good ones; then by name.
+/// What comes first: bad ones, unknown ones, paused ones that are not well, and good ones; then by
+/// name.
 pub(super) fn importance(check: &CheckView) -> (u8, &str) {
     let rank = match (check.verdict, check.paused.is_some()) {
         (Verdict::Failed, false) => 0,
@@ -151,8 +154,8 @@ pub(super) fn overall(checks: &[CheckView]) -> Verdict {
     }
 }
 
-/// The verdict of all checks for people. Where all of them are paused nobody is to be alarmed, but "healthy" would
-/// be a lie.
+/// The verdict of all checks for people. Where all of them are paused nobody is to be alarmed, but
+/// "healthy" would be a lie.
 pub(super) fn headword(checks: &[CheckView], verdict: Verdict, out: Out) -> String {
     if !checks.is_empty() && checks.iter().all(|check| check.paused.is_some()) {
         return out.paint(Tone::Strong, "paused");
@@ -244,8 +247,8 @@ pub(super) fn quoted(name: &str) -> String {
     }
 }
 
-/// Why a check says what it says. One that is unknown only because it has not been bad for long enough says what
-/// is bad: that is what a person wants to know.
+/// Why a check says what it says. One that is unknown only because it has not been bad for long
+/// enough says what is bad: that is what a person wants to know.
 pub(super) fn reason(check: &CheckView) -> String {
     let Some(tendency) = check.tendency.as_ref().filter(|_| check.verdict == Verdict::Unknown)
     else {
@@ -260,8 +263,8 @@ pub(super) fn reason(check: &CheckView) -> String {
     format!("{}; believed in {}", holding.join("; "), duration(tendency.believed_in_secs))
 }
 
-/// The values that say most: first those that a condition looks at, then others; no zeros and noes while there
-/// is something better. As many as fit in `room` columns.
+/// The values that say most: first those that a condition looks at, then others; no zeros and noes
+/// while there is something better. As many as fit in `room` columns.
 pub(super) fn key_values(check: &CheckView, room: Option<usize>) -> String {
     let watched = |value: &ValueView| {
         let names = |text: &str| {

@@ -80,7 +80,8 @@ impl Client {
     pub(super) fn follow(&mut self, output: impl AsFd) -> Result<Option<Answer>, Failure> {
         while !self.rest.contains(&b'\n') {
             let ready = {
-                // Asking for no event still reports POLLERR, which a pipe or socket has once its reader left.
+                // Asking for no event still reports POLLERR, which a pipe or socket has once its
+                // reader left.
                 let mut fds = [
                     PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
                     PollFd::new(output.as_fd(), PollFlags::empty()),
@@ -140,7 +141,8 @@ impl Client {
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A daemon that is killed with our request unread resets the connection: also an end.
+                // A daemon that is killed with our request unread resets the connection: also an
+                // end.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
                 Err(error) => return Err(self.broken(&error)),
             }
@@ -176,8 +178,9 @@ impl Client {
     }
 }
 
-/// Connects with a deadline: Linux bounds the connect of a Unix socket by SO_SNDTIMEO (socket(7)), which counts
-/// when the daemon's backlog is full. The standard library has no such call for Unix sockets.
+/// Connects with a deadline: Linux bounds the connect of a Unix socket by SO_SNDTIMEO (socket(7)),
+/// which counts when the daemon's backlog is full. The standard library has no such call for Unix
+/// sockets.
 fn open(path: &Path, timeout: Duration) -> Result<UnixStream, Errno> {
     let address = UnixAddr::new(path)?;
     let socket =

@@ -90,7 +90,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
             print::print(&text)?;
         }
         Err(faults) => {
-            // The faults are what was asked for; they stand alone, so that an editor can jump to them.
+            // The faults are what was asked for; they stand alone, so that an editor can jump to
+            // them.
             complain(&format!("{faults}\n"));
             return Ok(EX_CONFIG);
         }

@@ -1,7 +1,9 @@
-//! `mastiff doctor`: what on this machine keeps mastiff, or the machine itself, from being as safe as it could be.
+//! `mastiff doctor`: what on this machine keeps mastiff, or the machine itself, from being as safe
+//! as it could be.
 //!
-//! A finding is one function over [`Machine`] and one line in [`FINDINGS`]. It reads files below a root, so it
-//! runs on a made-up tree, and it opens nothing that reacts to being opened: never /dev/watchdog*.
+//! A finding is one function over [`Machine`] and one line in [`FINDINGS`]. It reads files below a
+//! root, so it runs on a made-up tree, and it opens nothing that reacts to being opened: never
+//! /dev/watchdog*.
 
 use std::fs::File;
 use std::io::{self, Read};

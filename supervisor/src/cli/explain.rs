@@ -31,7 +31,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         Answer::Check(check) if context.json => print::print_json(&check)?,
         Answer::Check(check) => print::print(&render(&check, context.out))?,
         Answer::Error(_) => {
-            // The daemon says that there is none of this name; only the list knows one that is near.
+            // The daemon says that there is none of this name; only the list knows one that is
+            // near.
             let status = status::ask(context)?;
             return Err(Failure::Usage(no_such_check(&arguments.check, &status.checks)));
         }

@@ -27,8 +27,9 @@ pub(super) fn unknown(why: &str) -> String {
     format!("{} - {}\n", word(Verdict::Unknown), text(why))
 }
 
-/// One line; for several checks a further one for each that is not well ("long output"). Performance data are
-/// those of a single check, or of all where asked for: a server stores a file for each value.
+/// One line; for several checks a further one for each that is not well ("long output").
+/// Performance data are those of a single check, or of all where asked for: a server stores a file
+/// for each value.
 pub(super) fn render(checks: &[CheckView], perfdata_of_all: bool) -> String {
     let status = word(overall(checks));
     let mut first = match checks {
@@ -94,7 +95,8 @@ fn perfdata(check: &CheckView, prefixed: bool) -> Vec<String> {
     check.values.iter().filter_map(item).collect()
 }
 
-/// Unit of measurement, factor, least and greatest value. The guidelines know `s`, `%`, `B`, `c` and none.
+/// Unit of measurement, factor, least and greatest value. The guidelines know `s`, `%`, `B`, `c`
+/// and none.
 fn scale(unit: &str) -> Option<(&'static str, f64, &'static str, &'static str)> {
     Some(match unit {
         "ratio" => ("%", 100.0, "0", "100"),
@@ -108,8 +110,8 @@ fn scale(unit: &str) -> Option<(&'static str, f64, &'static str, &'static str)> 
     })
 }
 
-/// A condition as a threshold range: `95` alerts above 95, `10:` below 10. None for conditions that are no such
-/// limit (`= 3`, `> 3 in 10m`, flags).
+/// A condition as a threshold range: `95` alerts above 95, `10:` below 10. None for conditions that
+/// are no such limit (`= 3`, `> 3 in 10m`, flags).
 fn range(condition: &ConditionView, value: &ValueView, scale: f64) -> Option<String> {
     let rest = condition.text.trim().strip_prefix(&*value.name)?.trim_start();
     let above = rest.starts_with('>');

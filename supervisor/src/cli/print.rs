@@ -1,4 +1,5 @@
-//! How things are printed: colour, width, words. Text from the machine is cleaned before it is shown.
+//! How things are printed: colour, width, words. Text from the machine is cleaned before it is
+//! shown.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -114,7 +115,8 @@ impl Out {
         }
     }
 
-    /// The text in lines that fit, each indented by `indent`, the first one not. Words are never broken.
+    /// The text in lines that fit, each indented by `indent`, the first one not. Words are never
+    /// broken.
     pub(super) fn wrap(self, text: &str, indent: usize) -> String {
         let text = clean(text);
         let Some(width) = self.width else { return text };
@@ -148,7 +150,8 @@ impl Out {
 /// Writes to the standard output, all or nothing but an error.
 ///
 /// # Errors
-/// When the reader has gone ([`Failure::ReaderGone`]), or the output cannot be written, as on a full disk.
+/// When the reader has gone ([`Failure::ReaderGone`]), or the output cannot be written, as on a
+/// full disk.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
@@ -170,13 +173,14 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&text)
 }
 
-/// One line of plain characters: a file name, a plugin's output or a log line may carry escape sequences that
-/// would drive the operator's terminal.
+/// One line of plain characters: a file name, a plugin's output or a log line may carry escape
+/// sequences that would drive the operator's terminal.
 pub(super) fn clean(text: &str) -> String {
     let safe = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         c if c.is_control() => '\u{fffd}',
-        // Marks that reverse the direction of text can make a line read as another one (CVE-2021-42574).
+        // Marks that reverse the direction of text can make a line read as another one
+        // (CVE-2021-42574).
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     };
@@ -209,7 +213,8 @@ pub(super) fn counted(count: usize, what: &str) -> String {
 
 /// The one of `known` that is nearest to what was typed, if any is near enough to be meant.
 pub(super) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// Likeness from 0 to 1 above which a name is worth suggesting: two letters of eight may be wrong.
+    /// Likeness from 0 to 1 above which a name is worth suggesting: two letters of eight may be
+    /// wrong.
     const LIKENESS_MIN: f64 = 0.75;
     known
         .map(|name| (strsim::jaro_winkler(typed, name), name))

@@ -107,8 +107,8 @@ fn header(status: &Status, out: Out) -> String {
     text
 }
 
-/// Seconds since the node's verdict holds at least: since the first check that says so still does, or, when all
-/// are healthy, since the last one became so.
+/// Seconds since the node's verdict holds at least: since the first check that says so still does,
+/// or, when all are healthy, since the last one became so.
 fn since(status: &Status) -> Option<f64> {
     let counted = status.checks.iter().filter(|check| check.paused.is_none());
     let spans = counted.filter(|check| check.verdict == status.verdict).map(|check| check.for_secs);
@@ -141,7 +141,8 @@ fn verdict_cell(check: &CheckView) -> Cell {
     Cell::new(tone, check.verdict.word())
 }
 
-/// The reason, with what is done about it in front where the line may be cut behind; else the key values.
+/// The reason, with what is done about it in front where the line may be cut behind; else the key
+/// values.
 fn why(check: &CheckView, out: Out) -> String {
     let mut parts = Vec::new();
     if is_paused_alone(check) {

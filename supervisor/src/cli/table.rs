@@ -1,4 +1,5 @@
-//! Aligned columns that fit the terminal: the last column is cut or wrapped, the first one gives way before that.
+//! Aligned columns that fit the terminal: the last column is cut or wrapped, the first one gives
+//! way before that.
 
 use super::print::{Out, Tone, clean, cut};
 

@@ -200,7 +200,8 @@ fn target(raw: &RawCheck, sensor: &Sensor, review: &mut Review<'_>) -> Option<St
     }
 }
 
-/// Whether it runs a script of `/etc/watchdog.d` (see the option `protocol` of the sensor `command`).
+/// Whether it runs a script of `/etc/watchdog.d` (see the option `protocol` of the sensor
+/// `command`).
 fn runs_script(raw: &RawCheck, sensor: Option<&Sensor>) -> bool {
     let protocol = raw.options.iter().find(|option| option.name == "protocol");
     let protocol =
@@ -235,7 +236,8 @@ fn unknown_option(name: &str, sensor: &Sensor) -> String {
     format!("the sensor `{}` has no such option; {advice}", sensor.name)
 }
 
-/// The conditions of a list, or the sensor's own where there is none. An empty list means: none at all.
+/// The conditions of a list, or the sensor's own where there is none. An empty list means: none at
+/// all.
 fn conditions(
     field: &Field<Vec<Given<String>>>,
     sensor: &Sensor,
@@ -283,8 +285,8 @@ fn condition(text: &str, sensor: &Sensor) -> Result<Condition, String> {
     }
 }
 
-/// A warning that a failure of the same file always goes along with would never be seen: both are believed after
-/// the same time. Mostly the two limits have been mixed up.
+/// A warning that a failure of the same file always goes along with would never be seen: both are
+/// believed after the same time. Mostly the two limits have been mixed up.
 fn refuse_hidden_warnings(
     raw: &RawCheck,
     warn_when: &[Condition],

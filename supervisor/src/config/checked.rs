@@ -1,5 +1,6 @@
-//! From the file as written to the configuration as meant. A value with a fault is reported and replaced by its
-//! default, so that the rest of the file is looked at, too; the result is thrown away in the end.
+//! From the file as written to the configuration as meant. A value with a fault is reported and
+//! replaced by its default, so that the rest of the file is looked at, too; the result is thrown
+//! away in the end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use super::section::{Field, RawOption};
 use super::{AlertConfig, Config, NodeConfig, rung, suggest};
 use crate::effects::{self, EFFECTS};
 
-/// Checks in one file at most; one check each second and microsecond-sized reads keep this within one processor.
+/// Checks in one file at most; one check each second and microsecond-sized reads keep this within
+/// one processor.
 pub const CHECKS_MAX: usize = 2000;
 /// Alert programs at most.
 pub const ALERTS_MAX: usize = 16;
@@ -24,7 +26,8 @@ pub const ALERTS_MAX: usize = 16;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Characters of a node's name: as many as a hostname has (HOST_NAME_MAX, linux/utsname.h).
 pub const NODE_NAME_CHARS_MAX: usize = 64;
-/// Bytes of `run-dir`: the path of a socket in it must fit into the 108 bytes of `sun_path` (unix(7)).
+/// Bytes of `run-dir`: the path of a socket in it must fit into the 108 bytes of `sun_path`
+/// (unix(7)).
 pub const RUN_DIR_BYTES_MAX: usize = 80;
 
 /// `node.interval`, unless configured.
@@ -129,7 +132,8 @@ fn node(raw: &RawNode, review: &mut Review<'_>) -> NodeConfig {
     }
 }
 
-/// Whether `name` can be the name of a node: hostnames can, and so can what people call machines instead.
+/// Whether `name` can be the name of a node: hostnames can, and so can what people call machines
+/// instead.
 pub(super) fn is_node_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     (1..=NODE_NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(allowed)
@@ -187,7 +191,8 @@ fn alerts(raw: &[RawAlert], review: &mut Review<'_>) -> Vec<AlertConfig> {
     raw.iter().take(ALERTS_MAX).map(alert).collect()
 }
 
-/// A program by its absolute path and its arguments; `command` is the part of `given` that names them.
+/// A program by its absolute path and its arguments; `command` is the part of `given` that names
+/// them.
 pub(super) fn program<T>(
     given: &Given<T>,
     command: &str,

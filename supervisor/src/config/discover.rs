@@ -11,11 +11,13 @@ use super::check::{default_conditions, default_interval, default_name};
 use super::checked::{CHECK_TIMEOUT_DEFAULT, NAME_CHARS_MAX};
 use super::{CheckConfig, NodeConfig};
 
-/// Default checks of one machine at most. What lies beyond is not watched; a list of this length says so.
+/// Default checks of one machine at most. What lies beyond is not watched; a list of this length
+/// says so.
 pub const DISCOVERED_MAX: usize = 512;
 
-/// A check for each thing that the sensors find under `root`, in their order, without those whose sensor and
-/// target are among `configured`, with whatever options. Empty if the node asks for none.
+/// A check for each thing that the sensors find under `root`, in their order, without those whose
+/// sensor and target are among `configured`, with whatever options. Empty if the node asks for
+/// none.
 pub fn discovered(node: &NodeConfig, root: &Root, configured: &[CheckConfig]) -> Vec<CheckConfig> {
     among(SENSORS, node, root, configured)
 }
@@ -40,7 +42,8 @@ fn among(
             if found.len() == DISCOVERED_MAX {
                 return found;
             }
-            // A mount point can be called anything; one that could not be configured is not watched either.
+            // A mount point can be called anything; one that could not be configured is not watched
+            // either.
             let usable = sensor.target.check(&target).is_ok() && !target.contains(char::is_control);
             if usable && !known.contains(&(sensor.name, target.as_str())) {
                 let name = free_name(&default_name(sensor, &target), &names);
@@ -74,7 +77,8 @@ fn check(sensor: &'static Sensor, target: &str, name: &str, node: &NodeConfig) -
     }
 }
 
-/// `wanted`, cut to the length of a name, with a number behind it if somebody has that name already.
+/// `wanted`, cut to the length of a name, with a number behind it if somebody has that name
+/// already.
 fn free_name(wanted: &str, taken: &BTreeSet<String>) -> String {
     if wanted.chars().count() <= NAME_CHARS_MAX && !taken.contains(wanted) {
         return wanted.to_string();

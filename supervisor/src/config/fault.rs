@@ -183,7 +183,8 @@ impl<'t> Review<'t> {
     }
 }
 
-/// Cuts what a fault repeats of the file, and makes control characters visible: a terminal would obey them.
+/// Cuts what a fault repeats of the file, and makes control characters visible: a terminal would
+/// obey them.
 pub(super) fn shorten(text: &str) -> String {
     let mut shown: String = text
         .chars()

@@ -8,7 +8,8 @@ use std::path::Path;
 use super::fault::Fault;
 use super::locate::Lines;
 
-/// Bytes of a configuration file at most. The largest allowed number of checks needs less than half of it.
+/// Bytes of a configuration file at most. The largest allowed number of checks needs less than half
+/// of it.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Reads a configuration file.
@@ -32,8 +33,9 @@ pub fn read_text(path: &Path) -> Result<String, Fault> {
     })
 }
 
-/// Opens a regular file and nothing else. It is looked at before it is opened, because opening can itself act:
-/// a FIFO waits for its writer, and a watchdog device is armed (Documentation/watchdog/watchdog-api.rst).
+/// Opens a regular file and nothing else. It is looked at before it is opened, because opening can
+/// itself act: a FIFO waits for its writer, and a watchdog device is armed
+/// (Documentation/watchdog/watchdog-api.rst).
 fn open(path: &Path) -> Result<File, String> {
     let must_be_file = |is_file: bool| {
         if is_file { Ok(()) } else { Err("is not a regular file; name a text file".to_string()) }

@@ -1,4 +1,5 @@
-//! The file as it is written: sections, keys and their types. What the values mean is left to `checked`.
+//! The file as it is written: sections, keys and their types. What the values mean is left to
+//! `checked`.
 
 use std::ops::Range;
 
@@ -35,8 +36,9 @@ pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { name: "budgets", repeats: false, keys: &[] },
 ];
 
-/// Sections of the format that later versions understand. They are refused by name: a pair that silently does not
-/// form, or a watchdog that is silently not petted, is worse than a daemon that does not start.
+/// Sections of the format that later versions understand. They are refused by name: a pair that
+/// silently does not form, or a watchdog that is silently not petted, is worse than a daemon that
+/// does not start.
 pub const LATER_SECTIONS: &[&str] = &["watchdog", "boot-loop-guard", "pair", "group", "witness"];
 
 const NODE_KEYS: &[&str] =

@@ -12,7 +12,8 @@ use super::fault::{Given, Review, shorten};
 use super::raw::{LATER_SECTIONS, SECTIONS};
 use super::suggest;
 
-/// Bytes of any text at most. Commands and paths are the longest; PATH_MAX is 4096 (linux/limits.h).
+/// Bytes of any text at most. Commands and paths are the longest; PATH_MAX is 4096
+/// (linux/limits.h).
 pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// What became of a key.

@@ -1,4 +1,5 @@
-//! The configuration as it takes effect, written out: every default filled in. It parses to the same again.
+//! The configuration as it takes effect, written out: every default filled in. It parses to the
+//! same again.
 
 use mastiff_core::condition::Condition;
 use mastiff_core::node::{Policy, REMIND_DEFAULT};
@@ -12,7 +13,8 @@ use super::checked::{
 use super::{AlertConfig, CheckConfig, Config, NodeConfig};
 use crate::effects::EFFECTS;
 
-/// The file that would lead to this configuration, with `# default` behind every value that need not be written.
+/// The file that would lead to this configuration, with `# default` behind every value that need
+/// not be written.
 pub fn show(config: &Config) -> String {
     let mut out = Document::default();
     node(&mut out, &config.node);
@@ -127,7 +129,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// One argument such that [`split_arguments`](mastiff_hwmon::sensor::split_arguments) gives it back.
+/// One argument such that [`split_arguments`](mastiff_hwmon::sensor::split_arguments) gives it
+/// back.
 fn one_argument(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

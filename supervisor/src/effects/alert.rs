@@ -1,7 +1,7 @@
 //! `alert`: tells the alert hooks that the rungs before it did not help.
 //!
-//! Hooks are told of every change anyway; this rung is for what a human must hear only once repair has failed:
-//! `on-fail = ["restart", "alert"]`.
+//! Hooks are told of every change anyway; this rung is for what a human must hear only once repair
+//! has failed: `on-fail = ["restart", "alert"]`.
 
 use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;

@@ -1,7 +1,8 @@
 //! `repair`: asks a script of `/etc/watchdog.d` to repair what its test found.
 //!
-//! The scripts of watchdog(8) are called as `SCRIPT test` and, when that fails, as `SCRIPT repair CODE`. The test is a check
-//! of the sensor `command` with the option `protocol = "watchdog-test"`; this is the other half.
+//! The scripts of watchdog(8) are called as `SCRIPT test` and, when that fails, as `SCRIPT repair
+//! CODE`. The test is a check of the sensor `command` with the option `protocol = "watchdog-test"`;
+//! this is the other half.
 
 use mastiff_core::reading::Value;
 use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};

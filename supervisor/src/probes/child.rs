@@ -1,7 +1,7 @@
 //! A program that the runner has started: its output, its deadline, its end.
 //!
-//! Forked and executed by hand instead of by `std::process`, because that one waits until the exec has happened,
-//! which is never when the program lies on a dead disk. Here only the child hangs.
+//! Forked and executed by hand instead of by `std::process`, because that one waits until the exec
+//! has happened, which is never when the program lies on a dead disk. Here only the child hangs.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -23,15 +23,16 @@ const SEARCH_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// Exit code of a child that could not become the program (as in a shell).
 const EXIT_NO_PROGRAM: i32 = 127;
 
-/// Bytes of output that are read in one go. A program that never stops writing must not keep its reader from the
-/// others, and from its own deadline.
+/// Bytes of output that are read in one go. A program that never stops writing must not keep its
+/// reader from the others, and from its own deadline.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
 
 /// A child of the runner.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
-    /// Becomes readable when the child has ended, and cannot be confused by a reused process number.
+    /// Becomes readable when the child has ended, and cannot be confused by a reused process
+    /// number.
     pidfd: OwnedFd,
     /// The reading end of its standard output and error; `None` once it is closed.
     output: Option<File>,
@@ -71,7 +72,8 @@ impl Child {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let (stdin, feed) = pipe2(OFlag::O_CLOEXEC)?;
-        // Fits the empty pipe whole, so it need not be continued later; it does not wait where it does not.
+        // Fits the empty pipe whole, so it need not be continued later; it does not wait where it
+        // does not.
         fcntl(&feed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         File::from(feed).write_all(input.get(..INPUT_BYTES_MAX).unwrap_or(input))?;
         let parent = nix::unistd::getpid();
@@ -108,7 +110,7 @@ impl Child {
         self.killed
     }
 
-    /// Reads what is there, up to [`DRAIN_BYTES_MAX`]; keeps its first bytes.
+    /// Reads what is there, up to `DRAIN_BYTES_MAX`; keeps its first bytes.
     pub fn drain(&mut self) {
         let mut buffer = [0; 4096];
         let mut drained: usize = 0;
@@ -127,8 +129,8 @@ impl Child {
         }
     }
 
-    /// Its end, if it has come. Reads what is left of its output, but does not wait for grandchildren that
-    /// still hold the pipe.
+    /// Its end, if it has come. Reads what is left of its output, but does not wait for
+    /// grandchildren that still hold the pipe.
     pub fn ended(&mut self, now: Mono) -> Option<Ended> {
         let (code, signal) = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => (Some(code), None),
@@ -141,12 +143,12 @@ impl Child {
         Some(self.report(code, signal, now))
     }
 
-    /// Kills it with its process group. What it said until now is its report; its end is awaited without
-    /// anybody waiting.
+    /// Kills it with its process group. What it said until now is its report; its end is awaited
+    /// without anybody waiting.
     pub fn kill(&mut self, now: Mono) -> Ended {
         self.killed = true;
-        // It may have ended this instant; then there is nothing to kill, and that is as good. Before its
-        // `setsid` it has no group of its own yet, so it is named itself, too.
+        // It may have ended this instant; then there is nothing to kill, and that is as good.
+        // Before its `setsid` it has no group of its own yet, so it is named itself, too.
         killpg(self.pid, Signal::SIGKILL).ok();
         kill(self.pid, Signal::SIGKILL).ok();
         self.drain();
@@ -159,8 +161,8 @@ impl Child {
     }
 }
 
-/// What every child does first: a session of its own (one signal reaches all of it), death with its parent,
-/// default signals, and only the three standard descriptors.
+/// What every child does first: a session of its own (one signal reaches all of it), death with its
+/// parent, default signals, and only the three standard descriptors.
 fn prepare(parent: Pid, stdin: BorrowedFd<'_>, output: BorrowedFd<'_>) {
     let ready = nix::unistd::setsid().is_ok()
         && nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok()
@@ -174,7 +176,8 @@ fn prepare(parent: Pid, stdin: BorrowedFd<'_>, output: BorrowedFd<'_>) {
         process::exit_now(EXIT_NO_PROGRAM);
     }
     process::close_from(3);
-    // The daemon may be protected from the OOM killer; what it starts must not be. Not fatal where it fails.
+    // The daemon may be protected from the OOM killer; what it starts must not be. Not fatal where
+    // it fails.
     drop(std::fs::write("/proc/self/oom_score_adj", "0"));
 }
 

@@ -1,8 +1,9 @@
 //! The socket that applications send their heartbeats to: `run-dir/heartbeat.sock`.
 //!
-//! A program that speaks sd_notify(3) needs only `NOTIFY_SOCKET` set to it. Whose heartbeat it is, is told by the kernel:
-//! the sender's process (`SCM_CREDENTIALS`) and the unit whose control group it is in. A name that the program gives
-//! itself counts only where it cannot be mistaken for a unit.
+//! A program that speaks sd_notify(3) needs only `NOTIFY_SOCKET` set to it. Whose heartbeat it is,
+//! is told by the kernel: the sender's process (`SCM_CREDENTIALS`) and the unit whose control group
+//! it is in. A name that the program gives itself counts only where it cannot be mistaken for a
+//! unit.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
@@ -20,7 +21,8 @@ use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt::PassCred,
 };
 
-/// Datagrams taken in one turn; the rest waits in the socket, and a sender that floods it fills only that.
+/// Datagrams taken in one turn; the rest waits in the socket, and a sender that floods it fills
+/// only that.
 const TURN_DATAGRAMS_MAX: usize = 256;
 /// Names that are remembered without a check: one that is added by a reload finds its last beat.
 const NAMES_MAX: usize = 1024;
@@ -126,8 +128,8 @@ fn receive<'a>(
     Ok((buffer.get(..length).unwrap_or_default(), sender))
 }
 
-/// The unit that a process belongs to: the last part of its control group that is a unit name and no slice
-/// (/proc/PID/cgroup, the line of the unified hierarchy, else that of systemd's own).
+/// The unit that a process belongs to: the last part of its control group that is a unit name and
+/// no slice (/proc/PID/cgroup, the line of the unified hierarchy, else that of systemd's own).
 fn unit_of(root: &Root, pid: i32) -> Option<String> {
     let text = std::fs::read_to_string(root.path(format!("/proc/{pid}/cgroup"))).ok()?;
     let group =

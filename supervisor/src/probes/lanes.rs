@@ -1,9 +1,10 @@
 //! The brain's side of the prober and the runner: what was asked, what is overdue, what hangs.
 //!
-//! Two lanes. The *prober* lane is served in order by a process that may hang. When the job at its head takes long
-//! and others wait, the process is taken aside with that job ([`aside`]) and a new one serves the rest, so a target
-//! that hangs delays the others by [`HEAD_PATIENCE`] once, and not at all from then on. The *runner* lane is served
-//! by a process that never hangs. Neither lane ever makes the brain wait.
+//! Two lanes. The *prober* lane is served in order by a process that may hang. When the job at its
+//! head takes long and others wait, the process is taken aside with that job (`aside`) and a new
+//! one serves the rest, so a target that hangs delays the others by `HEAD_PATIENCE` once, and not
+//! at all from then on. The *runner* lane is served by a process that never hangs. Neither lane
+//! ever makes the brain wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -23,14 +24,16 @@ use aside::Asides;
 mod aside;
 mod prober;
 
-/// Jobs that are on their way to the prober at one time; the others wait here. Fewer than its socket holds.
+/// Jobs that are on their way to the prober at one time; the others wait here. Fewer than its
+/// socket holds.
 const WINDOW: usize = 16;
 /// Jobs and orders that wait here; beyond that they are refused and their checks are unknown.
 pub const WAITING_MAX: usize = 4096;
-/// Probers that may hang in the kernel. With so many of them, nothing that can hang is touched any more.
+/// Probers that may hang in the kernel. With so many of them, nothing that can hang is touched any
+/// more.
 pub const STUCK_MAX: usize = 64;
-/// What the job at the head may take while others wait behind it. Far more than a healthy disk needs under load, far
-/// less than a check's time-out.
+/// What the job at the head may take while others wait behind it. Far more than a healthy disk
+/// needs under load, far less than a check's time-out.
 const HEAD_PATIENCE: Span = Span::from_millis(100);
 /// A prober or runner that dies is not started again sooner than this after the last one.
 const START_GAP: Span = Span::from_millis(500);
@@ -117,8 +120,8 @@ struct Waiting<P> {
 }
 
 impl<P: Clone + PartialEq> Lanes<P> {
-    /// Lanes that start `program` (this very binary) as the runner when first needed, and use [`TOKENS`] tokens
-    /// from `first_token` on.
+    /// Lanes that start `program` (this very binary) as the runner when first needed, and use
+    /// [`TOKENS`] tokens from `first_token` on.
     ///
     /// # Errors
     /// When there is no descriptor to be had.
@@ -304,8 +307,8 @@ impl<P: Clone + PartialEq> Lanes<P> {
                 Ok(true) => drop(self.unsent.pop_front()),
                 // The runner answers soon, and each answer brings us back here.
                 Ok(false) => return,
-                // A message that cannot be sent stays without answer until it is overdue; a dead runner is
-                // noticed by its socket.
+                // A message that cannot be sent stays without answer until it is overdue; a dead
+                // runner is noticed by its socket.
                 Err(_) => drop(self.unsent.pop_front()),
             }
         }

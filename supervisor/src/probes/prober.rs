@@ -1,7 +1,8 @@
 //! The prober: a child process that takes the readings which may hang in the kernel.
 //!
-//! It does one job after the other and answers each. When one hangs, the brain notices by the clock, abandons
-//! this process and has the runner fork another one: at most one process is stuck for each target.
+//! It does one job after the other and answers each. When one hangs, the brain notices by the
+//! clock, abandons this process and has the runner fork another one: at most one process is stuck
+//! for each target.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -84,8 +85,8 @@ impl Prober {
     }
 }
 
-/// Writes a file so that a crash leaves the old or the new one, never a part: beside it, synced, renamed, and the
-/// directory synced, too (rename(2) alone promises nothing about the disk).
+/// Writes a file so that a crash leaves the old or the new one, never a part: beside it, synced,
+/// renamed, and the directory synced, too (rename(2) alone promises nothing about the disk).
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut beside = PathBuf::from(path);

@@ -1,8 +1,8 @@
 //! The runner: a small process between the brain and everything that it starts.
 //!
-//! It forks probers, runs programs and asks questions over the network, many at a time, and never waits for any of
-//! them. The brain itself forks nothing: it has threads, locked memory and a watchdog descriptor, and an exec from a
-//! dead disk would hold it.
+//! It forks probers, runs programs and asks questions over the network, many at a time, and never
+//! waits for any of them. The brain itself forks nothing: it has threads, locked memory and a
+//! watchdog descriptor, and an exec from a dead disk would hold it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -22,7 +22,8 @@ use super::child::Child;
 use super::wire::{Channel, Ended, Message, Order, Output, Probe, Received, Reply, Run};
 use crate::{clock, sys};
 
-/// What may be under way at one time; further orders wait for their turn. The brain bounds how many.
+/// What may be under way at one time; further orders wait for their turn. The brain bounds how
+/// many.
 pub const UNDER_WAY_MAX: usize = 128;
 /// Programs that were killed and hang in the kernel. With so many of them nothing new is started.
 pub const STUCK_MAX: usize = 64;
@@ -33,8 +34,9 @@ pub const ARGUMENT: &str = "mastiff-runner";
 
 /// Runs until the brain is gone. Standard input is the socket to it.
 pub fn main() -> i32 {
-    // Ctrl-C in a terminal and the stop of the service reach the whole group. The brain decides when it is over: it
-    // still has its state written. What is started from here gets these signals again.
+    // Ctrl-C in a terminal and the stop of the service reach the whole group. The brain decides
+    // when it is over: it still has its state written. What is started from here gets these signals
+    // again.
     if crate::brain::blocked_signals().thread_block().is_err() {
         return EXIT_OS_ERROR;
     }
@@ -93,7 +95,8 @@ struct Question {
 }
 
 impl Runner {
-    /// One turn: waits for something, takes orders, goes on with what is under way. False when the brain is gone.
+    /// One turn: waits for something, takes orders, goes on with what is under way. False when the
+    /// brain is gone.
     fn turn(&mut self) -> io::Result<bool> {
         let (brain_ready, ready) = self.wait()?;
         let now = clock::now();
@@ -122,7 +125,8 @@ impl Runner {
         Ok(true)
     }
 
-    /// Waits until the brain or something under way is ready, or a deadline has passed. Returns what to go on with.
+    /// Waits until the brain or something under way is ready, or a deadline has passed. Returns
+    /// what to go on with.
     fn wait(&self) -> io::Result<(bool, Vec<u64>)> {
         let wants = if self.replies.is_empty() {
             PollFlags::POLLIN
@@ -210,8 +214,9 @@ impl Runner {
         let pid = sys::process::fork(|| {
             let ready = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok()
                 && sys::process::redirect(fd.as_fd(), 0).is_ok()
-                // Standard output leads nowhere. Whoever reads the errors of `mastiff check` to their end (as a
-                // monitoring agent does) must not wait for a prober that hangs in the kernel.
+                // Standard output leads nowhere. Whoever reads the errors of `mastiff check` to
+                // their end (as a monitoring agent does) must not wait for a prober that hangs in
+                // the kernel.
                 && sys::process::redirect(io::stdout().as_fd(), 2).is_ok()
                 && nix::unistd::getppid() == parent;
             if !ready {
@@ -364,7 +369,8 @@ fn resolve(host: &str) -> i32 {
     if written.is_ok() { code } else { 1 }
 }
 
-/// The time that poll(2) may wait, rounded up to its milliseconds so that it never spins before a deadline.
+/// The time that poll(2) may wait, rounded up to its milliseconds so that it never spins before a
+/// deadline.
 fn timeout_until(deadline: Mono, now: Mono) -> PollTimeout {
     if deadline == Mono::FAR {
         return PollTimeout::NONE;

@@ -1,8 +1,10 @@
-//! Units: what PID 1 says of them, asked as rarely as possible, and the counters of their control groups.
+//! Units: what PID 1 says of them, asked as rarely as possible, and the counters of their control
+//! groups.
 //!
-//! `systemctl show` costs milliseconds and hangs with PID 1, so it is run by the runner, for many units at a time, and
-//! only when there is a reason: something happened in a unit's control group (inotify), its state is a passing one,
-//! or the last answer has grown old. In between, a reading costs nothing but the counters that somebody looks at.
+//! `systemctl show` costs milliseconds and hangs with PID 1, so it is run by the runner, for many
+//! units at a time, and only when there is a reason: something happened in a unit's control group
+//! (inotify), its state is a passing one, or the last answer has grown old. In between, a reading
+//! costs nothing but the counters that somebody looks at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -28,9 +30,11 @@ const SHOW_UNITS_MAX: usize = 64;
 const SHOW_TIMEOUT: Span = Span::from_secs(10);
 /// Calls are at least this far apart, however restless the units are.
 const SHOW_GAP: Span = Span::from_millis(100);
-/// How long an answer is good for a unit whose control group is watched: its death would be seen at once.
+/// How long an answer is good for a unit whose control group is watched: its death would be seen at
+/// once.
 const WATCHED_FRESH: Span = Span::from_secs(300);
-/// How long it is good for one that has no control group, such as a timer or a service that is stopped.
+/// How long it is good for one that has no control group, such as a timer or a service that is
+/// stopped.
 const UNWATCHED_FRESH: Span = Span::from_secs(30);
 /// Where most services live; watched for the birth of units that have no control group yet.
 const DEFAULT_SLICE: &str = "/system.slice";
@@ -42,7 +46,8 @@ pub struct Units {
     inotify: Option<Inotify>,
     watches: BTreeMap<PathBuf, WatchDescriptor>,
     units: BTreeMap<CheckId, Unit>,
-    /// The checks whose reading waits for the next answer: mostly none, so a turn need not look for them.
+    /// The checks whose reading waits for the next answer: mostly none, so a turn need not look for
+    /// them.
     waiting: BTreeSet<CheckId>,
     /// The checks that the running call is for.
     asked: Option<Vec<CheckId>>,
@@ -180,7 +185,8 @@ impl Units {
             let Some(unit) = self.units.get_mut(&check) else { continue };
             let state = match &states {
                 Err(why) => Err(why.clone()),
-                // Blocks come in the order of the question; a name that disagrees is another unit's block.
+                // Blocks come in the order of the question; a name that disagrees is another unit's
+                // block.
                 Ok(states) => {
                     match states.get(place).filter(|state| state.answers_to(&unit.name)) {
                         Some(state) => Ok(state.clone()),

@@ -1,5 +1,6 @@
-//! What the brain, the runner and the prober say to each other: one JSON message in each packet of a
-//! `SOCK_SEQPACKET` pair, so there are no partial messages and the end of a process is the end of its socket.
+//! What the brain, the runner and the prober say to each other: one JSON message in each packet of
+//! a `SOCK_SEQPACKET` pair, so there are no partial messages and the end of a process is the end of
+//! its socket.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,13 +16,16 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of one message at most; under the kernel's default send buffer (net.core.wmem_default, 208 KiB).
+/// Bytes of one message at most; under the kernel's default send buffer (net.core.wmem_default, 208
+/// KiB).
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
-/// Bytes of a program's output that are kept unless the order says otherwise; the rest is read and dropped.
+/// Bytes of a program's output that are kept unless the order says otherwise; the rest is read and
+/// dropped.
 pub const OUTPUT_BYTES: usize = 8 * 1024;
 /// Bytes of output that an order may ask for: twice as long as JSON, it still fits a message.
 pub const OUTPUT_BYTES_MAX: usize = 48 * 1024;
-/// Bytes of standard input for a program at most; fits an empty pipe (pipe(7): 64 KiB), so writing never waits.
+/// Bytes of standard input for a program at most; fits an empty pipe (pipe(7): 64 KiB), so writing
+/// never waits.
 pub const INPUT_BYTES_MAX: usize = 32 * 1024;
 
 /// A job for the prober: it may hang in the kernel while doing it.

@@ -2,20 +2,22 @@
 
 use std::mem::MaybeUninit;
 
-/// A moment of Unix time in whole seconds as `2026-11-21 03:12:45` in the local time zone (localtime(3)).
+/// A moment of Unix time in whole seconds as `2026-11-21 03:12:45` in the local time zone
+/// (localtime(3)).
 ///
 /// `None` where the year does not fit into what the C library can hold.
 pub fn local_time(unix_secs: i64) -> Option<String> {
     let seconds: libc::time_t = unix_secs;
     let mut broken = MaybeUninit::<libc::tm>::uninit();
-    // SAFETY: both pointers are valid for the call and of the right types; localtime_r writes `broken` whole
-    // when it returns non-null, and touches nothing else but its own time zone data, under its own lock. No
-    // code of this crate changes the environment (TZ) while threads run.
+    // SAFETY: both pointers are valid for the call and of the right types; localtime_r writes
+    // `broken` whole when it returns non-null, and touches nothing else but its own time zone data,
+    // under its own lock. No code of this crate changes the environment (TZ) while threads run.
     let filled = unsafe { libc::localtime_r(&raw const seconds, broken.as_mut_ptr()) };
     if filled.is_null() {
         return None;
     }
-    // SAFETY: non-null means that it was filled; tm is plain integers and a pointer that is not used here.
+    // SAFETY: non-null means that it was filled; tm is plain integers and a pointer that is not
+    // used here.
     let tm = unsafe { broken.assume_init() };
     let year = i64::from(tm.tm_year).saturating_add(1900);
     let month = tm.tm_mon.saturating_add(1);

@@ -7,13 +7,14 @@ use nix::unistd::{ForkResult, Pid};
 
 /// Forks; the child runs `work` and ends with the exit code that it returns.
 ///
-/// For processes of one thread only (runner, prober): there the child may allocate and do all that its parent
-/// could.
+/// For processes of one thread only (runner, prober): there the child may allocate and do all that
+/// its parent could.
 ///
 /// # Errors
 /// fork(2): no memory, or too many processes.
 pub fn fork(work: impl FnOnce() -> i32) -> nix::Result<Pid> {
-    // SAFETY: the calling process has one thread, so no lock can be held by a thread that the child lacks.
+    // SAFETY: the calling process has one thread, so no lock can be held by a thread that the child
+    // lacks.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => exit_now(work()),
@@ -26,7 +27,8 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes every descriptor from `first` on (close_range(2), Linux 5.9); a kernel without it is left alone.
+/// Closes every descriptor from `first` on (close_range(2), Linux 5.9); a kernel without it is left
+/// alone.
 pub fn close_from(first: u32) {
     // SAFETY: closing descriptors is sound in a fresh child that uses none of them afterwards.
     unsafe { libc::close_range(first, u32::MAX, 0) };
@@ -48,8 +50,8 @@ pub fn redirect(source: BorrowedFd<'_>, target: i32) -> nix::Result<()> {
     nix::errno::Errno::result(result).map(drop)
 }
 
-/// Lets a write to a closed pipe end this process again (`SIGPIPE`, signal(7)): Rust programs ignore it, exec keeps it
-/// ignored, and a shell pipeline that relies on it would go on for ever.
+/// Lets a write to a closed pipe end this process again (`SIGPIPE`, signal(7)): Rust programs
+/// ignore it, exec keeps it ignored, and a shell pipeline that relies on it would go on for ever.
 ///
 /// # Errors
 /// sigaction(2).

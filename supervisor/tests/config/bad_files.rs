@@ -104,7 +104,8 @@ fn what_is_no_small_regular_file_is_not_read() {
 
 #[test]
 fn a_file_that_the_kernel_refuses_to_read_is_reported() {
-    // Readable by mode even for root, but every read of it fails: offset 0 of a process' memory is not mapped.
+    // Readable by mode even for root, but every read of it fails: offset 0 of a process' memory is
+    // not mapped.
     let faults = load(Path::new("/proc/self/mem")).expect_err("accepted").to_string();
     assert!(faults.starts_with("/proc/self/mem: cannot read: "), "{faults}");
 }

@@ -1,4 +1,5 @@
-//! Configuration files: what is accepted, and that everything else is refused with its line and a way out.
+//! Configuration files: what is accepted, and that everything else is refused with its line and a
+//! way out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accepted;

@@ -1,5 +1,5 @@
-//! Valid files, broken at random from a seed: whatever comes out is accepted or refused with a line, and never ends
-//! the process. `MASTIFF_SEED=n` replays one run.
+//! Valid files, broken at random from a seed: whatever comes out is accepted or refused with a
+//! line, and never ends the process. `MASTIFF_SEED=n` replays one run.
 
 use mastiff::config::show;
 

@@ -1,4 +1,5 @@
-//! `packaging/mastiff.toml`: valid as shipped, and with each example in use; and it shows every key there is.
+//! `packaging/mastiff.toml`: valid as shipped, and with each example in use; and it shows every key
+//! there is.
 
 use std::collections::BTreeSet;
 

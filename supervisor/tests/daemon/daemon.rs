@@ -1,8 +1,8 @@
 //! A real `mastiffd` in a folder of its own, and what tests ask of it.
 //!
-//! Nothing here orders things by time: tests wait until something is so, and fail with the daemon's log if it is not
-//! in time. The limits are generous because test machines are slow; what is measured is measured by the daemon's own
-//! clock.
+//! Nothing here orders things by time: tests wait until something is so, and fail with the daemon's
+//! log if it is not in time. The limits are generous because test machines are slow; what is
+//! measured is measured by the daemon's own clock.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -56,8 +56,8 @@ impl Folder {
 
     /// A shell script that can be run.
     ///
-    /// Written by another process: a fork of a parallel test could hold a descriptor of ours open for writing, and
-    /// then nobody can execute the file (`ETXTBSY`, execve(2)).
+    /// Written by another process: a fork of a parallel test could hold a descriptor of ours open
+    /// for writing, and then nobody can execute the file (`ETXTBSY`, execve(2)).
     pub(crate) fn script(&self, name: &str, body: &str) -> String {
         let path = self.path(name);
         let mut writer = Command::new("/bin/sh")
@@ -79,7 +79,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A test that took away its own rights, or a mount that is still there, is told by the left-over folder.
+        // A test that took away its own rights, or a mount that is still there, is told by the
+        // left-over folder.
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("{} is left behind: {error}", self.0.display());
         }
@@ -309,8 +310,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Writes `mastiff.toml`: the folders of this test, short intervals, nothing by default, and `rest`. What `rest`
-/// says of `[node]` stands in its first lines, before any section.
+/// Writes `mastiff.toml`: the folders of this test, short intervals, nothing by default, and
+/// `rest`. What `rest` says of `[node]` stands in its first lines, before any section.
 fn configure(folder: &Folder, rest: &str) -> PathBuf {
     let node = format!(
         "[node]\nname = \"test\"\nstate-dir = \"{}\"\nrun-dir = \"{}\"\n",

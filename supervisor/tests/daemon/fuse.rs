@@ -22,8 +22,8 @@ const STATFS: u32 = 17;
 const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
 
-/// Runs `body` where it may mount: in user and mount namespaces of its own, which needs no privilege. `test` is the
-/// full name of the calling test, which is started once more in there.
+/// Runs `body` where it may mount: in user and mount namespaces of its own, which needs no
+/// privilege. `test` is the full name of the calling test, which is started once more in there.
 pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
@@ -155,7 +155,8 @@ fn reply(device: &mut File, opcode: u32, unique: u64) {
             }
             body.resize(64, 0);
         }
-        // struct fuse_kstatfs: 1000 blocks of 4 KiB, half of them free, 100 inodes, half of them free.
+        // struct fuse_kstatfs: 1000 blocks of 4 KiB, half of them free, 100 inodes, half of them
+        // free.
         STATFS => {
             for number in [1000_u64, 500, 500, 100, 50] {
                 body.extend(number.to_ne_bytes());

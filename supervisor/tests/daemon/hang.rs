@@ -11,7 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use super::daemon::{Daemon, Folder, children, is_alive, process_status, wait};
 use super::fuse::{Fuse, Manner, in_namespaces};
 
-/// A reading of a check with an interval of 100 ms is never older than this, on a slow machine with a debug build.
+/// A reading of a check with an interval of 100 ms is never older than this, on a slow machine with
+/// a debug build.
 const ON_TIME_SECS: f64 = 1.5;
 
 /// Filesystem check `name` on `target`, believed at once.

@@ -164,7 +164,8 @@ fn a_thousand_clients_get_an_answer_or_a_refusal() {
     let fortress = Fortress::new();
     let mut clients = Vec::new();
     for _ in 0..1000 {
-        // All of them stay; the queue of the socket may be full for a moment, which connect(2) waits for.
+        // All of them stay; the queue of the socket may be full for a moment, which connect(2)
+        // waits for.
         clients.push(fortress.daemon.client());
     }
     let (mut served, mut refused) = (0, 0);
@@ -282,8 +283,8 @@ fn strangers_are_kept_out_by_the_mode_and_by_the_word_of_the_kernel() {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
     assert!(matches!(mode & 0o777, 0o600 | 0o660), "{mode:o}");
     if !nix::unistd::geteuid().is_root() {
-        // Another user is out of reach; that the mode keeps others out is all that can be tested here, and CI runs
-        // the rest as root.
+        // Another user is out of reach; that the mode keeps others out is all that can be tested
+        // here, and CI runs the rest as root.
         return fortress.stands();
     }
     let stranger = |request: &str| {

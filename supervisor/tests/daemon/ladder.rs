@@ -116,7 +116,8 @@ fn a_rung_that_never_helps_spends_its_budget_and_no_more_across_a_crash_and_is_n
 #[test]
 fn a_rung_that_hangs_is_killed_and_the_next_one_follows() {
     let folder = Folder::new();
-    // The deadline of `run` is a minute: this one would wait for an hour, and dies with its runner at the end.
+    // The deadline of `run` is a minute: this one would wait for an hour, and dies with its runner
+    // at the end.
     let hangs =
         folder.script("hangs", &format!("echo $$ > {}; exec sleep 3600", folder.text("pid")));
     let config = wants_file(&folder, "it", &format!("\"run {hangs}\""))

@@ -1,4 +1,5 @@
-//! The daemon as it runs: the real binary, its runner and probers, real sockets, programs and mounts.
+//! The daemon as it runs: the real binary, its runner and probers, real sockets, programs and
+//! mounts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../config/cases.rs"]

@@ -157,7 +157,8 @@ fn the_end_saves_the_state_and_leaves_nobody_behind() {
         daemon.order(&pause).unwrap();
         let (runner, probers) = (daemon.runner(), daemon.probers());
         assert_eq!(probers.len(), 1);
-        // As Ctrl-C in a terminal and as systemctl stop with KillMode=control-group do: all of them get it.
+        // As Ctrl-C in a terminal and as systemctl stop with KillMode=control-group do: all of them
+        // get it.
         killpg(daemon.pid(), signal).unwrap();
         assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.log());
         let state = daemon.folder.read("state/state.json");

@@ -19,7 +19,8 @@ const STATUS_LINE_START: &[u8] = b"HTTP/1.";
 pub(super) struct Answer {
     bytes: Vec<u8>,
     head: Option<Head>,
-    /// How far the end of the header was looked for, so that single bytes do not cost a search from the start.
+    /// How far the end of the header was looked for, so that single bytes do not cost a search from
+    /// the start.
     searched: usize,
     interim: u8,
 }

@@ -1,7 +1,7 @@
 //! What the kernel's messages mean: a table of texts, each with the source that prints it.
 //!
-//! The texts are no interface, so each rule keeps to the few words that have been stable over the years, and
-//! lists the older forms that distributions still run.
+//! The texts are no interface, so each rule keeps to the few words that have been stable over the
+//! years, and lists the older forms that distributions still run.
 
 /// One kind of event and the texts that tell of it.
 pub(super) struct Rule {
@@ -13,7 +13,8 @@ pub(super) struct Rule {
     pub(super) except: &'static [&'static str],
 }
 
-/// Worst first: of several matches in the last hour the note shows the worst. A record may match several rules.
+/// Worst first: of several matches in the last hour the note shows the worst. A record may match
+/// several rules.
 pub(super) const RULES: [Rule; 17] = [
     Rule {
         kind: "remounted-read-only",
@@ -37,7 +38,8 @@ pub(super) const RULES: [Rule; 17] = [
             "Oops*[#",
             // arch/arm64/kernel/traps.c, __die
             "Internal error: *[#",
-            // arch/x86 before 6.11: `invalid opcode: 0000 [#1]`, `general protection fault ...: 0000 [#1]`
+            // arch/x86 before 6.11: `invalid opcode: 0000 [#1]`, `general protection fault ...:
+            // 0000 [#1]`
             ": 0000 [#",
         ],
         except: &[],
@@ -105,7 +107,8 @@ pub(super) const RULES: [Rule; 17] = [
     Rule {
         kind: "io-errors",
         any: &[
-            // block/blk-mq.c, blk_print_req_error; `I/O`, `critical medium`, `timeout` ... come before
+            // block/blk-mq.c, blk_print_req_error; `I/O`, `critical medium`, `timeout` ... come
+            // before
             " error, dev *, sector ",
             // fs/buffer.c, buffer_io_error
             "Buffer I/O error on dev",

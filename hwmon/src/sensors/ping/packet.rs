@@ -4,8 +4,9 @@
 //! 0 type  1 code  2..4 checksum  4..6 identifier  6..8 sequence  8..16 token (big endian)
 //! ```
 //!
-//! A ping socket sets the identifier and both checksums itself and delivers only its own answers; the kernel also
-//! sets the ICMPv6 checksum of raw sockets. A raw IPv4 socket delivers the IP header, too.
+//! A ping socket sets the identifier and both checksums itself and delivers only its own answers;
+//! the kernel also sets the ICMPv6 checksum of raw sockets. A raw IPv4 socket delivers the IP
+//! header, too.
 
 use mastiff_core::time::Mono;
 
@@ -30,7 +31,8 @@ impl Kind {
     }
 }
 
-/// A request. The token is the moment of asking: it tells this question from one of another process.
+/// A request. The token is the moment of asking: it tells this question from one of another
+/// process.
 pub(super) fn request(kind: Kind, sequence: u16, asked: Mono) -> [u8; PACKET_BYTES] {
     let mut packet = [0; PACKET_BYTES];
     let fields = [kind.types().0, 0, 0, 0]
@@ -61,7 +63,8 @@ pub(super) fn answer(kind: Kind, datagram: &[u8], asked: Mono) -> Option<u16> {
     good.then(|| u16::from_be_bytes([high, low]))
 }
 
-/// What lies behind the IPv4 header, whose length is in its first byte in units of four bytes (RFC 791, 3.1).
+/// What lies behind the IPv4 header, whose length is in its first byte in units of four bytes (RFC
+/// 791, 3.1).
 fn without_header(datagram: &[u8]) -> Option<&[u8]> {
     let length = usize::from(datagram.first()? & 0x0f).checked_mul(4)?;
     datagram.get(length..).filter(|_| length >= 20)

@@ -14,7 +14,8 @@ use super::{PROCESSES_MAX, stat};
 /// Bytes of a pid file at most.
 const PID_FILE_BYTES_MAX: u64 = 64;
 
-/// Bytes of one list of a control group at most: some more than [`PROCESSES_MAX`] numbers of seven digits.
+/// Bytes of one list of a control group at most: some more than [`PROCESSES_MAX`] numbers of seven
+/// digits.
 const GROUP_LIST_BYTES_MAX: u64 = 64 * 1024;
 
 /// Groups below one unit that are looked at at most.
@@ -170,7 +171,8 @@ impl NameSearch {
         Ok(found)
     }
 
-    /// A name longer than the kernel keeps can only be told by the first argument; `None` while there is none.
+    /// A name longer than the kernel keeps can only be told by the first argument; `None` while
+    /// there is none.
     fn matches(&self, pid: u32, kernel_name: &str) -> Option<bool> {
         if self.name.len() <= KERNEL_NAME_BYTES && kernel_name == self.name {
             return Some(true);

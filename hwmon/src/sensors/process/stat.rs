@@ -1,4 +1,5 @@
-//! What /proc/PID says of one process, read raw: the typed crate needs twice the time, and a unit has many.
+//! What /proc/PID says of one process, read raw: the typed crate needs twice the time, and a unit
+//! has many.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -100,8 +101,8 @@ pub(super) fn name(proc: &Path, pid: u32) -> Option<String> {
     }
 }
 
-/// The last part of the path by which a process calls itself (its first argument). Kernel threads have none, and a
-/// process that has just been started has none yet.
+/// The last part of the path by which a process calls itself (its first argument). Kernel threads
+/// have none, and a process that has just been started has none yet.
 pub(super) fn own_name(proc: &Path, pid: u32) -> Option<String> {
     match text(proc, pid, "cmdline") {
         Read::Is(text) => {
@@ -115,8 +116,8 @@ pub(super) fn own_name(proc: &Path, pid: u32) -> Option<String> {
 /// Memory of a process in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Amount {
-    /// From `statm` (proc_pid_statm(5)). Not from `stat`: there the kernel gives a sum that lacks what each processor
-    /// has not yet added, which is all of a small process (seen on 6.18).
+    /// From `statm` (proc_pid_statm(5)). Not from `stat`: there the kernel gives a sum that lacks
+    /// what each processor has not yet added, which is all of a small process (seen on 6.18).
     Resident,
     /// `VmSwap` of `status`.
     Swapped,

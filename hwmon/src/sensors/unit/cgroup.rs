@@ -1,7 +1,9 @@
-//! The counters of a unit's control group (control-group-v2.rst; cgroup-v1/memory.rst on hybrid hosts).
+//! The counters of a unit's control group (control-group-v2.rst; cgroup-v1/memory.rst on hybrid
+//! hosts).
 //!
-//! The group vanishes when the unit stops and comes back with counters at zero when it starts. That is no error: a
-//! stopped unit has no memory, so the values are absent. A controller that is not there leaves values missing.
+//! The group vanishes when the unit stops and comes back with counters at zero when it starts. That
+//! is no error: a stopped unit has no memory, so the values are absent. A controller that is not
+//! there leaves values missing.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,8 @@ use crate::root::Root;
 use crate::sensor::Wanted;
 use crate::text;
 
-/// A v1 limit from here on means "none": the kernel shows `PAGE_COUNTER_MAX` pages, just under 2^63 bytes.
+/// A v1 limit from here on means "none": the kernel shows `PAGE_COUNTER_MAX` pages, just under 2^63
+/// bytes.
 const V1_UNLIMITED_BYTES: u64 = 1 << 62;
 
 /// What a control group counts; the other quantities are what PID 1 says.
@@ -96,7 +99,8 @@ impl UnitCgroup {
         }
     }
 
-    /// Whether anything that is wanted is counted by the group. Where nothing is, it need not even be looked for.
+    /// Whether anything that is wanted is counted by the group. Where nothing is, it need not even
+    /// be looked for.
     pub fn is_wanted(wanted: Wanted) -> bool {
         COUNTED.iter().any(|name| wanted.has(QUANTITIES, name))
     }
@@ -207,12 +211,14 @@ impl Counter {
         Self { path: group.map(|group| group.join(name)).unwrap_or_default(), kept: None }
     }
 
-    /// Gives the text of now to `understand`; `None` where the file does not exist or cannot be read.
+    /// Gives the text of now to `understand`; `None` where the file does not exist or cannot be
+    /// read.
     fn read<T>(&mut self, understand: impl Fn(&str) -> Option<T>) -> Option<T> {
         if let Some(kept) = &mut self.kept {
             match kept.text() {
                 Ok(text) => return understand(text),
-                // A group that came back has new files behind the same names; the old ones give ENODEV.
+                // A group that came back has new files behind the same names; the old ones give
+                // ENODEV.
                 Err(_) => self.kept = None,
             }
         }

@@ -1,4 +1,5 @@
-//! Whom a check tells, and when: one alert for each change, always the recovery, and reminders between them.
+//! Whom a check tells, and when: one alert for each change, always the recovery, and reminders
+//! between them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,8 @@ use crate::node::Policy;
 use crate::report::Report;
 use crate::time::{Mono, Span};
 
-/// What the alert hooks know. It outlives a restart: who was told of a problem must be told of its end.
+/// What the alert hooks know. It outlives a restart: who was told of a problem must be told of its
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The last verdict that they were told.
@@ -18,7 +20,8 @@ pub struct Told {
     pub at: Mono,
     /// When it left `healthy`.
     pub wrong_since: Option<Mono>,
-    /// Their last word is that it changes too often, and the verdict that came out of it is still to be told.
+    /// Their last word is that it changes too often, and the verdict that came out of it is still
+    /// to be told.
     pub flapping: bool,
 }
 
@@ -43,14 +46,16 @@ impl Check {
         } else {
             verdict != self.told.verdict
         };
-        // What is seen, but not long enough to be believed, is no news: it becomes some, one way or the other.
+        // What is seen, but not long enough to be believed, is no news: it becomes some, one way or
+        // the other.
         let is_news =
             is_news && (verdict != Verdict::Unknown || self.health.glance() == Glance::Blind);
         let patience = if verdict == Verdict::Unknown { UNKNOWN_PATIENCE } else { Span::ZERO };
         is_news.then(|| self.health.since().after(patience))
     }
 
-    /// When the hooks are reminded of what they know; none if it is over, or if they know less than there is.
+    /// When the hooks are reminded of what they know; none if it is over, or if they know less than
+    /// there is.
     pub(super) fn reminder_at(&self, policy: Policy) -> Option<Mono> {
         let stays_wrong = self.told.verdict != Verdict::Healthy
             && self.told.verdict == self.verdict()
@@ -58,7 +63,8 @@ impl Check {
         stays_wrong.then(|| self.told.at.after(policy.remind))
     }
 
-    /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for silence.
+    /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for
+    /// silence.
     pub(super) fn tell(&mut self, paused: bool, now: Mono, actions: &mut Actions) {
         let verdict = self.verdict();
         if verdict == Verdict::Healthy && !self.told.is_open() {

@@ -1,12 +1,13 @@
-//! What can be said of a condition before anything is measured: that it can never hold, that it always does, or
-//! that another one holds whenever it does. The configuration is refused for such conditions, since nobody
-//! who writes one means it.
+//! What can be said of a condition before anything is measured: that it can never hold, that it
+//! always does, or that another one holds whenever it does. The configuration is refused for such
+//! conditions, since nobody who writes one means it.
 
 use super::{Condition, Operator, Test, Truth, compare};
 use crate::reading::Unit;
 
 impl Condition {
-    /// Whether `other`, on the same sensor, holds whenever this one does. False where that is not certain.
+    /// Whether `other`, on the same sensor, holds whenever this one does. False where that is not
+    /// certain.
     pub fn implies(&self, other: &Self) -> bool {
         if self.quantity != other.quantity {
             return false;
@@ -29,7 +30,8 @@ impl Condition {
         }
     }
 
-    /// `Some(true)` if it holds for every value that a quantity of this unit can have, `Some(false)` if for none.
+    /// `Some(true)` if it holds for every value that a quantity of this unit can have,
+    /// `Some(false)` if for none.
     pub fn is_settled(&self, unit: Unit) -> Option<bool> {
         let (operator, limit) = match &self.test {
             Test::Number(operator, limit) => (*operator, *limit),

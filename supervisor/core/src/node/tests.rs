@@ -323,7 +323,8 @@ fn l2_budgets_of_checks_that_come_and_go_are_remembered() {
     bench.configure(alloc::vec![other]);
     bench.run_to(1300);
     assert_eq!(bench.starts().len(), 1, "other target");
-    // The daemon restarts with another rung before it, and the machine boots: a clock that begins again.
+    // The daemon restarts with another rung before it, and the machine boots: a clock that begins
+    // again.
     let longer = with_ladder(spec("a"), &[("run /x", 1, 3600), ("restart", 1, 3600)]);
     bench.restart(alloc::vec![longer], 10, 1290);
     bench.run_to(1000);

@@ -41,7 +41,8 @@ fn climb(ladder: &mut Ladder, rungs: &[Rung], now: Mono) -> Option<Step> {
     step
 }
 
-/// A round in which nothing helps, from a moment at which the first rung is due; when the ladder goes on.
+/// A round in which nothing helps, from a moment at which the first rung is due; when the ladder
+/// goes on.
 fn round(ladder: &mut Ladder, rungs: &[Rung], mut now: Mono) -> Mono {
     loop {
         match climb(ladder, rungs, now) {

@@ -1,4 +1,5 @@
-//! A second bookkeeping, from what goes in and out of a node alone, that knows what must never happen.
+//! A second bookkeeping, from what goes in and out of a node alone, that knows what must never
+//! happen.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use mastiff_core::time::{Mono, Span};
 
 use crate::world::{Happened, POLICY, RUNGS};
 
-/// A failed check whose ladder rests is read again within the longest interval and time-out of the world.
+/// A failed check whose ladder rests is read again within the longest interval and time-out of the
+/// world.
 const RESTS_MAX: Span = Span::from_secs(60 + 11 + 5);
 
 /// What the hooks of one check were told.

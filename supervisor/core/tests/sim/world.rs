@@ -37,8 +37,8 @@ pub const RUNGS: [(&str, Budget); 3] = [
 const NAMES: [&str; 4] = ["c0", "c1", "c2", "c3"];
 /// Random things that happen before the world is healed.
 const BLOWS: u32 = 16;
-/// Within this time after healing all verdicts are healthy: an effect that hangs (35 s) and settles, the
-/// longest interval, time-out and recover-after, and some seconds more.
+/// Within this time after healing all verdicts are healthy: an effect that hangs (35 s) and
+/// settles, the longest interval, time-out and recover-after, and some seconds more.
 const HEALED_AFTER: Span = Span::from_secs(35 + 10 + 60 + 11 + 60 + 10);
 /// Within this time hooks were told so: a flapping check must become calm before.
 const TOLD_AFTER: Span = Span::from_secs(35 * 60);

@@ -81,8 +81,8 @@ pub(super) fn unit_enabled(machine: &Machine) -> Vec<Finding> {
     )]
 }
 
-/// Whether the state can be written. It must not be so for the daemon to run, but budgets and pauses would not
-/// outlive a restart.
+/// Whether the state can be written. It must not be so for the daemon to run, but budgets and
+/// pauses would not outlive a restart.
 pub(super) fn state_dir(machine: &Machine) -> Vec<Finding> {
     let path = machine.root.path(&machine.state_dir);
     let shown = machine.state_dir.display();

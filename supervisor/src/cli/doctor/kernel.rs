@@ -29,7 +29,8 @@ pub(super) fn cgroup(machine: &Machine) -> Vec<Finding> {
     }
 }
 
-/// Pressure stall information (Documentation/accounting/psi.rst). With psi=0 the files exist, but reading fails.
+/// Pressure stall information (Documentation/accounting/psi.rst). With psi=0 the files exist, but
+/// reading fails.
 pub(super) fn pressure(machine: &Machine) -> Vec<Finding> {
     if machine.text("/proc/pressure/memory").is_ok() {
         return Finding::good("pressure stall information");
@@ -109,8 +110,8 @@ pub(super) fn panic(machine: &Machine) -> Vec<Finding> {
     }
 }
 
-/// Whether a crash kernel is loaded (kernel/ksysfs.c, `kexec_crash_loaded`; there is no such file without
-/// CONFIG_CRASH_DUMP).
+/// Whether a crash kernel is loaded (kernel/ksysfs.c, `kexec_crash_loaded`; there is no such file
+/// without CONFIG_CRASH_DUMP).
 pub(super) fn crash_dump(machine: &Machine) -> Vec<Finding> {
     match machine.number("/sys/kernel/kexec_crash_loaded") {
         Some(1) => Finding::good("a crash kernel is loaded"),

@@ -7,7 +7,8 @@ use mastiff_hwmon::sensors;
 
 use super::{Finding, Machine, Severity};
 
-/// Daemons that restart, reset or move addresses as well: name of the process, unit, pid file, and what they do.
+/// Daemons that restart, reset or move addresses as well: name of the process, unit, pid file, and
+/// what they do.
 const OTHERS: [(&str, &str, &str, &str); 8] = [
     ("watchdog", "watchdog.service", "/run/watchdog.pid", "resets this machine"),
     ("watchdogd", "watchdogd.service", "/run/watchdogd/pid", "resets this machine"),
@@ -62,7 +63,8 @@ pub(super) fn others(machine: &Machine) -> Vec<Finding> {
     if found.is_empty() { Finding::good("no other daemon of this trade runs") } else { found }
 }
 
-/// Whether the pid file names a process of that name: old files lie around, and pids are used again.
+/// Whether the pid file names a process of that name: old files lie around, and pids are used
+/// again.
 fn is_running(machine: &Machine, process: &str, pid_file: &str) -> bool {
     /// /proc/PID/comm is cut to this length (TASK_COMM_LEN - 1).
     const COMM_BYTES_MAX: usize = 15;

@@ -24,7 +24,8 @@ pub(super) fn device(machine: &Machine) -> Vec<Finding> {
             read(name, "timeout")
         ));
     }
-    // Kernels without CONFIG_WATCHDOG_SYSFS have the class, but no such file: nothing can be said then.
+    // Kernels without CONFIG_WATCHDOG_SYSFS have the class, but no such file: nothing can be said
+    // then.
     let idle = names.iter().find(|name| read(name, "state") == "inactive");
     let Some(name) = idle else { return Vec::new() };
     vec![Finding::new(

@@ -1,7 +1,8 @@
 //! Probers that were taken aside with one job: it takes long, or did so the last time.
 //!
-//! Nothing else is asked of them, so nobody waits behind what hangs. A job that is overdue is *stalled*: its prober is
-//! killed, stays here until the kernel lets go of it, and its target is not touched before that.
+//! Nothing else is asked of them, so nobody waits behind what hangs. A job that is overdue is
+//! *stalled*: its prober is killed, stays here until the kernel lets go of it, and its target is
+//! not touched before that.
 
 use std::os::fd::AsRawFd;
 
