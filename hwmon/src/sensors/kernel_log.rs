@@ -5,7 +5,7 @@
 //! where `kernel.dmesg_restrict` is 1.
 //!
 //! ```text
-//! 3,1042,5140900,-;EXT4-fs error (device sda3): ...  priority and facility, sequence, us, flags; text
+//! 3,1042,5140900,-;EXT4-fs error (device sda3): ... priority, facility, sequence, us, flags; text
 //!  SUBSYSTEM=block                                       continuation: more about the same record
 //! ```
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use mastiff::control::{Answer, EventView, Request, Status};
 use mastiff_core::health::Verdict;
 use mastiff_core::view::CheckView;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -79,6 +80,13 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        // What is still mounted here may hang, and would keep us.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(point).starts_with(&self.0) {
+                umount2(point, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).ok();
+            }
+        }
         // A test that took away its own rights, or a mount that is still there, is told by the
         // left-over folder.
         if let Err(error) = fs::remove_dir_all(&self.0) {

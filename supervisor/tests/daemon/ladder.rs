@@ -58,7 +58,11 @@ fn a_rung_that_helps_is_run_once_and_its_story_is_in_order() {
         .filter(|event| event.check.as_deref() == Some("it") && event.kind != "check-appears")
         .map(|event| event.kind)
         .collect();
-    assert_eq!(story, ["verdict", "rung-starts", "rung-ends", "verdict"]);
+    // The file may be seen before the end of the script that made it is.
+    assert_eq!(story[..2], ["verdict", "rung-starts"], "{story:?}");
+    let mut rest = story[2..].to_vec();
+    rest.sort();
+    assert_eq!(rest, ["rung-ends", "verdict"]);
     assert_eq!(daemon.folder.read("arguments"), "two words three\n");
     let environment = daemon.folder.read("env");
     for line in
