@@ -234,6 +234,7 @@ impl Brain {
         {
             self.take_alert_result(Err(why), now);
         }
+        self.save_events(now);
         if self.save.next().is_some_and(|due| now >= due) {
             self.save_now(now);
         }

@@ -14,6 +14,16 @@ pub fn now() -> Mono {
     })
 }
 
+/// Now, by `CLOCK_MONOTONIC`, which stands still while the machine is suspended.
+///
+/// Only for how long somebody else has been silent: an application cannot beat in its sleep, and a
+/// restart because of a suspend is a false one. Never compared with [`now`].
+pub fn awake() -> Mono {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Mono::BOOT, |at| {
+        Mono::from_nanos(at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec()))
+    })
+}
+
 /// Unix time in nanoseconds. For people and for moments that outlive a boot; never for a decision.
 pub fn unix_nanos() -> i64 {
     clock_gettime(ClockId::CLOCK_REALTIME)

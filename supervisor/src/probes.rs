@@ -22,6 +22,7 @@ use mastiff_hwmon::sensor::{End, Finished, Probe, Source, Wake, Wanted};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::clock;
 use crate::config::CheckConfig;
 use heartbeats::Heartbeats;
 use lanes::{Counters, Done, Lanes};
@@ -199,7 +200,7 @@ impl Probes {
                 let heard = self
                     .heartbeats
                     .as_ref()
-                    .map(|heard| heard.read(&entry.config.spec.target, now));
+                    .map(|heard| heard.read(&entry.config.spec.target, clock::awake()));
                 let reading = heard.ok_or_else(|| "heartbeats are heard by the daemon only".into());
                 self.news.push(News::Reading((id, reading)));
                 return;
@@ -261,7 +262,7 @@ impl Probes {
                 let nudged = self.units.happened();
                 self.news.extend(nudged.into_iter().map(News::Nudge));
             }
-            Some(HEARTBEATS_TOKEN) => self.hear(now),
+            Some(HEARTBEATS_TOKEN) => self.hear(),
             Some(place) => self.woken(place),
             None => {}
         }
@@ -274,11 +275,12 @@ impl Probes {
         self.take(done, now);
         self.call_units(now);
         if self.heartbeats_wait {
-            self.hear(now);
+            self.hear();
         }
     }
 
-    fn hear(&mut self, now: Mono) {
+    fn hear(&mut self) {
+        let now = clock::awake();
         self.heartbeats_wait =
             self.heartbeats.as_mut().is_some_and(|heartbeats| heartbeats.hear(now));
     }

@@ -20,6 +20,8 @@ pub(super) struct Save {
     pub(super) under_way: bool,
     /// It was said that writing fails.
     said: bool,
+    /// The number of the next event when a write was last asked for.
+    events: u64,
 }
 
 impl Save {
@@ -31,6 +33,14 @@ impl Save {
 }
 
 impl Brain {
+    /// Events outlive a restart, too: a new one is a change like any other.
+    pub(super) fn save_events(&mut self, now: Mono) {
+        let next = self.events.next();
+        if std::mem::replace(&mut self.save.events, next) != next {
+            self.save_soon(now);
+        }
+    }
+
     pub(super) fn save_soon(&mut self, now: Mono) {
         let soon = now.after(SAVE_GAP);
         self.save.due = Some(self.save.due.map_or(soon, |due| due.min(soon)));
