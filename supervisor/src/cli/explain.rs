@@ -108,10 +108,23 @@ fn what_it_is(check: &CheckView) -> String {
 fn values(check: &CheckView) -> Table {
     let mut table = Table::new(INDENT);
     for value in &check.values {
-        let tone = if value.shown == "unknown" { Tone::Unknown } else { Tone::Plain };
-        table.row(vec![Cell::plain(&value.name), Cell::new(tone, &value.shown)]);
+        let (tone, shown) = match value.shown.as_str() {
+            "unknown" if is_asked_for(check, &value.name) => (Tone::Unknown, "unknown"),
+            // The daemon leaves out what would cost something and decides nothing.
+            "unknown" => (Tone::Dim, "not read, since no condition asks for it"),
+            shown => (Tone::Plain, shown),
+        };
+        table.row(vec![Cell::plain(&value.name), Cell::new(tone, shown)]);
     }
     table
+}
+
+fn is_asked_for(check: &CheckView, quantity: &str) -> bool {
+    let names = |text: &str| {
+        let rest = text.strip_prefix(quantity);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
+    };
+    check.conditions.iter().any(|condition| names(&condition.text))
 }
 
 fn conditions(check: &CheckView, out: Out) -> String {
