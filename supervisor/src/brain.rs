@@ -16,11 +16,13 @@
 //! | `saving`, `state` | when the state file is written, and what it holds |
 //! | `notify` | the socket to PID 1 |
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
 use mastiff_core::event::{Action, Event};
 use mastiff_core::node::Node;
+use mastiff_core::recovery::ActionId;
 use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Progress, may_pet};
@@ -33,6 +35,7 @@ use nix::sys::timerfd::{Expiration, TimerFd, TimerSetTimeFlags};
 use crate::clock;
 use crate::config::Config;
 use crate::keeper::Keeper;
+use crate::probes::wire::Run;
 use crate::probes::{News, Probes, Purpose};
 use alerts::Alerts;
 use clients::{Asked, ClientId, Clients};
@@ -91,6 +94,8 @@ pub struct Brain {
     clocks: Clocks,
     save: Save,
     ready: bool,
+    /// Programs of the rungs that are under way, still to be started.
+    steps: BTreeMap<ActionId, VecDeque<Run>>,
     /// Clients that wait for a reload to end.
     reloading: Option<Vec<ClientId>>,
     ending: Option<Mono>,

@@ -26,15 +26,16 @@ pub struct Effect {
 /// How an effect is done.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// By a program that the runner starts.
-    Program(MakeProgram),
+    /// By programs that the runner starts, one after the other. The outcome is that of the last
+    /// one; those before it prepare, and may fail.
+    Programs(MakePrograms),
     /// By a message to the alert hooks.
     Alert,
 }
 
-/// Makes the argument list of a program, the program first, from what a rung is climbed for and its
-/// arguments; or says why there is none.
-pub type MakeProgram = fn(&Cause<'_>, &[String]) -> Result<Vec<String>, String>;
+/// Makes the argument lists, the program first in each, from what a rung is climbed for and its
+/// arguments; or says why there are none.
+pub type MakePrograms = fn(&Cause<'_>, &[String]) -> Result<Vec<Vec<String>>, String>;
 
 /// What a rung is climbed for.
 #[derive(Clone, Copy, Debug)]

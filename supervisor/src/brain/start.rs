@@ -1,5 +1,6 @@
 //! What the loop needs before its first turn.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ impl Brain {
             clocks: Clocks { discover: now, pet: now, tell_keeper: now },
             save: Save::default(),
             ready: false,
+            steps: BTreeMap::new(),
             reloading: None,
             ending: None,
         })

@@ -1,15 +1,20 @@
 //! What the ladder starts and the hooks are told: programs on their way, and how they end.
 
+use std::collections::VecDeque;
+
 use mastiff_core::event::{Action, CheckId, Event};
 use mastiff_core::recovery::ActionId;
 use mastiff_core::report::{Outcome, Severity};
-use mastiff_core::time::Mono;
+use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
 use super::alerts::Tried;
 use crate::effects::{self, Cause, Work};
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, OUTPUT_BYTES, Output, Run};
+
+/// For a program that only prepares the one after it; PID 1 answers in milliseconds, or not at all.
+const PREPARATION_TIMEOUT: Span = Span::from_secs(5);
 
 impl Brain {
     /// Starts an effect; returns its outcome if that is known at once.
@@ -28,7 +33,7 @@ impl Brain {
         let name = spec.map_or_else(String::new, |spec| spec.name.to_string());
         let target = spec.map_or_else(String::new, |spec| spec.target.to_string());
         let make = match effect.work {
-            Work::Program(make) => make,
+            Work::Programs(make) => make,
             Work::Alert => {
                 return match self.node.escalate(check, now, actions) {
                     Ok(()) => Some(Outcome::Done),
@@ -37,8 +42,8 @@ impl Brain {
             }
         };
         let cause = Cause { target: &target, readings: self.node.readings(check) };
-        let arguments = match make(&cause, arguments) {
-            Ok(arguments) => arguments,
+        let programs = match make(&cause, arguments) {
+            Ok(programs) => programs,
             Err(why) => return unknown(&why),
         };
         let environment = vec![
@@ -46,14 +51,46 @@ impl Brain {
             ("MASTIFF_CHECK".to_string(), name),
             ("MASTIFF_TARGET".to_string(), target.clone()),
         ];
-        let run = Run {
+        let last = programs.len().saturating_sub(1);
+        let before = u64::try_from(last).unwrap_or(u64::MAX);
+        let rest = effect.spec.deadline.minus(PREPARATION_TIMEOUT.times(before));
+        let run = |(place, arguments)| Run {
             arguments,
-            environment,
+            environment: environment.clone(),
             input: String::new(),
-            timeout: effect.spec.deadline,
+            // Together they keep the deadline of the rung.
+            timeout: if place == last { rest } else { PREPARATION_TIMEOUT },
             output_max: OUTPUT_BYTES,
         };
-        self.probes.run(Purpose::Effect(id), run, now).err().map(|why| Outcome::Unknown(why.into()))
+        self.steps.insert(id, programs.into_iter().enumerate().map(run).collect());
+        self.next_step(id, now).map(|why| Outcome::Unknown(why.into()))
+    }
+
+    /// Starts the next program of a rung; why not, if it cannot be started.
+    fn next_step(&mut self, id: ActionId, now: Mono) -> Option<String> {
+        let run = self.steps.get_mut(&id).and_then(VecDeque::pop_front);
+        let started = match run {
+            Some(run) => self.probes.run(Purpose::Effect(id), run, now),
+            None => Err("there is nothing to run".to_string()),
+        };
+        if started.is_err() {
+            self.steps.remove(&id);
+        }
+        started.err()
+    }
+
+    /// A program of a rung has ended. Only the last one's end is the rung's.
+    fn take_step(
+        &mut self,
+        id: ActionId,
+        result: Result<Output, String>,
+        now: Mono,
+    ) -> Option<Outcome> {
+        if self.steps.get(&id).is_some_and(|left| !left.is_empty()) {
+            return self.next_step(id, now).map(|why| Outcome::Unknown(why.into()));
+        }
+        self.steps.remove(&id);
+        Some(outcome(result))
     }
 
     pub(super) fn take_done(
@@ -65,8 +102,9 @@ impl Brain {
     ) {
         match purpose {
             Purpose::Effect(id) => {
-                let outcome = outcome(result);
-                self.node.handle(Event::Outcome { id, outcome }, now, actions);
+                if let Some(outcome) = self.take_step(id, result, now) {
+                    self.node.handle(Event::Outcome { id, outcome }, now, actions);
+                }
             }
             Purpose::Alert => self.take_alert_result(result, now),
             Purpose::State => self.take_save_result(result, now),

@@ -23,16 +23,17 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    work: Work::Program(program),
+    work: Work::Programs(programs),
 };
 
-fn program(cause: &Cause<'_>, _arguments: &[String]) -> Result<Vec<String>, String> {
+fn programs(cause: &Cause<'_>, _arguments: &[String]) -> Result<Vec<Vec<String>>, String> {
     let code = match cause.readings.and_then(|readings| readings.get("exit-code")) {
         Some(Value::Number(code)) => whole(*code),
         Some(Value::Flag(_) | Value::Word(_) | Value::Absent) | None => None,
     };
     let code = code.ok_or("the test of this check gave no exit code that could be repaired")?;
-    repair_arguments(cause.target, code).map_err(|error| error.to_string())
+    let arguments = repair_arguments(cause.target, code).map_err(|error| error.to_string())?;
+    Ok(vec![arguments])
 }
 
 /// An exit code travels as a number; it is one of 0 to 255.
@@ -50,13 +51,13 @@ mod tests {
     #[test]
     fn a_script_is_told_what_its_test_said() {
         let repair = |readings: Option<&Readings>| {
-            program(&Cause { target: "/etc/watchdog.d/raid --fast", readings }, &[])
+            programs(&Cause { target: "/etc/watchdog.d/raid --fast", readings }, &[])
         };
         let mut readings = Readings::new(SENSOR.quantities);
         assert!(repair(None).is_err());
         assert!(repair(Some(&readings)).is_err(), "killed by a signal: no code");
         readings.number("exit-code", 5.0);
-        let list = repair(Some(&readings)).unwrap();
+        let list = repair(Some(&readings)).unwrap().remove(0);
         assert_eq!(list.first().map(String::as_str), Some("/etc/watchdog.d/raid"));
         assert!(list.ends_with(&["repair".to_string(), "5".to_string()]), "{list:?}");
     }

@@ -25,15 +25,19 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    work: Work::Program(program),
+    work: Work::Programs(programs),
 };
 
-/// `reset-failed` would need a second call: `restart` is refused in state `start-limit-hit`, but
-/// only while the unit's own limit lasts, and a ladder comes back.
+/// `reset-failed` first: a unit that has hit its own start limit (`StartLimitBurst=`) refuses to be
+/// started until a human resets it, and a ladder never gives up. How often it is tried is bounded
+/// by the budget of the rung. A unit that is not loaded lets it fail, which does not matter.
 /// `--job-mode=replace-irreversibly` is not used, so that a shutdown wins over a restart.
-fn program(_cause: &Cause<'_>, arguments: &[String]) -> Result<Vec<String>, String> {
-    let mut list: Vec<String> =
-        [SYSTEMCTL, "restart", "--no-ask-password", "--"].map(String::from).to_vec();
-    list.extend_from_slice(arguments);
-    Ok(list)
+fn programs(_cause: &Cause<'_>, arguments: &[String]) -> Result<Vec<Vec<String>>, String> {
+    let verb = |verb: &str| {
+        let mut list: Vec<String> =
+            [SYSTEMCTL, verb, "--no-ask-password", "--"].map(String::from).to_vec();
+        list.extend_from_slice(arguments);
+        list
+    };
+    Ok(vec![verb("reset-failed"), verb("restart")])
 }

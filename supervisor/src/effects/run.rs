@@ -16,5 +16,5 @@ pub const EFFECT: Effect = Effect {
         settle: Span::from_secs(10),
         budget: Budget { times: 3, within: Span::from_secs(600) },
     },
-    work: Work::Program(|_cause, arguments| Ok(arguments.to_vec())),
+    work: Work::Programs(|_cause, arguments| Ok(vec![arguments.to_vec()])),
 };
