@@ -22,7 +22,8 @@ from cost import Tool, prepare  # noqa: E402
 from nodes import Lab, LabError, until  # noqa: E402
 
 VICTIM = "victim.service"
-UNIT = "[Service]\nExecStart=/bin/sh -c 'echo $$$$ > /run/victim.pid; exec sleep infinity'\nStartLimitIntervalSec=0\n"
+UNIT = ("[Unit]\nStartLimitIntervalSec=0\n[Service]\n"
+        "ExecStart=/bin/sh -c 'echo $$$$ > /run/victim.pid; exec sleep infinity'\n")
 MASTIFF = ('[node]\nstate-dir = "/var/lib/bench-repair"\nrun-dir = "/run/bench-repair"\ndefault-checks = false\n'
            f'[budgets]\nrestart = "100 in 1h"\n[[service]]\nunit = "{VICTIM}"\nrecover-after = "100ms"\n'
            'on-fail = "restart"\n')

@@ -96,6 +96,17 @@ class Repair(NodeTest):
         self.node.write("/run/be-greedy", "")
         self.assert_repaired(VICTIM, old, "memory > 50MiB")
 
+    def test_start_limit_of_the_unit(self):
+        """A service killed more often than systemd would start it again is restarted all the same, and at once."""
+        self.daemon.service(VICTIM, SLEEP)
+        self.daemon.start(f'[budgets]\nrestart = "20 in 1h"\n[[service]]\nunit = "{VICTIM}"\n'
+                          'recover-after = "100ms"\non-fail = ["restart"]\n')
+        for _ in range(8):
+            old = self.daemon.pid(VICTIM)
+            self.daemon.kill(VICTIM, "KILL")
+            self.daemon.wait_new_process(VICTIM, old, 5)
+            self.daemon.wait_verdict(VICTIM, "healthy")
+
     def test_never_given_up(self):
         """A service that always fails: each round waits longer, and there is always a next one."""
         tries = "/root/tries"
