@@ -19,7 +19,8 @@ use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::Wanted;
 use mastiff_hwmon::sensors::unit::cgroup::UnitCgroup;
 use mastiff_hwmon::sensors::unit::{SENSOR, SHOW_PROPERTIES, UnitState, events_path, parse_show};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use super::wire::{Ended, OUTPUT_BYTES_MAX, Run};
 use crate::effects::restart::SYSTEMCTL;
@@ -36,6 +37,9 @@ const WATCHED_FRESH: Span = Span::from_secs(300);
 /// How long it is good for one that has no control group, such as a timer or a service that is
 /// stopped.
 const UNWATCHED_FRESH: Span = Span::from_secs(30);
+/// Reads of 4 KiB that empty the longest queue of events that the kernel keeps
+/// (fs.inotify.max_queued_events, 16384 by default, of some 60 bytes each), and then some.
+const EVENT_READS_MAX: usize = 1024;
 /// Where most services live; watched for the birth of units that have no control group yet.
 const DEFAULT_SLICE: &str = "/system.slice";
 
@@ -211,17 +215,14 @@ impl Units {
 
     /// Takes what happened in control groups; returns the checks that should be read now.
     pub fn happened(&mut self) -> Vec<CheckId> {
-        let Some(inotify) = &self.inotify else { return Vec::new() };
-        let events = match inotify.read_events() {
-            Ok(events) => events,
-            Err(nix::errno::Errno::EAGAIN) => return Vec::new(),
-            Err(error) => {
-                log::warn!("cannot read inotify events: {error}");
-                return Vec::new();
-            }
-        };
         let mut nudged = Vec::new();
-        for event in events {
+        for event in self.take_events() {
+            if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                // Nobody knows what was lost, so any unit may have changed.
+                self.units.values_mut().for_each(|unit| unit.changed = true);
+                nudged.extend(self.units.keys());
+                continue;
+            }
             let path = self
                 .watches
                 .iter()
@@ -241,6 +242,25 @@ impl Units {
         nudged.sort_unstable();
         nudged.dedup();
         nudged
+    }
+
+    /// All events that wait. The poll tells of them once, and one read takes the first 4 KiB only:
+    /// what is left would go unnoticed until something else happens.
+    fn take_events(&self) -> Vec<InotifyEvent> {
+        let mut events = Vec::new();
+        let Some(inotify) = &self.inotify else { return events };
+        for _ in 0..EVENT_READS_MAX {
+            match inotify.read_events() {
+                Ok(some) => events.extend(some),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    log::warn!("cannot read inotify events: {error}");
+                    break;
+                }
+            }
+        }
+        events
     }
 
     /// Watches the control groups that are there now, and their parents for those that will come.
@@ -321,4 +341,29 @@ impl Unit {
 /// Whether this machine is run by systemd (sd_booted(3)).
 pub fn is_systemd(root: &Root) -> io::Result<bool> {
     root.path("/run/systemd/system").try_exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_units_that_change_at_once_none_is_missed() {
+        let directory = std::env::temp_dir().join(format!("mastiff-units-{}", std::process::id()));
+        let tree = directory.join("sys/fs/cgroup");
+        std::fs::create_dir_all(tree.join("system.slice")).unwrap();
+        std::fs::write(tree.join("cgroup.controllers"), "memory\n").unwrap();
+        let mut units = Units::new(Root::recorded(&directory));
+        // More events than one read(2) of 4 KiB takes.
+        let names: Vec<String> =
+            (0..300).map(|number| format!("worker-{number}.service")).collect();
+        for (number, name) in (0..).zip(&names) {
+            units.add(CheckId(number), name, Wanted::NONE);
+        }
+        for name in &names {
+            std::fs::create_dir(tree.join("system.slice").join(name)).unwrap();
+        }
+        assert_eq!(units.happened().len(), names.len());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }
