@@ -17,6 +17,7 @@ use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::is_unit_name;
 use mastiff_hwmon::sensors::heartbeat::{Beats, DATAGRAM_BYTES_MAX, SENSOR, parse_datagram};
+use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt::PassCred,
 };
@@ -66,8 +67,12 @@ impl Heartbeats {
             let mut buffer = [0; DATAGRAM_BYTES_MAX];
             match receive(&self.socket, &mut buffer) {
                 Ok((datagram, sender)) => self.take(datagram, sender, now),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(_) => return false,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return false,
+                // A datagram with more than a name to it, such as the descriptor of
+                // sd_notify_barrier(3). It is one of many: whoever sends such ones must not keep the
+                // beats behind them from being heard, which the poll announces only once.
+                Err(_) => self.ignored = self.ignored.saturating_add(1),
             }
         }
         true
@@ -175,6 +180,30 @@ mod tests {
         assert!(!heartbeats.hear(now), "both are taken");
         assert!(heartbeats.read("billing", now).get("age").is_some());
         assert!(heartbeats.read("nginx.service", now).get("age").is_none());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_datagram_with_a_descriptor_does_not_hide_the_beats_behind_it() {
+        use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+        let path =
+            std::env::temp_dir().join(format!("mastiff-barrier-{}.sock", std::process::id()));
+        let mut heartbeats = Heartbeats::bind(&path, Root::machine()).unwrap();
+        let application = UnixDatagram::unbound().unwrap();
+        let number = application.as_raw_fd();
+        sendmsg(
+            number,
+            &[io::IoSlice::new(b"BARRIER=1")],
+            &[ControlMessage::ScmRights(&[number])],
+            MsgFlags::empty(),
+            Some(&UnixAddr::new(&path).unwrap()),
+        )
+        .unwrap();
+        application.send_to(b"WATCHDOG=1\nX_MASTIFF_NAME=billing", &path).unwrap();
+        let now = Mono::from_nanos(5_000_000_000);
+        assert!(!heartbeats.hear(now), "both are taken");
+        assert!(heartbeats.read("billing", now).get("age").is_some());
+        assert_eq!(heartbeats.ignored(), 1);
         std::fs::remove_file(&path).unwrap();
     }
 }
