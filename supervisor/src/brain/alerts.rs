@@ -2,9 +2,9 @@
 //!
 //! A hook is a program. It gets the alert as JSON on its standard input and in its environment, one
 //! alert after the other in the order of events, and is tried again with growing patience when it
-//! fails.
+//! fails. Meanwhile the other hooks get theirs: a mail server that is down holds up no pager.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use mastiff_core::event::Alert;
 use mastiff_core::time::{Mono, Span};
@@ -40,8 +40,10 @@ pub struct Alerts {
     node: String,
     hooks: Vec<AlertConfig>,
     queue: VecDeque<Queued>,
-    running: bool,
-    not_before: Mono,
+    /// On its way to its hook now.
+    running: Option<Queued>,
+    /// Hooks that failed, and when each is tried again. At most one entry for each hook.
+    resting: BTreeMap<Vec<String>, Mono>,
     dropped: u64,
     delivered: u64,
 }
@@ -64,8 +66,8 @@ impl Alerts {
             node: String::new(),
             hooks: Vec::new(),
             queue: left.into(),
-            running: false,
-            not_before: Mono::BOOT,
+            running: None,
+            resting: BTreeMap::new(),
             dropped: 0,
             delivered: 0,
         };
@@ -79,11 +81,9 @@ impl Alerts {
         self.node = node;
         self.hooks = hooks;
         let hooks = &self.hooks;
-        let head = self.running.then(|| self.queue.pop_front()).flatten();
-        self.queue.retain(|queued| hooks.iter().any(|hook| hook.run == queued.hook));
-        if let Some(head) = head {
-            self.queue.push_front(head);
-        }
+        let is_there = |run: &[String]| hooks.iter().any(|hook| hook.run == run);
+        self.queue.retain(|queued| is_there(&queued.hook));
+        self.resting.retain(|hook, _| is_there(hook));
     }
 
     /// Queues an alert for every hook; returns how many older ones had to give way.
@@ -92,8 +92,7 @@ impl Alerts {
         alert.reason = cut(&alert.reason).into();
         for hook in &self.hooks {
             if self.queue.len() >= ALERTS_MAX {
-                // The head may be on its way to a hook just now.
-                self.queue.remove(usize::from(self.running));
+                self.queue.pop_front();
                 gave_way += 1;
             }
             self.queue.push_back(Queued {
@@ -110,17 +109,14 @@ impl Alerts {
 
     /// The hook to run now, if one is due.
     pub fn next(&mut self, now: Mono) -> Option<Run> {
-        if self.running || now < self.not_before {
+        if self.running.is_some() {
             return None;
         }
-        // A reload may have taken away the hook that was just being tried, and everything would
-        // wait behind it.
-        let is_gone = |queued: &Queued| !self.hooks.iter().any(|hook| hook.run == queued.hook);
-        while self.queue.pop_front_if(|queued| is_gone(queued)).is_some() {}
-        let queued = self.queue.front()?;
+        let place = self.queue.iter().position(|queued| self.due(queued) <= now)?;
+        let queued = self.queue.remove(place)?;
         let timeout =
             self.hooks.iter().find(|hook| hook.run == queued.hook).map(|hook| hook.timeout)?;
-        self.running = true;
+        let queued = self.running.insert(queued);
         Some(Run {
             arguments: queued.hook.clone(),
             environment: queued.environment(),
@@ -132,37 +128,47 @@ impl Alerts {
 
     /// When a hook is due.
     pub fn next_deadline(&self) -> Mono {
-        if self.running || self.queue.is_empty() { Mono::FAR } else { self.not_before }
+        if self.running.is_some() {
+            return Mono::FAR;
+        }
+        self.queue.iter().map(|queued| self.due(queued)).min().unwrap_or(Mono::FAR)
+    }
+
+    /// When its hook may have it.
+    fn due(&self, queued: &Queued) -> Mono {
+        self.resting.get(&queued.hook).copied().unwrap_or(Mono::BOOT)
     }
 
     /// A hook has ended: well, or with a reason.
     pub fn tried(&mut self, result: Result<(), String>, now: Mono) -> Option<Tried> {
-        self.running = false;
-        let queued = self.queue.front_mut()?;
-        match result {
+        let mut queued = self.running.take()?;
+        let why = match result {
             Ok(()) => {
-                self.queue.pop_front();
+                self.resting.remove(&queued.hook);
                 self.delivered = self.delivered.saturating_add(1);
-                self.not_before = now;
-                Some(Tried::Delivered)
+                return Some(Tried::Delivered);
             }
-            Err(why) => {
-                queued.tries = queued.tries.saturating_add(1);
-                if queued.tries >= TRIES_MAX {
-                    self.queue.pop_front();
-                    self.dropped = self.dropped.saturating_add(1);
-                    return Some(Tried::GivenUp(why));
-                }
-                let doubled = 1_u64.checked_shl(queued.tries.saturating_sub(1)).unwrap_or(u64::MAX);
-                self.not_before = now.after(RETRY_FIRST.times(doubled));
-                Some(Tried::Again(why))
-            }
+            Err(why) => why,
+        };
+        if !self.hooks.iter().any(|hook| hook.run == queued.hook) {
+            return None; // a reload took the hook away while it was being tried
         }
+        queued.tries = queued.tries.saturating_add(1);
+        if queued.tries >= TRIES_MAX {
+            self.resting.remove(&queued.hook);
+            self.dropped = self.dropped.saturating_add(1);
+            return Some(Tried::GivenUp(why));
+        }
+        let doubled = 1_u64.checked_shl(queued.tries.saturating_sub(1)).unwrap_or(u64::MAX);
+        self.resting.insert(queued.hook.clone(), now.after(RETRY_FIRST.times(doubled)));
+        // Before all others of its hook.
+        self.queue.push_front(queued);
+        Some(Tried::Again(why))
     }
 
     /// What must survive a restart.
-    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &Queued> {
-        self.queue.iter()
+    pub fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.running.iter().chain(&self.queue)
     }
 
     /// Alerts that were dropped, and delivered, since the start.
@@ -289,13 +295,13 @@ mod tests {
         let mut alerts = queue(&["/a"]);
         let gave_way: u64 =
             (0..ALERTS_MAX + 5).map(|number| alerts.push(alert(&format!("c{number}")))).sum();
-        assert_eq!((gave_way, alerts.waiting().len()), (5, ALERTS_MAX));
+        assert_eq!((gave_way, alerts.waiting().count()), (5, ALERTS_MAX));
         let left: Vec<Queued> = alerts.waiting().cloned().collect();
         let text = serde_json::to_string(&left).unwrap();
         let left: Vec<Queued> = serde_json::from_str(&text).unwrap();
         let mut restarted = Alerts::new("db1".into(), vec![hook("/a")], left.clone());
         assert_eq!(restarted.next(Mono::BOOT).unwrap().environment[2].1, "c5");
-        assert_eq!(Alerts::new("db1".into(), vec![hook("/other")], left).waiting().len(), 0);
+        assert_eq!(Alerts::new("db1".into(), vec![hook("/other")], left).waiting().count(), 0);
     }
 
     #[test]
@@ -304,9 +310,35 @@ mod tests {
         alerts.push(alert("web"));
         assert_eq!(alerts.next(Mono::BOOT).unwrap().arguments, ["/gone"]);
         alerts.configure("db1".into(), vec![hook("/stays")]);
-        assert!(matches!(alerts.tried(Err("no".into()), Mono::BOOT), Some(Tried::Again(_))));
+        assert_eq!(alerts.tried(Err("no".into()), Mono::BOOT), None);
+        assert_eq!(alerts.next(Mono::BOOT).unwrap().arguments, ["/stays"]);
+    }
+
+    #[test]
+    fn a_hook_that_fails_holds_up_no_other_one_and_loses_its_order_to_nobody() {
+        let mut alerts = queue(&["/broken", "/good"]);
+        alerts.push(alert("first"));
+        alerts.push(alert("second"));
+        let mut seen = Vec::new();
+        while let Some(run) = alerts.next(Mono::BOOT) {
+            let result = if run.arguments[0] == "/good" { Ok(()) } else { Err("no".to_string()) };
+            seen.push(format!("{} {}", run.arguments[0], run.environment[2].1));
+            alerts.tried(result, Mono::BOOT);
+        }
+        assert_eq!(seen, ["/broken first", "/good first", "/good second"]);
         let due = alerts.next_deadline();
-        assert_eq!(alerts.next(due).unwrap().arguments, ["/stays"]);
+        assert_eq!(due, Mono::BOOT.after(RETRY_FIRST));
+        assert_eq!(alerts.next(due).unwrap().environment[2].1, "first");
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_hook_is_saved_with_what_waits() {
+        let mut alerts = queue(&["/a"]);
+        alerts.push(alert("first"));
+        alerts.push(alert("second"));
+        alerts.next(Mono::BOOT).unwrap();
+        let names: Vec<&str> = alerts.waiting().map(|queued| &*queued.alert.check).collect();
+        assert_eq!(names, ["first", "second"]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Brain {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         [
             ("events", self.events.next()),
-            ("alerts-waiting", count(self.alerts.waiting().len())),
+            ("alerts-waiting", count(self.alerts.waiting().count())),
             ("alerts-delivered", alerts_delivered),
             ("alerts-dropped", alerts_dropped),
             ("processes-stuck", count(stuck)),
