@@ -20,6 +20,8 @@ pub(super) struct Save {
     pub(super) under_way: bool,
     /// It was said that writing fails.
     said: bool,
+    /// It was said that not everything has room.
+    said_cut: bool,
     /// The number of the next event when a write was last asked for.
     events: u64,
 }
@@ -59,11 +61,24 @@ impl Brain {
             events,
         );
         let path = state_path(&self.config).display().to_string();
-        let job = Job::Write { path, text: state.text() };
+        let (text, cut) = state.text();
+        self.say_cut(cut);
+        let job = Job::Write { path, text };
         match self.probes.file(Purpose::State, job, SAVE_TIMEOUT, now) {
             Ok(()) => self.save.under_way = true,
             Err(why) => self.take_save_result(Err(why), now),
         }
+    }
+
+    /// Says once that the file has no room for everything, and is silent until it had.
+    fn say_cut(&mut self, cut: usize) {
+        if std::mem::replace(&mut self.save.said_cut, cut > 0) || cut == 0 {
+            return;
+        }
+        let text = format!(
+            "the state file has no room for {cut} budgets and pauses, which would not survive a restart"
+        );
+        self.events.record("state-cut", Severity::Warning, None, &text);
     }
 
     pub(super) fn take_save_result(&mut self, result: Result<Output, String>, now: Mono) {

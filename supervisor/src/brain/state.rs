@@ -56,22 +56,23 @@ impl State {
     }
 
     /// As text, short enough for a message: the oldest events give way first, then the oldest
-    /// alerts.
-    pub fn text(mut self) -> String {
+    /// alerts, and only then what is remembered of checks, and pauses. Returns how many of those
+    /// two had no room, too.
+    pub fn text(mut self) -> (String, usize) {
+        let mut cut = 0;
         loop {
             let text = serde_json::to_string(&self).unwrap_or_default();
             if text.len() <= FILE_BYTES_MAX {
-                return text;
+                return (text, cut);
             }
-            if self.events.is_empty() {
-                let half = self.alerts.len().div_ceil(2);
-                self.alerts.drain(..half);
-                if half == 0 {
-                    return String::new();
-                }
+            if !self.events.is_empty() {
+                halve(&mut self.events);
+            } else if !self.alerts.is_empty() {
+                halve(&mut self.alerts);
+            } else if !self.memory.checks.is_empty() {
+                cut += halve(&mut self.memory.checks);
             } else {
-                let half = self.events.len().div_ceil(2);
-                self.events.drain(..half);
+                cut += halve(&mut self.memory.pauses);
             }
         }
     }
@@ -101,6 +102,11 @@ impl State {
     }
 }
 
+/// Drops the older half, and says how many that were.
+fn halve<T>(list: &mut Vec<T>) -> usize {
+    list.drain(..list.len().div_ceil(2)).len()
+}
+
 /// Reads a regular file of the length that is ever written, or fails. Whatever else lies there must
 /// not hold up the start: a FIFO has no end, and a file may be as large as the disk.
 fn read(path: &Path) -> io::Result<String> {
@@ -120,6 +126,7 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
     use mastiff_core::maintenance::Pause;
+    use mastiff_core::node::Remembered;
 
     fn pause(until_nanos: i64) -> Pause {
         Pause {
@@ -147,7 +154,7 @@ mod tests {
             3,
             Vec::new(),
         );
-        std::fs::write(&path, state.text()).unwrap();
+        std::fs::write(&path, state.text().0).unwrap();
         // Read 1 s after the next boot, at Unix time 101 s.
         let read = State::load(&path, Mono::from_nanos(1_000_000_000), 101_000_000_000).unwrap();
         assert_eq!(read.memory.pauses, [pause(2_000_000_000)]);
@@ -169,7 +176,7 @@ mod tests {
             assert!(State::load(&path, Mono::BOOT, 0).unwrap_err().contains(part));
         }
         let other = State::new(Mono::BOOT, 0, Memory::default(), Vec::new(), 0, Vec::new());
-        std::fs::write(&path, other.text().replace("\"version\":1", "\"version\":2")).unwrap();
+        std::fs::write(&path, other.text().0.replace("\"version\":1", "\"version\":2")).unwrap();
         assert!(State::load(&path, Mono::BOOT, 0).unwrap_err().contains("form 2"));
         std::fs::remove_file(&path).unwrap();
     }
@@ -185,7 +192,29 @@ mod tests {
             text: "x".repeat(2000),
         };
         let state = State::new(Mono::BOOT, 0, Memory::default(), Vec::new(), 0, vec![event; 1000]);
-        let text = state.text();
+        let (text, cut) = state.text();
         assert!(!text.is_empty() && text.len() <= FILE_BYTES_MAX);
+        assert_eq!(cut, 0, "events give way");
+    }
+
+    #[test]
+    fn of_more_than_the_file_holds_the_newest_budgets_and_all_pauses_are_kept() {
+        let path = file("full");
+        let check = |number: i64| Remembered {
+            check: format!("worker-{number}.service").into(),
+            rungs: vec!["restart".into()],
+            uses: vec![(0..3).map(|use_| Mono::from_nanos(number + use_)).collect()],
+            told: None,
+        };
+        let memory =
+            Memory { pauses: vec![pause(7_000_000_000)], checks: (0..2000).map(check).collect() };
+        let (text, cut) = State::new(Mono::BOOT, 0, memory, Vec::new(), 0, Vec::new()).text();
+        assert!(text.len() <= FILE_BYTES_MAX);
+        std::fs::write(&path, text).unwrap();
+        let read = State::load(&path, Mono::BOOT, 0).unwrap().memory;
+        assert_eq!(read.pauses.len(), 1);
+        assert_eq!(read.checks.last(), Some(&check(1999)));
+        assert_eq!(read.checks.len() + cut, 2000);
+        std::fs::remove_file(&path).unwrap();
     }
 }
