@@ -68,8 +68,8 @@ struct Runner {
     under_way: BTreeMap<u64, Work>,
     /// Killed, but not ended: reaped when the kernel lets go of them.
     stuck: Vec<Child>,
-    /// Orders that wait until less is under way.
-    waiting: VecDeque<Message<Order>>,
+    /// Orders that wait until less is under way, and since when.
+    waiting: VecDeque<(Message<Order>, Mono)>,
     probers: Vec<Pid>,
     replies: VecDeque<Reply>,
     buffer: Vec<u8>,
@@ -108,9 +108,16 @@ impl Runner {
             |pid| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_none()),
         );
         while self.under_way.len() < UNDER_WAY_MAX
-            && let Some(message) = self.waiting.pop_front()
+            && let Some((message, since)) = self.waiting.pop_front()
         {
-            self.obey(message, None, now);
+            let id = message.id;
+            match late(message, now.since(since)) {
+                Some(message) => self.obey(message, None, now),
+                None => {
+                    let why = format!("not begun in time: {UNDER_WAY_MAX} others were under way");
+                    self.replies.push_back(Reply { id, result: Err(why) });
+                }
+            }
         }
         if brain_ready && !self.take_orders(now)? {
             return Ok(false);
@@ -186,7 +193,7 @@ impl Runner {
         let id = message.id;
         let needs_room = matches!(message.body, Order::Run(_) | Order::Ask(..));
         if needs_room && self.under_way.len() >= UNDER_WAY_MAX {
-            self.waiting.push_back(message);
+            self.waiting.push_back((message, now));
             return;
         }
         let result = match message.body {
@@ -358,6 +365,18 @@ impl Question {
     }
 }
 
+/// An order that had to wait, with the rest of its time; none if that is over. The brain has given
+/// it up by then, and a repair that begins later may meet a service that has long recovered.
+fn late(mut message: Message<Order>, waited: Span) -> Option<Message<Order>> {
+    match &mut message.body {
+        Order::Run(Run { timeout, .. }) | Order::Ask(_, timeout) => {
+            *timeout = timeout.minus(waited);
+            (*timeout > Span::ZERO).then_some(message)
+        }
+        Order::Prober | Order::Kill { .. } => Some(message),
+    }
+}
+
 /// What the resolving child does: one look-up, the first address on standard output.
 fn resolve(host: &str) -> i32 {
     let (text, code) = match (host, 0).to_socket_addrs().map(|mut all| all.next()) {
@@ -377,4 +396,22 @@ fn timeout_until(deadline: Mono, now: Mono) -> PollTimeout {
     }
     let millis = deadline.since(now).as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_waited_has_the_rest_of_its_time_and_none_is_begun_after_it() {
+        let run = || {
+            let (arguments, environment) = (vec!["/bin/true".to_string()], Vec::new());
+            let timeout = Span::from_secs(10);
+            let run = Run { arguments, environment, input: String::new(), timeout, output_max: 1 };
+            Message { id: 1, body: Order::Run(run) }
+        };
+        let left = late(run(), Span::from_secs(4)).unwrap();
+        assert!(matches!(left.body, Order::Run(run) if run.timeout == Span::from_secs(6)));
+        assert!(late(run(), Span::from_secs(10)).is_none());
+    }
 }
