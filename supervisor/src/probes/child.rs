@@ -40,7 +40,6 @@ pub struct Child {
     output_max: usize,
     started: Mono,
     deadline: Mono,
-    killed: bool,
 }
 
 impl Child {
@@ -91,7 +90,6 @@ impl Child {
             output_max: OUTPUT_BYTES,
             started: now,
             deadline: now.after(timeout),
-            killed: false,
         })
     }
 
@@ -103,11 +101,6 @@ impl Child {
     /// When it is killed.
     pub fn deadline(&self) -> Mono {
         self.deadline
-    }
-
-    /// Whether it was killed and has not ended since: it hangs in the kernel.
-    pub fn is_stuck(&self) -> bool {
-        self.killed
     }
 
     /// Reads what is there, up to `DRAIN_BYTES_MAX`; keeps its first bytes.
@@ -146,7 +139,6 @@ impl Child {
     /// Kills it with its process group. What it said until now is its report; its end is awaited
     /// without anybody waiting.
     pub fn kill(&mut self, now: Mono) -> Ended {
-        self.killed = true;
         // It may have ended this instant; then there is nothing to kill, and that is as good.
         // Before its `setsid` it has no group of its own yet, so it is named itself, too.
         killpg(self.pid, Signal::SIGKILL).ok();

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -336,11 +335,6 @@ impl Unit {
             }
         }
     }
-}
-
-/// Whether this machine is run by systemd (sd_booted(3)).
-pub fn is_systemd(root: &Root) -> io::Result<bool> {
-    root.path("/run/systemd/system").try_exists()
 }
 
 #[cfg(test)]
