@@ -90,7 +90,12 @@ impl Brain {
         let mut actions = Vec::new();
         let scope = check.unwrap_or("the whole node");
         let answer = match self.node.resume(check, &mut actions) {
-            Ok(()) => Answer::Done(format!("{scope} is watched again")),
+            Ok(()) => Answer::Done(match check.and_then(|name| self.node.view(name, now)) {
+                Some(view) if view.paused.is_some() => {
+                    format!("the pause of {scope} is over, but the whole node is still paused")
+                }
+                Some(_) | None => format!("{scope} is watched again"),
+            }),
             Err(error) => Answer::Error(format!("cannot resume {scope}: {error}")),
         };
         self.perform(actions, now);
