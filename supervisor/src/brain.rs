@@ -302,7 +302,7 @@ impl Brain {
         };
         if may_pet(progress, now) {
             self.clocks.pet = now.after(every);
-            self.notify.pet();
+            self.notify.pet(self.ready);
         } else {
             // Nothing can change before the next word of the keeper.
             self.clocks.pet = self.clocks.tell_keeper;

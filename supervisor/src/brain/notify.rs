@@ -65,9 +65,18 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
-    /// A sign of life.
-    pub fn pet(&self) {
-        self.send("WATCHDOG=1");
+    /// A sign of life. While the start is not complete it asks for more time, too: a first reading
+    /// may take longer (`timeout` of a check, up to ten minutes) than systemd waits for READY=1
+    /// (`TimeoutStartSec=`, 90 s by default), and it would be killed and started again for ever.
+    pub fn pet(&self, is_ready: bool) {
+        match self.pet_every.filter(|_| !is_ready) {
+            // Until two further pets were missed.
+            Some(every) => {
+                let usec = every.times(3).as_nanos() / 1000;
+                self.send(&format!("WATCHDOG=1\nEXTEND_TIMEOUT_USEC={usec}"));
+            }
+            None => self.send("WATCHDOG=1"),
+        }
     }
 
     /// How it stands, in one line; sent when it changes.

@@ -86,10 +86,13 @@ fn systemd_hears_ready_only_after_the_first_round() {
     );
     let notify = folder.path("notify");
     let mut daemon = Daemon::launch(folder, &check, |command| {
-        command.env("NOTIFY_SOCKET", notify);
+        command.env("NOTIFY_SOCKET", notify).env("WATCHDOG_USEC", "1000000");
     });
     let status = daemon.await_status("answers", |_| true);
     assert!(!status.ready);
+    // Nor may systemd lose its patience with a slow one while both loops run.
+    let begin = systemd.hear_until("WATCHDOG=1");
+    assert_eq!(begin.last().unwrap(), "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000");
     // Neither a reload nor an answered request makes it ready.
     daemon.order(&Request::Reload {}).unwrap();
     assert!(!daemon.status().ready);
@@ -98,6 +101,7 @@ fn systemd_hears_ready_only_after_the_first_round() {
     assert_eq!(heard.iter().filter(|text| text.starts_with("READY")).count(), 1, "{heard:?}");
     daemon.await_status("ready", |status| status.ready && status.summary == "healthy: 1 checks");
     systemd.hear_until("STATUS=healthy: 1 checks");
+    assert_eq!(systemd.hear_until("WATCHDOG=1").last().unwrap(), "WATCHDOG=1");
     // Once ready, a reload is told from its begin to its end.
     daemon.order(&Request::Reload {}).unwrap();
     let begin = systemd.hear_until("RELOADING=1");
@@ -145,6 +149,8 @@ fn a_watchdog_meant_for_another_process_is_not_petted() {
             .env("WATCHDOG_PID", "1");
     });
     systemd.hear_until("READY=1");
+    // What else it has to say comes after that, and only once.
+    systemd.hear_until("STATUS=");
     assert!(!systemd.hears_within(Duration::from_secs(2)));
     drop(daemon);
 }
