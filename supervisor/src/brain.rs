@@ -283,10 +283,17 @@ impl Brain {
 
     fn take_last_news(&mut self, now: Mono) {
         for news in self.probes.news() {
-            if let News::Done(done) = news
-                && done.purpose == Purpose::State
-            {
-                self.take_save_result(done.result.inspect_err(|why| log::warn!("{why}")), now);
+            let News::Done(done) = news else { continue };
+            match done.purpose {
+                Purpose::State => {
+                    self.take_save_result(done.result.inspect_err(|why| log::warn!("{why}")), now);
+                }
+                Purpose::Alert => {
+                    // Or the next daemon would deliver it again.
+                    self.take_alert_result(done.result, now);
+                    self.save.due = Some(now);
+                }
+                Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
             }
         }
     }
