@@ -30,6 +30,8 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024;
 /// A child of the runner.
 #[derive(Debug)]
 pub struct Child {
+    /// What it does, in the words of its order: a program and its arguments.
+    pub what: Vec<String>,
     pid: Pid,
     /// Becomes readable when the child has ended, and cannot be confused by a reused process
     /// number.
@@ -54,6 +56,7 @@ impl Child {
         let environment = c_strings(environment.into_iter())?;
         let work = move || become_program(&arguments, &environment);
         let mut child = Self::fork(run.timeout, run.input.as_bytes(), now, work)?;
+        child.what.clone_from(&run.arguments);
         child.output_max = run.output_max.min(OUTPUT_BYTES_MAX);
         Ok(child)
     }
@@ -83,6 +86,7 @@ impl Child {
         let raw = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
         Ok(Self {
+            what: Vec::new(),
             pid,
             pidfd,
             output: Some(File::from(reader)),

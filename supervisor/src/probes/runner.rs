@@ -239,7 +239,7 @@ impl Runner {
     }
 
     fn start(&mut self, id: u64, run: &Run, now: Mono) -> Result<Option<Output>, String> {
-        self.room()?;
+        self.room(&run.arguments)?;
         let name = run.arguments.first().map_or("nothing", String::as_str);
         let child =
             Child::run(run, now).map_err(|error| format!("cannot start {name}: {error}"))?;
@@ -247,7 +247,15 @@ impl Runner {
         Ok(None)
     }
 
-    fn room(&self) -> Result<(), String> {
+    /// Whether a child may be started for this. Not while an earlier one for the same hangs: it
+    /// would most likely hang, too, and one dead mount would fill the places of all others.
+    fn room(&self, what: &[String]) -> Result<(), String> {
+        if self.stuck.iter().any(|child| child.what == what) {
+            return Err(format!(
+                "not started: {} was killed before and still hangs in the kernel",
+                what.first().map_or("nothing", String::as_str)
+            ));
+        }
         if self.stuck.len() >= STUCK_MAX {
             return Err(format!(
                 "{STUCK_MAX} killed programs hang in the kernel; no further one is started"
@@ -263,7 +271,6 @@ impl Runner {
         timeout: Span,
         now: Mono,
     ) -> Result<Option<Output>, String> {
-        self.room()?;
         let sensor =
             sensors::find(&probe.sensor).ok_or_else(|| format!("no sensor {}", probe.sensor))?;
         let Source::Network(network) = sensor.source else {
@@ -274,8 +281,11 @@ impl Runner {
         let work = match peer.host.parse() {
             Ok(address) => question.put(SocketAddr::new(address, peer.port), now)?,
             Err(_) => {
-                let child = Child::fork(timeout, &[], now, move || resolve(&peer.host))
+                let what = vec![format!("the look-up of {}", peer.host)];
+                self.room(&what)?;
+                let mut child = Child::fork(timeout, &[], now, move || resolve(&peer.host))
                     .map_err(|error| format!("cannot fork to resolve a name: {error}"))?;
+                child.what = what;
                 Work::Child(child, Then::Ask(question))
             }
         };
