@@ -70,8 +70,8 @@ impl Heartbeats {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return false,
                 // A datagram with more than a name to it, such as the descriptor of
-                // sd_notify_barrier(3). It is one of many: whoever sends such ones must not keep the
-                // beats behind them from being heard, which the poll announces only once.
+                // sd_notify_barrier(3). It is one of many: whoever sends such ones must not keep
+                // the beats behind them from being heard, which the poll announces only once.
                 Err(_) => self.ignored = self.ignored.saturating_add(1),
             }
         }
