@@ -17,8 +17,6 @@ pub const EXIT_USAGE: i32 = 64;
 /// Something that must be there is not: another daemon runs, or the system refuses a resource
 /// (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: i32 = 69;
-/// A bug (EX_SOFTWARE).
-pub const EXIT_BUG: i32 = 70;
 /// The configuration has faults (EX_CONFIG); the unit does not restart on it.
 pub const EXIT_CONFIG: i32 = 78;
 

@@ -19,9 +19,10 @@ use crate::time::{Mono, Span};
 mod alerts;
 pub use alerts::Told;
 
-/// Beyond the time-out of a reading, so much more may pass before the core itself calls it late:
-/// who runs the probe has its own deadline and says more about the reason.
-pub const LATE_GRACE: Span = Span::from_secs(1);
+/// Beyond the time-out of a reading, so much more passes before the core itself calls it late. Who
+/// runs the probe gives up before that (`ORDER_GRACE`, 5 s) and says why; so no answer can arrive
+/// after the core has asked again, and be taken for that of the new question.
+pub const LATE_GRACE: Span = Span::from_secs(10);
 /// A check that is unknown for less than this is not alerted: a probe that is started again is no
 /// news.
 pub const UNKNOWN_PATIENCE: Span = Span::from_secs(60);

@@ -43,6 +43,7 @@ pub struct Clients {
     registry: Registry,
     first_token: usize,
     group: Option<Gid>,
+    members: Vec<Uid>,
     clients: BTreeMap<usize, Client>,
     /// Places of clients that may have something to say, or room to be told something.
     again: BTreeSet<usize>,
@@ -119,7 +120,9 @@ impl Clients {
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        let group = Group::from_name(GROUP).ok().flatten().map(|group| group.gid);
+        let group = Group::from_name(GROUP).ok().flatten();
+        let members = group.as_ref().map(members).unwrap_or_default();
+        let group = group.map(|group| group.gid);
         std::fs::set_permissions(
             path,
             std::fs::Permissions::from_mode(if group.is_some() { 0o660 } else { 0o600 }),
@@ -137,6 +140,7 @@ impl Clients {
             registry,
             first_token,
             group,
+            members,
             clients: BTreeMap::new(),
             again: BTreeSet::new(),
             knocked: false,
@@ -310,8 +314,10 @@ impl Clients {
         let uid = Uid::from_raw(credentials.uid());
         let may_act = uid.is_root() || uid == geteuid();
         let name = if uid.is_root() { "root".to_string() } else { format!("uid {uid}") };
-        let may_look =
-            may_act || self.group.is_some_and(|group| is_member(uid, credentials.gid(), group));
+        let own_group = Some(Gid::from_raw(credentials.gid()));
+        let may_look = may_act
+            || (self.group.is_some() && self.group == own_group)
+            || self.members.contains(&uid);
         Ok(Who { name, may_act, may_look })
     }
 
@@ -323,16 +329,11 @@ impl Clients {
     }
 }
 
-/// Whether a user belongs to a group: by the group of its process, or by the group's list.
-fn is_member(uid: Uid, gid: u32, group: Gid) -> bool {
-    if Gid::from_raw(gid) == group {
-        return true;
-    }
-    let listed = Group::from_gid(group).ok().flatten().map(|group| group.mem).unwrap_or_default();
-    User::from_uid(uid)
-        .ok()
-        .flatten()
-        .is_some_and(|user| user.gid == group || listed.contains(&user.name))
+/// The users that a group lists, as numbers. Asked once: a directory service that is down must not
+/// hold up the brain later, so a new member counts from the next start on.
+fn members(group: &Group) -> Vec<Uid> {
+    let user = |name: &String| User::from_name(name).ok().flatten().map(|user| user.uid);
+    group.mem.iter().filter_map(user).collect()
 }
 
 impl Client {

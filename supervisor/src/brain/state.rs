@@ -28,8 +28,12 @@ pub const SAVE_TIMEOUT: Span = Span::from_secs(30);
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
+    /// The boot in which it was written (/proc/sys/kernel/random/boot_id): within it, its moments
+    /// are those of the clock, whatever was done to the wall-clock time.
+    #[serde(default)]
+    boot_id: String,
     /// Unix time minus boot time when it was written, in nanoseconds: what turns its moments into
-    /// those of this boot.
+    /// those of another boot.
     boot_unix_nanos: i64,
     /// Pauses and budgets.
     pub memory: Memory,
@@ -52,7 +56,8 @@ impl State {
         events: Vec<EventView>,
     ) -> Self {
         let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
-        Self { version: VERSION, boot_unix_nanos, memory, alerts, next_event, events }
+        let boot_id = boot_id();
+        Self { version: VERSION, boot_id, boot_unix_nanos, memory, alerts, next_event, events }
     }
 
     /// As text, short enough for a message: the oldest events give way first, then the oldest
@@ -96,8 +101,10 @@ impl State {
                 state.version
             ));
         }
-        let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
-        state.memory.shift(boot_unix_nanos.saturating_sub(state.boot_unix_nanos));
+        if state.boot_id.is_empty() || state.boot_id != boot_id() {
+            let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
+            state.memory.shift(boot_unix_nanos.saturating_sub(state.boot_unix_nanos));
+        }
         Ok(state)
     }
 }
@@ -120,6 +127,12 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
     Ok(text)
+}
+
+/// Names this boot; empty where the kernel does not say, which is no boot that was ever saved.
+fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    text.map(|text| text.trim().to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -154,8 +167,13 @@ mod tests {
             3,
             Vec::new(),
         );
-        std::fs::write(&path, state.text().0).unwrap();
+        let text = state.text().0;
+        std::fs::write(&path, &text).unwrap();
+        // Read in the same boot, after somebody stepped the wall clock by an hour: nothing moves.
+        let read = State::load(&path, Mono::from_nanos(6_000_000_000), 3_700_000_000_000).unwrap();
+        assert_eq!(read.memory.pauses, [pause(7_000_000_000)]);
         // Read 1 s after the next boot, at Unix time 101 s.
+        std::fs::write(&path, text.replace(&boot_id(), "another boot")).unwrap();
         let read = State::load(&path, Mono::from_nanos(1_000_000_000), 101_000_000_000).unwrap();
         assert_eq!(read.memory.pauses, [pause(2_000_000_000)]);
         assert_eq!(read.next_event, 3);

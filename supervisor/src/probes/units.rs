@@ -231,6 +231,9 @@ impl Units {
             if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                 self.watches.remove(&path);
             }
+            if let Some(name) = &event.name {
+                self.unwatch(&path.join(name).join("cgroup.events"));
+            }
             for (check, unit) in &mut self.units {
                 if unit.is_concerned(&self.root, &path, event.name.as_deref()) {
                     unit.changed = true;
@@ -272,7 +275,24 @@ impl Units {
             .collect();
         for events in groups {
             self.watch_directory(events.parent().and_then(Path::parent));
-            self.watch(&events, AddWatchFlags::IN_MODIFY);
+            if self.watch(&events, AddWatchFlags::IN_MODIFY) {
+                // It may have ended between the answer and the watch: ask once more with the next
+                // reading.
+                for unit in self.units.values_mut() {
+                    unit.changed |= unit.is_concerned(&self.root, &events, None);
+                }
+            }
+        }
+    }
+
+    /// A group came or went under this path: the kernel does not say that a watch on a file of the
+    /// old one is dead, and it would pass for one on the new.
+    fn unwatch(&mut self, path: &Path) {
+        if let Some(watch) = self.watches.remove(path)
+            && let Some(inotify) = &self.inotify
+        {
+            // Where the kernel has dropped it already, that is as good.
+            inotify.rm_watch(watch).ok();
         }
     }
 
@@ -282,14 +302,17 @@ impl Units {
         }
     }
 
-    fn watch(&mut self, path: &Path, what: AddWatchFlags) {
+    /// Watches a path; true if it was not watched before.
+    fn watch(&mut self, path: &Path, what: AddWatchFlags) -> bool {
         if let Some(inotify) = &self.inotify
             && !self.watches.contains_key(path)
             // A group that vanished meanwhile has told its parent's watch.
             && let Ok(watch) = inotify.add_watch(path, what)
         {
             self.watches.insert(path.to_path_buf(), watch);
+            return true;
         }
+        false
     }
 }
 

@@ -36,12 +36,14 @@ fn intervals_of_nothing_make_no_busy_loop() {
 
 #[test]
 fn an_unanswered_reading_is_given_up_and_its_late_answer_changes_nothing() {
-    let mut bench = Bench::new(vec![spec("a")]);
+    let mut spec = spec("a");
+    spec.interval = Span::from_secs(20);
+    let mut bench = Bench::new(vec![spec]);
     bench.run_to(1005);
     assert_eq!(bench.verdict(), Verdict::Healthy);
-    bench.say(Says::Nothing, 1013);
-    assert_eq!(bench.verdict(), Verdict::Healthy, "awaited since 1010");
-    bench.run_to(1014);
+    bench.say(Says::Nothing, 1032);
+    assert_eq!(bench.verdict(), Verdict::Healthy, "awaited since 1020");
+    bench.run_to(1033);
     assert_eq!(bench.verdict(), Verdict::Unknown);
     let reason = bench.node.view("a", bench.now).unwrap().reason;
     assert_eq!(reason, "no answer from the sensor within 3s");
@@ -50,7 +52,7 @@ fn an_unanswered_reading_is_given_up_and_its_late_answer_changes_nothing() {
         bench.answer(A);
         assert_eq!(bench.verdict(), Verdict::Unknown, "how old is it?");
     }
-    bench.say(Says::Good, 1020);
+    bench.say(Says::Good, 1040);
     assert_eq!(bench.verdict(), Verdict::Healthy);
     bench.says = Says::Fault;
     bench.answer(A);

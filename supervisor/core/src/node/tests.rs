@@ -489,7 +489,7 @@ fn the_first_round_is_over_when_each_check_was_read_or_is_late() {
     assert!(!bench.node.first_round_is_over(late.before(Span::from_nanos(1))));
     assert!(bench.node.first_round_is_over(late));
     bench.says = Says::Nothing;
-    bench.run_to(1010);
+    bench.run_to(1013);
     assert!(bench.node.first_round_is_over(bench.now));
     assert_eq!(bench.node.counts(), [0, 0, 2, 0]);
 }
