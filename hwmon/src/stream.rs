@@ -219,6 +219,80 @@ impl Search {
     }
 }
 
+/// The first half of every conversation: connecting, then saying what there is to say.
+#[derive(Debug)]
+pub struct Opening {
+    /// The connection; to read from once [`advance`](Self::advance) says so.
+    pub stream: Stream,
+    /// When the question was asked.
+    pub asked: Mono,
+    to_send: Vec<u8>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Connecting,
+    Sending { connected: Mono, sent: usize },
+    Sent { connected: Mono },
+}
+
+impl Opening {
+    /// Begins to connect; `to_send` may be empty.
+    ///
+    /// # Errors
+    /// When there is no socket to be had.
+    pub fn new(to: SocketAddr, to_send: Vec<u8>, now: Mono) -> Result<Self, SensorError> {
+        let stream = Stream::connect(to)?;
+        Ok(Self { stream, asked: now, to_send, stage: Stage::Connecting })
+    }
+
+    /// Whether it waits to write (else to read).
+    pub fn wants_write(&self) -> bool {
+        matches!(self.stage, Stage::Connecting | Stage::Sending { .. })
+    }
+
+    /// How long the connection took to stand; `None` while it does not.
+    pub fn connect_time(&self) -> Option<Span> {
+        match self.stage {
+            Stage::Connecting => None,
+            Stage::Sending { connected, .. } | Stage::Sent { connected } => {
+                Some(connected.since(self.asked))
+            }
+        }
+    }
+
+    /// Goes as far as the socket allows; true once all is said.
+    ///
+    /// # Errors
+    /// Why it cannot be said.
+    pub fn advance(&mut self, now: Mono) -> Result<bool, Failure> {
+        loop {
+            match self.stage {
+                Stage::Connecting => {
+                    if !self.stream.is_connected()? {
+                        return Ok(false);
+                    }
+                    self.stage = Stage::Sending { connected: now, sent: 0 };
+                }
+                Stage::Sending { connected, sent } => {
+                    let rest = self.to_send.get(sent..).unwrap_or_default();
+                    if rest.is_empty() {
+                        self.stage = Stage::Sent { connected };
+                        continue;
+                    }
+                    let count = self.stream.write(rest)?;
+                    if count == 0 {
+                        return Ok(false);
+                    }
+                    self.stage = Stage::Sending { connected, sent: sent.saturating_add(count) };
+                }
+                Stage::Sent { .. } => return Ok(true),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use mastiff_core::time::{Mono, Span};
 use crate::sensor::{
     Conversation, Network, Options, Peer, Sensor, SensorError, SensorOption, Source, Target,
 };
-use crate::stream::{self, ERRORS, Failure, Got, Search, Stream, TIMEOUT_OPTION};
+use crate::stream::{self, ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
 
 mod answer;
 mod target;
@@ -111,44 +111,32 @@ fn ask(
     now: Mono,
 ) -> Result<Box<dyn Conversation>, SensorError> {
     let request = Url::parse(target)?.request();
-    let stream = Stream::connect(to)?;
+    let opening = Opening::new(to, request, now)?;
     Ok(Box::new(Exchange {
-        deadline: stream::deadline(&stream, now, options),
-        asked: now,
-        stream,
-        request,
+        deadline: stream::deadline(&opening.stream, now, options),
+        opening,
         good: answer::ranges(options.get("status").unwrap_or("200-399")).unwrap_or_default(),
         contains: options.get("contains").map(Search::new),
         answer: Answer::default(),
-        stage: Stage::Connecting,
     }))
 }
 
 struct Exchange {
-    stream: Stream,
-    asked: Mono,
+    opening: Opening,
     deadline: Mono,
-    request: Vec<u8>,
     /// First and last code of each good range.
     good: Vec<(u16, u16)>,
     contains: Option<Search>,
     answer: Answer,
-    stage: Stage,
-}
-
-enum Stage {
-    Connecting,
-    Sending { connected: Mono, sent: usize },
-    Receiving { connected: Mono },
 }
 
 impl Conversation for Exchange {
     fn fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.opening.stream.as_fd()
     }
 
     fn wants_write(&self) -> bool {
-        matches!(self.stage, Stage::Connecting | Stage::Sending { .. })
+        self.opening.wants_write()
     }
 
     fn deadline(&self) -> Mono {
@@ -162,8 +150,8 @@ impl Conversation for Exchange {
             Ok(false) => Err(Failure::Peer("timeout")),
             Err(failure) => Err(failure),
         };
-        if let Stage::Sending { connected, .. } | Stage::Receiving { connected } = self.stage {
-            out.span("connect-time", connected.since(self.asked));
+        if let Some(took) = self.opening.connect_time() {
+            out.span("connect-time", took);
         }
         let head = self.answer.head();
         out.flag("answers", head.is_some());
@@ -177,7 +165,7 @@ impl Conversation for Exchange {
         }
         match end {
             Ok(()) => {
-                out.span("response-time", now.since(self.asked));
+                out.span("response-time", now.since(self.opening.asked));
                 out.absent("error");
                 if let Some(search) = &self.contains {
                     out.flag("body-matches", search.has_found());
@@ -194,35 +182,13 @@ impl Conversation for Exchange {
 impl Exchange {
     /// Goes as far as the socket allows; true once enough of the answer is there.
     fn advance(&mut self, now: Mono) -> Result<bool, Failure> {
-        loop {
-            match self.stage {
-                Stage::Connecting => {
-                    if !self.stream.is_connected()? {
-                        return Ok(false);
-                    }
-                    self.stage = Stage::Sending { connected: now, sent: 0 };
-                }
-                Stage::Sending { connected, sent } => {
-                    let rest = self.request.get(sent..).unwrap_or_default();
-                    if rest.is_empty() {
-                        self.stage = Stage::Receiving { connected };
-                        continue;
-                    }
-                    let count = self.stream.write(rest)?;
-                    if count == 0 {
-                        return Ok(false);
-                    }
-                    self.stage = Stage::Sending { connected, sent: sent.saturating_add(count) };
-                }
-                Stage::Receiving { .. } => return self.receive(),
-            }
-        }
+        Ok(self.opening.advance(now)? && self.receive()?)
     }
 
     fn receive(&mut self) -> Result<bool, Failure> {
         let mut buffer = [0_u8; 4096];
         loop {
-            let got = self.stream.read(&mut buffer)?;
+            let got = self.opening.stream.read(&mut buffer)?;
             if let Got::Bytes(count) = got {
                 self.answer.add(buffer.get(..count).unwrap_or_default())?;
             }

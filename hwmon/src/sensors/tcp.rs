@@ -9,7 +9,7 @@ use mastiff_core::time::{Mono, Span};
 use crate::sensor::{
     Conversation, Network, Options, Peer, Sensor, SensorError, SensorOption, Source, Target,
 };
-use crate::stream::{self, ERRORS, Failure, Got, Search, Stream, TIMEOUT_OPTION};
+use crate::stream::{self, ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
 
 /// Bytes of an answer in which `expect` is looked for.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -94,41 +94,30 @@ fn ask(
     options: &Options,
     now: Mono,
 ) -> Result<Box<dyn Conversation>, SensorError> {
-    let stream = Stream::connect(to)?;
+    let to_send = options.get("send").unwrap_or_default().as_bytes().to_vec();
+    let opening = Opening::new(to, to_send, now)?;
     Ok(Box::new(Talk {
-        deadline: stream::deadline(&stream, now, options),
-        asked: now,
-        stream,
-        to_send: options.get("send").unwrap_or_default().as_bytes().to_vec(),
+        deadline: stream::deadline(&opening.stream, now, options),
+        opening,
         expect: options.get("expect").map(Search::new),
         answer: Vec::new(),
-        stage: Stage::Connecting,
     }))
 }
 
 struct Talk {
-    stream: Stream,
-    asked: Mono,
+    opening: Opening,
     deadline: Mono,
-    to_send: Vec<u8>,
     expect: Option<Search>,
     answer: Vec<u8>,
-    stage: Stage,
-}
-
-enum Stage {
-    Connecting,
-    Sending { connected: Mono, sent: usize },
-    Receiving { connected: Mono },
 }
 
 impl Conversation for Talk {
     fn fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.opening.stream.as_fd()
     }
 
     fn wants_write(&self) -> bool {
-        matches!(self.stage, Stage::Connecting | Stage::Sending { .. })
+        self.opening.wants_write()
     }
 
     fn deadline(&self) -> Mono {
@@ -147,7 +136,7 @@ impl Conversation for Talk {
             Ok(()) => {
                 out.absent("error");
                 if self.expect.is_some() {
-                    out.span("answer-time", now.since(self.asked));
+                    out.span("answer-time", now.since(self.opening.asked));
                 }
             }
             Err(failure) => out.word("error", failure.word("connection")?),
@@ -155,8 +144,8 @@ impl Conversation for Talk {
         if self.expect.is_none() {
             out.absent("answer-time");
         }
-        if let Stage::Sending { connected, .. } | Stage::Receiving { connected } = self.stage {
-            out.span("connect-time", connected.since(self.asked));
+        if let Some(took) = self.opening.connect_time() {
+            out.span("connect-time", took);
         }
         Ok(true)
     }
@@ -165,36 +154,14 @@ impl Conversation for Talk {
 impl Talk {
     /// Goes as far as the socket allows; true once the answer is there.
     fn advance(&mut self, now: Mono) -> Result<bool, Failure> {
-        loop {
-            match self.stage {
-                Stage::Connecting => {
-                    if !self.stream.is_connected()? {
-                        return Ok(false);
-                    }
-                    self.stage = Stage::Sending { connected: now, sent: 0 };
-                }
-                Stage::Sending { connected, sent } => {
-                    let rest = self.to_send.get(sent..).unwrap_or_default();
-                    if rest.is_empty() {
-                        self.stage = Stage::Receiving { connected };
-                        continue;
-                    }
-                    let count = self.stream.write(rest)?;
-                    if count == 0 {
-                        return Ok(false);
-                    }
-                    self.stage = Stage::Sending { connected, sent: sent.saturating_add(count) };
-                }
-                Stage::Receiving { .. } => return self.receive(),
-            }
-        }
+        Ok(self.opening.advance(now)? && self.receive()?)
     }
 
     fn receive(&mut self) -> Result<bool, Failure> {
         let Some(expect) = &mut self.expect else { return Ok(true) };
         let mut buffer = [0_u8; 4096];
         loop {
-            match self.stream.read(&mut buffer)? {
+            match self.opening.stream.read(&mut buffer)? {
                 Got::Nothing => return Ok(false),
                 Got::End if self.answer.is_empty() => return Err(Failure::Peer("closed")),
                 Got::End => return Err(Failure::Peer("mismatch")),
