@@ -23,8 +23,13 @@ use crate::{clock, config};
 /// Bytes of a configuration that can be loaded while running: as JSON it still fits a message.
 const CONFIG_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
+/// Its name in the process table; at most 15 bytes (`TASK_COMM_LEN`, linux/sched.h).
+pub const NAME: &std::ffi::CStr = c"mastiff-prober";
+
 /// Runs until the brain is gone.
 pub fn main(socket: OwnedFd) -> i32 {
+    // For `ps` and `top`, which would show it under the runner's name; not fatal where it fails.
+    nix::sys::prctl::set_name(NAME).ok();
     // This process may wait: it is the one that does.
     if fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty())).is_err() {
         return 71;

@@ -296,12 +296,12 @@ impl Daemon {
 
     /// The probers that run or hang: children of the runner that are the same program.
     pub(crate) fn probers(&self) -> Vec<Pid> {
-        let program = fs::read_link(format!("/proc/{}/exe", self.pid())).unwrap();
-        let same = |pid: &Pid| {
-            is_alive(*pid)
-                && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+        // Not by its program: a child that is about to become a plugin still has the same one.
+        let is_prober = |pid: &Pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            is_alive(*pid) && name.trim_end() == "mastiff-prober"
         };
-        children(self.runner()).into_iter().filter(same).collect()
+        children(self.runner()).into_iter().filter(is_prober).collect()
     }
 }
 
