@@ -11,6 +11,8 @@
 //! | [`maintenance`] | pauses that end by themselves |
 //! | [`check`] | one check: schedule, health, ladder, alerts |
 //! | [`node`] | all checks; `handle`, `tick`, `next_deadline` |
+//! | [`pair`] | two nodes, one owner: leases, votes, takeover (invariants I1 to I13) |
+//! | [`timing`] | every timer of the pair, derived from `takeover-within` |
 //! | [`event`] | what the core can learn, and all it can ask for |
 //! | [`report`] | what an operator is told |
 //! | [`view`] | what a node tells about itself, as plain values |
@@ -31,10 +33,12 @@ pub mod event;
 pub mod health;
 pub mod maintenance;
 pub mod node;
+pub mod pair;
 pub mod reading;
 pub mod recovery;
 pub mod report;
 pub mod spec;
 pub mod time;
+pub mod timing;
 pub mod view;
 pub mod watchdog;
