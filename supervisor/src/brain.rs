@@ -248,7 +248,7 @@ impl Brain {
             self.discover(now);
         }
         if now >= self.clocks.tell_keeper {
-            self.clocks.tell_keeper = next_second(now);
+            self.clocks.tell_keeper = now.next_on_grid(TELL_KEEPER_EVERY);
             self.keeper.tell(self.node.verdict(now), now);
         }
         self.clients.tick(now);
@@ -359,11 +359,4 @@ impl Brain {
 /// started.
 pub fn blocked_signals() -> SigSet {
     [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1].into_iter().collect()
-}
-
-fn next_second(now: Mono) -> Mono {
-    let every = i64::try_from(TELL_KEEPER_EVERY.as_nanos()).unwrap_or(i64::MAX);
-    Mono::from_nanos(
-        now.as_nanos().saturating_sub(now.as_nanos().rem_euclid(every)).saturating_add(every),
-    )
 }

@@ -118,7 +118,8 @@ impl Keeper {
 fn run(mut poll: Poll, orders: &Receiver<ToKeeper>, reports: &SyncSender<Report>) {
     let mut events = Events::with_capacity(8);
     let mut lateness = Lateness::default();
-    let mut due = next_turn(clock::now());
+    // On the grid of the brain's readings: one wake-up of the machine for both.
+    let mut due = clock::now().next_on_grid(TURN);
     let mut health_of = None;
     loop {
         let wait = Duration::from_nanos(due.since(clock::now()).as_nanos());
@@ -139,7 +140,7 @@ fn run(mut poll: Poll, orders: &Receiver<ToKeeper>, reports: &SyncSender<Report>
         }
         if now >= due {
             lateness.add(now, now.since(due));
-            due = next_turn(now);
+            due = now.next_on_grid(TURN);
             let report = Report {
                 at: now,
                 late_max: lateness.max(now),
@@ -150,13 +151,4 @@ fn run(mut poll: Poll, orders: &Receiver<ToKeeper>, reports: &SyncSender<Report>
             reports.try_send(report).ok();
         }
     }
-}
-
-/// Turns lie on whole multiples of their length, as the readings of the brain do: one wake-up of
-/// the machine.
-fn next_turn(now: Mono) -> Mono {
-    let step = i64::try_from(TURN.as_nanos()).unwrap_or(i64::MAX);
-    Mono::from_nanos(
-        now.as_nanos().saturating_sub(now.as_nanos().rem_euclid(step)).saturating_add(step),
-    )
 }

@@ -277,7 +277,7 @@ impl Check {
             self.schedule.awaited = true;
             self.schedule.asked = Some(now);
             let earliest = now.after(READING_GAP).before(Span::from_nanos(1));
-            self.schedule.next = next_on_grid(self.spec.interval.max(policy.interval), earliest);
+            self.schedule.next = earliest.next_on_grid(self.spec.interval.max(policy.interval));
             actions.push(Action::Read { check: self.id });
         }
         if self.health.calm_down(now) && self.told.flapping {
@@ -437,14 +437,6 @@ fn kept(old: &[Condition], histories: &[History], new: &[Condition]) -> Vec<Hist
 pub(crate) fn shown(readings: &Readings, condition: &Condition) -> String {
     let unit = readings.quantities().get(condition.quantity()).map(|quantity| quantity.unit);
     unit.map_or_else(String::new, |unit| Shown(unit, readings.at(condition.quantity())).to_string())
-}
-
-/// The next multiple of `interval`: checks of one rhythm are due in the same turn, which saves
-/// wake-ups.
-fn next_on_grid(interval: Span, now: Mono) -> Mono {
-    let step = i64::try_from(interval.as_nanos().max(1)).unwrap_or(i64::MAX);
-    let into = now.as_nanos().rem_euclid(step);
-    Mono::from_nanos(now.as_nanos().saturating_sub(into).saturating_add(step))
 }
 
 #[cfg(test)]

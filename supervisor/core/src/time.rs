@@ -52,6 +52,14 @@ impl Mono {
         let gap = self.0.saturating_sub(earlier.0);
         if gap <= 0 { Span::ZERO } else { Span(gap.unsigned_abs()) }
     }
+
+    /// The first moment after this one that is a whole multiple of `step` since boot: what has one
+    /// rhythm is then due at one moment, which saves wake-ups. No step is shorter than 1 ns.
+    #[must_use]
+    pub fn next_on_grid(self, step: Span) -> Self {
+        let step = i64::try_from(step.0.max(1)).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(step - self.0.rem_euclid(step)))
+    }
 }
 
 impl Span {
@@ -283,5 +291,30 @@ mod tests {
         assert_eq!(Mono::BOOT.since(Mono::BOOT.after(Span::from_secs(5))), Span::ZERO);
         assert_eq!(Mono::BOOT.after(Span::from_secs(5)).since(Mono::BOOT), Span::from_secs(5));
         assert!(Mono::BOOT.before(Span::from_secs(1)) < Mono::BOOT);
+    }
+
+    #[test]
+    fn the_next_moment_on_a_grid_is_always_later() {
+        for (now, step, next) in [
+            (0, 10, 10),
+            (1, 10, 10),
+            (9, 10, 10),
+            (10, 10, 20),
+            (25, 1, 26),
+            // Before this boot, where the remainder must not turn round.
+            (-1, 10, 0),
+            (-10, 10, 0),
+            (-11, 10, -10),
+            (i64::MIN, 10, i64::MIN + 8),
+            // A step of nothing must neither divide by zero nor stand still.
+            (7, 0, 8),
+            // What cannot be reached saturates.
+            (i64::MAX - 3, 10, i64::MAX),
+            (i64::MAX, 10, i64::MAX),
+            (5, u64::MAX, i64::MAX),
+        ] {
+            let found = Mono::from_nanos(now).next_on_grid(Span::from_nanos(step));
+            assert_eq!(found, Mono::from_nanos(next), "{now} by {step}");
+        }
     }
 }
