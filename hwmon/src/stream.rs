@@ -182,11 +182,6 @@ impl AsFd for Stream {
     }
 }
 
-/// When a conversation that begins now gives up: at once if it has failed already.
-pub fn deadline(stream: &Stream, now: Mono, options: &Options) -> Mono {
-    if stream.has_failed() { now } else { now.after(timeout(options)) }
-}
-
 /// Looks for a text in bytes that keep coming, each of them only once: a peer that sends single
 /// bytes must not cost a search from the start for each.
 #[derive(Debug)]
@@ -226,6 +221,8 @@ pub struct Opening {
     pub stream: Stream,
     /// When the question was asked.
     pub asked: Mono,
+    /// When the whole conversation gives up: at once if it has failed already.
+    pub deadline: Mono,
     to_send: Vec<u8>,
     stage: Stage,
 }
@@ -242,9 +239,15 @@ impl Opening {
     ///
     /// # Errors
     /// When there is no socket to be had.
-    pub fn new(to: SocketAddr, to_send: Vec<u8>, now: Mono) -> Result<Self, SensorError> {
+    pub fn new(
+        to: SocketAddr,
+        to_send: Vec<u8>,
+        options: &Options,
+        now: Mono,
+    ) -> Result<Self, SensorError> {
         let stream = Stream::connect(to)?;
-        Ok(Self { stream, asked: now, to_send, stage: Stage::Connecting })
+        let deadline = if stream.has_failed() { now } else { now.after(timeout(options)) };
+        Ok(Self { stream, asked: now, deadline, to_send, stage: Stage::Connecting })
     }
 
     /// Whether it waits to write (else to read).
@@ -291,6 +294,17 @@ impl Opening {
             }
         }
     }
+
+    /// How the conversation has ended, by its progress until now (true once it is complete); `None`
+    /// while it goes on. What is complete at the deadline is no time-out: it did come.
+    pub fn end(&self, progress: Result<bool, Failure>, now: Mono) -> Option<Result<(), Failure>> {
+        match progress {
+            Ok(true) => Some(Ok(())),
+            Ok(false) if now < self.deadline => None,
+            Ok(false) => Some(Err(Failure::Peer("timeout"))),
+            Err(failure) => Some(Err(failure)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -307,6 +321,23 @@ mod tests {
             assert!(search.has_found() && Search::new("PONG").look(bytes));
         }
         assert!(!Search::new("PONG").look(b"PON"));
+    }
+
+    #[test]
+    fn only_what_is_incomplete_at_its_deadline_timed_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let opening = Opening::new(to, Vec::new(), &Options::default(), Mono::BOOT).unwrap();
+        let late = opening.deadline;
+        assert_eq!(late, Mono::BOOT.after(TIMEOUT));
+        let early = late.before(Span::from_nanos(1));
+        assert!(opening.end(Ok(false), early).is_none());
+        assert!(matches!(opening.end(Ok(false), late), Some(Err(Failure::Peer("timeout")))));
+        for now in [early, late] {
+            assert!(matches!(opening.end(Ok(true), now), Some(Ok(()))));
+            let reset = opening.end(Err(Failure::Peer("reset")), now);
+            assert!(matches!(reset, Some(Err(Failure::Peer("reset")))));
+        }
     }
 
     #[test]

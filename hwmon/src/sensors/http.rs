@@ -13,7 +13,7 @@ use mastiff_core::time::{Mono, Span};
 use crate::sensor::{
     Conversation, Network, Options, Peer, Sensor, SensorError, SensorOption, Source, Target,
 };
-use crate::stream::{self, ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
+use crate::stream::{ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
 
 mod answer;
 mod target;
@@ -111,9 +111,8 @@ fn ask(
     now: Mono,
 ) -> Result<Box<dyn Conversation>, SensorError> {
     let request = Url::parse(target)?.request();
-    let opening = Opening::new(to, request, now)?;
+    let opening = Opening::new(to, request, options, now)?;
     Ok(Box::new(Exchange {
-        deadline: stream::deadline(&opening.stream, now, options),
         opening,
         good: answer::ranges(options.get("status").unwrap_or("200-399")).unwrap_or_default(),
         contains: options.get("contains").map(Search::new),
@@ -123,7 +122,6 @@ fn ask(
 
 struct Exchange {
     opening: Opening,
-    deadline: Mono,
     /// First and last code of each good range.
     good: Vec<(u16, u16)>,
     contains: Option<Search>,
@@ -140,16 +138,12 @@ impl Conversation for Exchange {
     }
 
     fn deadline(&self) -> Mono {
-        self.deadline
+        self.opening.deadline
     }
 
     fn proceed(&mut self, now: Mono, out: &mut Readings) -> Result<bool, SensorError> {
-        let end = match self.advance(now) {
-            Ok(true) => Ok(()),
-            Ok(false) if now < self.deadline => return Ok(false),
-            Ok(false) => Err(Failure::Peer("timeout")),
-            Err(failure) => Err(failure),
-        };
+        let progress = self.advance(now);
+        let Some(end) = self.opening.end(progress, now) else { return Ok(false) };
         if let Some(took) = self.opening.connect_time() {
             out.span("connect-time", took);
         }

@@ -9,7 +9,7 @@ use mastiff_core::time::{Mono, Span};
 use crate::sensor::{
     Conversation, Network, Options, Peer, Sensor, SensorError, SensorOption, Source, Target,
 };
-use crate::stream::{self, ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
+use crate::stream::{ERRORS, Failure, Got, Opening, Search, TIMEOUT_OPTION};
 
 /// Bytes of an answer in which `expect` is looked for.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -95,9 +95,8 @@ fn ask(
     now: Mono,
 ) -> Result<Box<dyn Conversation>, SensorError> {
     let to_send = options.get("send").unwrap_or_default().as_bytes().to_vec();
-    let opening = Opening::new(to, to_send, now)?;
+    let opening = Opening::new(to, to_send, options, now)?;
     Ok(Box::new(Talk {
-        deadline: stream::deadline(&opening.stream, now, options),
         opening,
         expect: options.get("expect").map(Search::new),
         answer: Vec::new(),
@@ -106,7 +105,6 @@ fn ask(
 
 struct Talk {
     opening: Opening,
-    deadline: Mono,
     expect: Option<Search>,
     answer: Vec<u8>,
 }
@@ -121,16 +119,12 @@ impl Conversation for Talk {
     }
 
     fn deadline(&self) -> Mono {
-        self.deadline
+        self.opening.deadline
     }
 
     fn proceed(&mut self, now: Mono, out: &mut Readings) -> Result<bool, SensorError> {
-        let end = match self.advance(now) {
-            Ok(true) => Ok(()),
-            Ok(false) if now < self.deadline => return Ok(false),
-            Ok(false) => Err(Failure::Peer("timeout")),
-            Err(failure) => Err(failure),
-        };
+        let progress = self.advance(now);
+        let Some(end) = self.opening.end(progress, now) else { return Ok(false) };
         out.flag("answers", end.is_ok());
         match end {
             Ok(()) => {
