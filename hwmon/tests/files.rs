@@ -7,54 +7,21 @@
     clippy::indexing_slicing
 )]
 
+#[path = "harness/prober.rs"]
+mod prober;
+
 use std::fs;
-use std::path::PathBuf;
 
 use mastiff_core::reading::{Readings, Value};
 use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
-use mastiff_hwmon::sensor::{Options, Probe, Sensor, SensorError, Source, Wanted};
+use mastiff_hwmon::sensor::{Options, Probe, Sensor, SensorError, Wanted};
 use mastiff_hwmon::sensors::{file, filesystem};
+use prober::{Folder, number, open};
 
-/// A folder of its own for each test, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("mastiff-files-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn target(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a plain name").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("the folder of the test");
-    }
-}
-
-fn open(sensor: &Sensor, root: &Root, target: &str, options: &Options) -> Box<dyn Probe> {
-    let Source::MayHang(open) = sensor.source else { panic!("the prober reads it") };
-    open(root, target, options).expect("a probe")
-}
-
+/// Neither sensor looks at the time of the reading.
 fn read(sensor: &Sensor, probe: &mut dyn Probe) -> Result<Readings, SensorError> {
-    let mut out = Readings::new(sensor.quantities);
-    probe.read(Mono::BOOT, Wanted::ALL, &mut out)?;
-    assert_eq!(out.undeclared(), None);
-    Ok(out)
-}
-
-fn number(out: &Readings, name: &str) -> f64 {
-    match out.get(name) {
-        Some(Value::Number(number)) => *number,
-        other => panic!("{name} is {other:?}"),
-    }
+    prober::read(sensor, probe, Mono::BOOT, Wanted::ALL)
 }
 
 #[test]
@@ -104,9 +71,8 @@ garbage
 
 fn recorded(name: &str, table: &[u8]) -> (Folder, Root) {
     let folder = Folder::new(name);
-    fs::create_dir_all(folder.0.join("proc/self")).expect("a folder");
-    fs::write(folder.0.join("proc/self/mountinfo"), table).expect("a table");
-    let root = Root::recorded(&folder.0);
+    folder.write("proc/self/mountinfo", table);
+    let root = folder.root();
     (folder, root)
 }
 

@@ -7,40 +7,19 @@
     clippy::indexing_slicing
 )]
 
-use std::fs;
+#[path = "harness/prober.rs"]
+mod prober;
+
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use mastiff_core::reading::{Readings, Value};
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
-use mastiff_hwmon::sensor::{Options, Probe, SensorError, Source, Wanted};
+use mastiff_hwmon::sensor::{Options, Probe, SensorError, Wanted};
 use mastiff_hwmon::sensors::process::SENSOR;
 use nix::time::{ClockId, clock_gettime};
-
-/// A folder of its own for each test, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mastiff-proc-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        fs::write(path, text).expect("a file");
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("the folder of the test");
-    }
-}
+use prober::{Folder, number};
 
 /// A child that is ended with its test.
 struct Sleeper(Child);
@@ -72,15 +51,11 @@ fn now() -> Mono {
 }
 
 fn open(root: &Root, target: &str) -> Box<dyn Probe> {
-    let Source::MayHang(open) = SENSOR.source else { panic!("the prober reads it") };
-    open(root, target, &Options::default()).expect("a probe")
+    prober::open(&SENSOR, root, target, &Options::default())
 }
 
 fn read_at(probe: &mut dyn Probe, at: Mono, wanted: Wanted) -> Result<Readings, SensorError> {
-    let mut out = Readings::new(SENSOR.quantities);
-    probe.read(at, wanted, &mut out)?;
-    assert_eq!(out.undeclared(), None);
-    Ok(out)
+    prober::read(&SENSOR, probe, at, wanted)
 }
 
 fn read(probe: &mut dyn Probe) -> Readings {
@@ -96,19 +71,12 @@ fn until_counted(probe: &mut dyn Probe, count: f64) {
     }
 }
 
-fn number(out: &Readings, name: &str) -> f64 {
-    match out.get(name) {
-        Some(Value::Number(number)) => *number,
-        other => panic!("{name} is {other:?}"),
-    }
-}
-
 #[test]
 fn a_pid_file_leads_to_its_process() {
     let folder = Folder::new("pid-file");
     let child = Sleeper::new("mastiff-pid-file");
-    folder.write("a.pid", &format!("{}\nmore\n", child.pid()));
-    let mut probe = open(&Root::machine(), &format!("pid-file:{}/a.pid", folder.0.display()));
+    folder.write("a.pid", format!("{}\nmore\n", child.pid()));
+    let mut probe = open(&Root::machine(), &format!("pid-file:{}", folder.target("a.pid")));
     let out = read(&mut *probe);
     assert_eq!(number(&out, "count"), 1.0);
     assert_eq!(number(&out, "threads"), 1.0);
@@ -129,8 +97,8 @@ fn a_pid_file_leads_to_its_process() {
 fn a_zombie_is_not_alive_and_an_ended_process_is_gone() {
     let folder = Folder::new("zombie");
     let mut child = Sleeper::new("mastiff-zombie");
-    folder.write("a.pid", &child.pid().to_string());
-    let mut probe = open(&Root::machine(), &format!("pid-file:{}/a.pid", folder.0.display()));
+    folder.write("a.pid", child.pid().to_string());
+    let mut probe = open(&Root::machine(), &format!("pid-file:{}", folder.target("a.pid")));
     child.0.kill().expect("killed");
     // Until somebody waits for it, it is a zombie; being killed takes a moment.
     let out = loop {
@@ -150,7 +118,7 @@ fn a_zombie_is_not_alive_and_an_ended_process_is_gone() {
 #[test]
 fn pid_files_without_a_process_number() {
     let folder = Folder::new("bad-pid");
-    let mut probe = open(&Root::machine(), &format!("pid-file:{}/a.pid", folder.0.display()));
+    let mut probe = open(&Root::machine(), &format!("pid-file:{}", folder.target("a.pid")));
     assert_eq!(number(&read(&mut *probe), "count"), 0.0, "no file, no daemon");
     for text in ["", "abc", "0", "-5", "99999999999", "\u{0}\u{1}"] {
         folder.write("a.pid", text);
@@ -183,7 +151,7 @@ const GROUP: &str = "sys/fs/cgroup/unified/system.slice";
 #[test]
 fn a_unit_has_the_processes_of_its_group() {
     let folder = Folder::new("unit");
-    let root = Root::recorded(&folder.0);
+    let root = folder.root();
     folder.write("proc/10/stat", "10 (a) S 1 1 1 0 -1 0 0 0 0 0 100 50 0 0 20 0 3 0 500 0 7 0");
     folder.write("proc/11/stat", "11 (b) x) D 1 1 1 0 -1 0 0 0 0 0 10 0 0 0 20 0 1 0 400 0 5 0");
     folder.write("proc/12/stat", "12 (cut");
@@ -219,7 +187,7 @@ fn a_unit_has_the_processes_of_its_group() {
 #[test]
 fn units_in_slices_of_their_own_are_found() {
     let folder = Folder::new("slices");
-    let root = Root::recorded(&folder.0);
+    let root = folder.root();
     folder.write("sys/fs/cgroup/cgroup.controllers", "memory");
     let slice = "sys/fs/cgroup/system.slice/system-db.slice/db@1.service";
     folder.write(&format!("{slice}/cgroup.procs"), "20\n");
