@@ -27,7 +27,7 @@ use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Progress, may_pet};
 use mio::{Events as Ready, Poll, Token};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{Expiration, TimerFd, TimerSetTimeFlags};
@@ -353,10 +353,4 @@ impl Brain {
             log::info!("{}: {} {}", view.name, view.verdict, view.reason);
         }
     }
-}
-
-/// The signals that the loop takes by its descriptor. Blocked in every thread before any is
-/// started.
-pub fn blocked_signals() -> SigSet {
-    [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1].into_iter().collect()
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::brain::{Brain, blocked_signals};
+use crate::brain::Brain;
 use crate::config::{self, NodeConfig};
-use crate::journal;
+use crate::{journal, signals};
 
 /// All is well.
 pub const EXIT_OK: i32 = 0;
@@ -78,7 +78,7 @@ pub fn main() -> i32 {
 fn run(config: config::Config, path: PathBuf, named: bool) -> Result<(), String> {
     // Before any thread is started: each one inherits the mask, and the signals come by a
     // descriptor.
-    blocked_signals().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
+    signals::blocked().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
     let _lock = prepare(&config.node)?;
     Brain::new(config, path, named)?.run()
 }

@@ -12,6 +12,7 @@
 //! | [`oneshot`] | every check once, without the daemon |
 //! | [`journal`] | where log lines go |
 //! | [`clock`] | the one way to read the clock |
+//! | [`signals`] | which signals the brain takes, so that nobody else does |
 //! | `cli` | the operator's command line, one file for each verb (feature `cli`) |
 //! | [`sys`] | the crate's only unsafe code |
 //!
@@ -35,4 +36,5 @@ pub mod journal;
 pub mod keeper;
 pub mod oneshot;
 pub mod probes;
+pub mod signals;
 pub mod sys;

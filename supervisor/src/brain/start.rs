@@ -20,14 +20,15 @@ use super::events::Events;
 use super::notify::Notify;
 use super::saving::{Save, state_path};
 use super::state::State;
-use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, SIGNALS, TIMER, blocked_signals};
-use crate::clock;
+use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, SIGNALS, TIMER};
 use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::probes::Probes;
+use crate::{clock, signals};
 
 impl Brain {
-    /// Makes everything that the loop needs. Signals must be blocked already ([`blocked_signals`]).
+    /// Makes everything that the loop needs. The signals of [`signals::blocked`] must be blocked
+    /// already.
     ///
     /// # Errors
     /// With what was tried.
@@ -79,7 +80,7 @@ impl Brain {
 /// The signals and the timer.
 fn descriptors(poll: &Poll) -> Result<(SignalFd, TimerFd), String> {
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let signals = SignalFd::with_flags(&blocked_signals(), flags)
+    let signals = SignalFd::with_flags(&signals::blocked(), flags)
         .map_err(|error| format!("cannot make a signal descriptor: {error}"))?;
     let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
     let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)

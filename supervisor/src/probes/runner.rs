@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 
 use super::child::Child;
 use super::wire::{Channel, Ended, Message, Order, Output, Probe, Received, Reply, Run};
-use crate::{clock, sys};
+use crate::{clock, signals, sys};
 
 /// What may be under way at one time; further orders wait for their turn. The brain bounds how
 /// many.
@@ -37,7 +37,7 @@ pub fn main() -> i32 {
     // Ctrl-C in a terminal and the stop of the service reach the whole group. The brain decides
     // when it is over: it still has its state written. What is started from here gets these signals
     // again.
-    if crate::brain::blocked_signals().thread_block().is_err() {
+    if signals::blocked().thread_block().is_err() {
         return EXIT_OS_ERROR;
     }
     let brain = Channel::from_fd(sys::process::inherited(0));
