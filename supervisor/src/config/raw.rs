@@ -176,46 +176,45 @@ impl RawFile {
 
 impl RawNode {
     fn new(table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let mut section = Section::new(review, "node", NODE_KEYS, table);
-        let node = Self {
+        Section::read(review, "node", NODE_KEYS, table, |section| Self {
             name: section.text("name", TEXT),
             interval: section.text("interval", TIME),
             remind_every: section.text("remind-every", TIME),
             state_dir: section.text("state-dir", DIRECTORY),
             run_dir: section.text("run-dir", DIRECTORY),
             default_checks: section.flag("default-checks"),
-        };
-        section.finish();
-        node
+        })
     }
 }
 
 impl RawCheck {
     fn check(header: Range<usize>, table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let mut section = Section::new(review, "check", CHECK_KEYS, table);
-        let sensor = section.text("sensor", TEXT);
-        Self::rest(section, header, "check", sensor, "target")
+        Section::read(review, "check", CHECK_KEYS, table, |section| {
+            let sensor = section.text("sensor", TEXT);
+            Self::rest(section, header, "check", sensor, "target")
+        })
     }
 
     fn service(header: Range<usize>, table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let section = Section::new(review, "service", SERVICE_KEYS, table);
         let sensor = Field::Given(Given {
             key: "service".to_string(),
             span: header.clone(),
             value: SERVICE_SENSOR.to_string(),
         });
-        Self::rest(section, header, "service", sensor, "unit")
+        Section::read(review, "service", SERVICE_KEYS, table, |section| {
+            Self::rest(section, header, "service", sensor, "unit")
+        })
     }
 
     /// What both have in common.
     fn rest(
-        mut section: Section<'_, '_, '_>,
+        section: &mut Section<'_, '_, '_>,
         header: Range<usize>,
         name: &'static str,
         sensor: Field<String>,
         target_key: &'static str,
     ) -> Self {
-        let check = Self {
+        Self {
             section: name,
             target_key,
             header,
@@ -230,19 +229,17 @@ impl RawCheck {
             fail_after: section.text("fail-after", TIME),
             recover_after: section.text("recover-after", TIME),
             on_fail: section.texts("on-fail", RUNG),
-        };
-        section.finish();
-        check
+        }
     }
 }
 
 impl RawAlert {
     fn new(header: Range<usize>, table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let mut section = Section::new(review, "alert", ALERT_KEYS, table);
-        let run = section.text("run", PROGRAM);
-        let timeout = section.text("timeout", TIME);
-        section.finish();
-        Self { header, run, timeout }
+        Section::read(review, "alert", ALERT_KEYS, table, |section| Self {
+            header,
+            run: section.text("run", PROGRAM),
+            timeout: section.text("timeout", TIME),
+        })
     }
 }
 

@@ -53,17 +53,22 @@ pub(super) struct Section<'r, 't, 'v> {
 }
 
 impl<'r, 't, 'v> Section<'r, 't, 'v> {
-    pub(super) fn new(
+    /// Lets `take` take the keys that it knows, then reports every key that it left.
+    pub(super) fn read<T>(
         review: &'r mut Review<'t>,
         name: &'static str,
         known: &'static [&'static str],
         table: DeTable<'v>,
-    ) -> Self {
+        take: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let left = table
             .into_iter()
             .map(|(key, value)| (key.get_ref().to_string(), (key.span(), value)))
             .collect();
-        Self { review, name, known, left }
+        let mut section = Self { review, name, known, left };
+        let taken = take(&mut section);
+        section.finish();
+        taken
     }
 
     /// A text; `wanted` says what it should be, for those who write something else.
@@ -126,7 +131,7 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
     }
 
     /// Reports every key that nobody took.
-    pub(super) fn finish(self) {
+    fn finish(self) {
         for (key, (span, _)) in &self.left {
             let home = SECTIONS.iter().find(|section| section.keys.contains(&key.as_str()));
             let near = suggest::nearest(key, self.known.iter().copied());
