@@ -1,5 +1,192 @@
-//! Two nodes, one owner.
+//! Two nodes, one owner: what the keeper decides. Read this first.
+//!
+//! A *group* (addresses, perhaps units) may be had by one node at a time. The right to have it is a
+//! *lease*: a span of time for which two of three *voters* promise it to nobody else. The voters
+//! are the two nodes and an *arbiter*. All that follows is in the service of one sentence: **a
+//! lease is over, with all that its owner's kernel may still do late, before any of its voters is
+//! free to promise it again.** See [`lease`] for why that holds whatever the network does.
+//!
+//! Where to look, in the order of a takeover:
+//!
+//! | step | what | where |
+//! |---|---|---|
+//! | 1 | the owner asks all voters again, with every beat | [`group`] (`talking`) |
+//! | 2 | a voter promises, longer and longer | [`voter`] |
+//! | 3 | a grant extends the lease, and the guard with it | [`lease`], [`group`] (`holding`) |
+//! | 4 | the owner dies; at the end of the lease its kernel stops passing traffic | the guard, [`event::PairAction::OpenGuard`] |
+//! | 5 | the promises run out; the other node becomes a candidate | [`takeover`] |
+//! | 6 | two votes: it has the lease, opens its guard, waits for units, takes | [`group`] (`holding`) |
+//! | 7 | the old owner wakes: it drops everything before anything else | [`group`] (`yielding`) |
+//!
+//! A planned change skips 4 and 5: the owner says that it has nothing any more.
+//!
+//! [`Pair`] is a node's groups; [`witness::Witness`] is the third machine. Both are step functions:
+//! events in, actions out, no clock and no I/O, so that the daemon, the simulator, the model
+//! checker and `mastiff simulate` run the same code. The promises are in the crate's root, I1 to
+//! I13.
 
+pub mod arbiters;
 pub mod clock;
 pub mod event;
+pub mod fitness;
+pub mod group;
+pub mod jitter;
+pub mod lease;
 pub mod message;
+pub mod peer;
+pub mod spec;
+pub mod takeover;
+pub mod voter;
+pub mod witness;
+
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use arbiters::Arbiter;
+use clock::{Clocks, Now};
+use event::{PairActions, PairEvent, Step};
+use group::{Group, KeptGroup, Turn};
+use message::{GroupKey, Member, Owner, Session};
+use spec::GroupSpec;
+
+use crate::time::Mono;
+
+/// All groups of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    me: Owner,
+    groups: Vec<Group>,
+}
+
+/// What a restarted daemon needs to go on as the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Kept {
+    /// Which node it was, in which life.
+    pub me: Owner,
+    /// Its groups.
+    pub groups: Vec<KeptGroup>,
+}
+
+/// Who a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which of the two.
+    pub member: Member,
+    /// A new random number; not used when there is memory of a former life.
+    pub session: Session,
+    /// For everything that may be random.
+    pub seed: u64,
+}
+
+impl Pair {
+    /// Starts. With `kept`, of this boot, it goes on as the daemon before; groups that are new
+    /// since start without memory.
+    pub fn start(
+        identity: Identity,
+        groups: Vec<(GroupSpec, Arbiter)>,
+        kept: Option<Kept>,
+        now: Now,
+        out: &mut PairActions,
+    ) -> Self {
+        let fresh = Owner { member: identity.member, session: identity.session };
+        let me = kept.as_ref().map_or(fresh, |kept| kept.me);
+        let mut kept = kept.map(|kept| kept.groups).unwrap_or_default();
+        let mut turn = Turn { now, out };
+        let groups = groups
+            .into_iter()
+            .map(|(spec, arbiter)| {
+                let at = kept.iter().position(|kept| kept.key == spec.key);
+                match at.map(|at| kept.swap_remove(at)) {
+                    Some(kept) => Group::resume(me, spec, arbiter, identity.seed, kept, &mut turn),
+                    None => Group::start(me, spec, arbiter, identity.seed, &mut turn),
+                }
+            })
+            .collect();
+        Self { me, groups }
+    }
+
+    /// Takes in one event of a turn.
+    pub fn handle(&mut self, event: &PairEvent, now: Now, out: &mut PairActions) {
+        let mut turn = Turn { now, out };
+        let turn = &mut turn;
+        match event {
+            PairEvent::Heard { from, session, echo_age, beat } => {
+                if let Some(group) = self.group_mut(beat.group) {
+                    group.hear(*from, *session, *echo_age, beat, turn);
+                }
+            }
+            PairEvent::Health { group, health, not_ready } => {
+                if let Some(group) = self.group_mut(*group) {
+                    group.health(*health, *not_ready, now.at);
+                }
+            }
+            PairEvent::Done { step, ok } => {
+                let Some(group) = self.group_mut(step.group) else { return };
+                if step.step == Step::Fence {
+                    group.fenced(*step, *ok, turn);
+                } else {
+                    group.done(*step, *ok, turn);
+                }
+            }
+            PairEvent::StopsWithin(span) => {
+                for group in &mut self.groups {
+                    group.stops_within(*span);
+                }
+            }
+            PairEvent::Order { group, order } => {
+                if let Some(group) = self.group_mut(*group) {
+                    group.expire(turn);
+                    group.order(*order, turn);
+                }
+            }
+            PairEvent::GatewayAnswered { sent } => {
+                for group in &mut self.groups {
+                    group.gateway_answered(*sent, turn);
+                }
+            }
+            PairEvent::AddressAnswered { group } | PairEvent::ProbeSeen { group } => {
+                if let Some(group) = self.group_mut(*group) {
+                    group.address_taken(matches!(event, PairEvent::ProbeSeen { .. }), turn);
+                }
+            }
+        }
+    }
+
+    /// Once a turn, after its events.
+    pub fn tick(&mut self, now: Now, out: &mut PairActions) {
+        let mut turn = Turn { now, out };
+        for group in &mut self.groups {
+            group.tick(&mut turn);
+        }
+    }
+
+    /// When `tick` must be called again at the latest, by `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn next_deadline(&self, now: Clocks) -> Mono {
+        self.groups.iter().map(|group| group.next_deadline(now)).min().unwrap_or(Mono::FAR)
+    }
+
+    /// What to leave for the daemon after this one. The shell writes it before the first message of
+    /// a turn leaves: what a voter said, it must remember.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept { me: self.me, groups: self.groups.iter().map(Group::kept).collect() }
+    }
+
+    /// Whether something exclusive has been held without a lease for too long: then the watchdog
+    /// must not be petted (I13).
+    #[must_use]
+    pub fn forbids_pet(&self, now: Clocks) -> bool {
+        self.groups.iter().any(|group| group.forbids_pet(now))
+    }
+
+    /// The groups, for status.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    fn group_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.key() == key)
+    }
+}

@@ -33,6 +33,9 @@ impl Clocks {
     /// Both clocks at zero: before everything.
     pub const ZERO: Self = Self { boot: Mono::BOOT, raw: Mono::BOOT };
 
+    /// A deadline that never comes.
+    pub const FAR: Self = Self { boot: Mono::FAR, raw: Mono::FAR };
+
     /// Both deadlines `span` later.
     #[must_use]
     pub const fn after(self, span: Span) -> Self {

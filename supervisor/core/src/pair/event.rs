@@ -196,6 +196,8 @@ pub enum Cause {
     Failback,
     /// Suspend, shutdown or removal.
     LetGo,
+    /// Nothing was had and nothing is; the node became ready, or stopped being so.
+    Readiness,
 }
 
 impl fmt::Display for Cause {
@@ -218,6 +220,7 @@ impl fmt::Display for Cause {
             Self::BadHealth => "bad health",
             Self::Failback => "failback to the preferred node",
             Self::LetGo => "suspend, shutdown or removal",
+            Self::Readiness => "readiness changed",
         })
     }
 }
@@ -246,6 +249,13 @@ pub enum PairReport {
         order: Order,
         /// Why not.
         why: OrderRefused,
+    },
+    /// The lease goes on under a higher number: outside tokens must follow.
+    Epoch {
+        /// Of which group.
+        group: GroupKey,
+        /// The number.
+        epoch: Epoch,
     },
     /// The long lease for a restart stands: the daemon may stop now.
     RestartReady {

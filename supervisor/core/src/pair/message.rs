@@ -1,4 +1,4 @@
-//! What nodes and witness say to each other, as values. [`crate::wire`] makes bytes of them.
+//! What nodes and witness say to each other, as values. `wire` makes bytes of them.
 //!
 //! There is one kind of message, the [`Beat`]: everything that its sender has to say about one
 //! group. All of it but the ask and the answer is *state*, sent again with every beat, so that a
@@ -122,8 +122,10 @@ pub enum NotReady {
     Paused,
     /// The boot-loop guard lets this boot only observe.
     ObserveOnly,
-    /// A promotion or a demotion for bad health was not long enough ago (`recover-after`).
+    /// A failed promotion or a demotion for bad health was not long enough ago (`recover-after`).
     Recovering,
+    /// It has just handed the group over and leaves it to the other node.
+    Yielded,
     /// How long the other node may go on running units after it lost its lease is not known.
     PeerStopUnknown,
     /// Units that must run once cannot be guarded here: no armed watchdog and no fence agent.
@@ -197,8 +199,9 @@ pub struct Answer {
 pub enum Vote {
     /// Nobody else will be granted for the asked time.
     Granted {
-        /// Who had the group before, as far as this voter remembers.
-        last: Option<Last>,
+        /// Whether this voter knows that the *other* node runs nothing of the group. Two voters
+        /// that know it make the stop time unnecessary: nobody holds without one of them.
+        peer_stopped: bool,
     },
     /// Not now.
     Busy {
@@ -228,17 +231,9 @@ pub enum Refusal {
     Released,
 }
 
-/// The owner before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Last {
-    /// Which node.
-    pub member: Member,
-    /// Whether it said that it had stopped everything, less than
-    /// [`PROMISE_MAX`](crate::timing::PROMISE_MAX) ago.
-    pub released: bool,
-}
-
-/// "Of this life I hold nothing up to this epoch, and never shall again."
+/// "I hold nothing, run nothing and ask for nothing; and of no number up to this one I ever shall."
+/// Only who is idle says it, with every beat: so it needs no acknowledgement, and a repeated one is
+/// harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Release {
     /// Whose.
@@ -267,7 +262,7 @@ pub struct Beat {
     pub stops_within: Option<Span>,
     /// The same of the receiver's peer: the witness repeats what it heard.
     pub peer_stops_within: Option<Span>,
-    /// The sender's newest release.
+    /// The sender's release, while it is idle.
     pub released: Option<Release>,
     /// The newest release of the sender's peer, carried on to a voter that may not have heard it.
     pub carried: Option<Release>,

@@ -1,0 +1,201 @@
+//! From candidate to owner: asking, winning, taking, staying.
+
+use super::{Group, Stage, State, Turn};
+use crate::pair::clock::Clocks;
+use crate::pair::event::{Cause, PairAction, PairReport, StepId};
+use crate::pair::lease::{Lease, Seat};
+use crate::pair::message::{Health, NotReady};
+use crate::pair::spec::Failback;
+use crate::pair::takeover::{Candidacy, Won};
+
+impl Group {
+    pub(super) fn tick_asking(&mut self, candidacy: Candidacy, turn: &mut Turn<'_>) {
+        let now = turn.at();
+        let unfit = self.not_ready(now).is_some_and(|why| why != NotReady::Yielded);
+        let promised = self.voter.promised(now).is_some();
+        // A vote kept from the others that does not help: somebody else may need just that one.
+        let blocks = candidacy.blocks_others(self.spec.timing.promise, now);
+        if unfit || promised || blocks {
+            self.withdraw(candidacy, turn);
+            return;
+        }
+        self.vouch_for_candidate(turn);
+        for seat in [Seat::Peer, Seat::Third] {
+            let State::Asking(mut candidacy) = self.state else { return };
+            if !candidacy.is_due(seat, now) || !self.is_worth_asking(seat, &candidacy, now) {
+                continue;
+            }
+            candidacy.asked(seat, now, self.spec.timing.heartbeat);
+            self.state = State::Asking(candidacy);
+            self.ask(seat, candidacy.epoch, turn);
+        }
+        if let State::Asking(candidacy) = self.state {
+            self.take_if_won(candidacy, turn);
+        }
+    }
+
+    /// A node that may not use its own vote needs both others. It asks the peer first: the
+    /// arbiter's vote alone would only be kept from the peer.
+    fn is_worth_asking(&self, seat: Seat, candidacy: &Candidacy, now: Clocks) -> bool {
+        seat == Seat::Peer
+            || self.voter.is_free_for(self.me.member, now)
+            || candidacy.has_grant(Seat::Peer)
+    }
+
+    /// The operator's word that the peer is off counts as the peer's vote and as its silence.
+    fn vouch_for_candidate(&mut self, turn: &Turn<'_>) {
+        let now = turn.at();
+        let end = now.after(crate::pair::lease::shortened(self.spec.timing.lease));
+        if self.vouched
+            && let State::Asking(candidacy) = &mut self.state
+        {
+            candidacy.granted(Seat::Peer, end, true, now);
+        }
+    }
+
+    /// Ends a candidacy. What it was granted is released with the next beat, which is now.
+    pub(super) fn withdraw(&mut self, candidacy: Candidacy, turn: &mut Turn<'_>) {
+        self.arbiter.withdraw();
+        self.highest = self.highest.max(candidacy.epoch);
+        let wait = self.jitter.below(self.spec.timing.promise);
+        let fit_since = None;
+        let yielded_until = Some(turn.at().boot.after(wait));
+        self.state = State::Idle { fit_since, yielded_until };
+        self.say(Some(Seat::Peer), Some(Seat::Third), turn);
+    }
+
+    /// Two votes of three: the lease is there.
+    pub(super) fn take_if_won(&mut self, candidacy: Candidacy, turn: &mut Turn<'_>) {
+        let now = turn.at();
+        let peer = self.me.member.other();
+        let own_vote = self.voter.is_free_for(self.me.member, now);
+        let own_knows = self.voter.has_stopped(peer);
+        let Some(Won { lease, peer_stopped }) = candidacy.won(own_vote, own_knows, now) else {
+            return;
+        };
+        if now.ends_lease(self.last_moment(&lease)) {
+            return;
+        }
+        if own_vote {
+            self.voter.vote_for_self(lease.epoch);
+        }
+        self.highest = self.highest.max(lease.epoch);
+        self.open_guard(&lease, turn);
+        let cause = candidacy.cause;
+        let off = self.vouched || self.arbiter.peer_is_off();
+        let stage = if self.spec.is_exclusive() && !peer_stopped && !off {
+            // I12: nobody knows that its units stopped. Without a stop time only its own word
+            // helps.
+            let until = self.peer.stops_within().map_or(Clocks::FAR, |stop| now.after(stop));
+            Stage::Wait(until)
+        } else {
+            Stage::Step(self.begin(self.spec.taking_step(None), turn))
+        };
+        self.state = State::Taking { lease, stage, cause };
+        self.tell_role(cause, turn);
+    }
+
+    /// Lets traffic pass until the lease ends (I3). The shell renews a relative guard by itself
+    /// only up to that moment.
+    pub(super) fn open_guard(&self, lease: &Lease, turn: &mut Turn<'_>) {
+        let (group, until) = (self.spec.key, lease.end());
+        turn.out.push(PairAction::OpenGuard { group, until });
+    }
+
+    pub(super) fn tick_holding(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.at();
+        self.use_own_vote(now);
+        match self.state {
+            State::Taking { lease, stage: Stage::Wait(until), cause }
+                if now.ends_promise(until) =>
+            {
+                let stage = Stage::Step(self.begin(self.spec.taking_step(None), turn));
+                self.state = State::Taking { lease, stage, cause };
+            }
+            State::Taking { lease, stage: Stage::Step(step), .. } if now.boot >= step.until => {
+                self.fail_step(lease, turn);
+            }
+            State::Active { lease } => self.consider_moving(lease, turn),
+            _ => {}
+        }
+    }
+
+    /// A node that was silent, or had promised its vote, when it won uses it as soon as it is free.
+    fn use_own_vote(&mut self, now: Clocks) {
+        let free = self.voter.is_free_for(self.me.member, now);
+        if let Some(lease) = self.lease_mut()
+            && !lease.own_vote
+            && free
+        {
+            lease.own_vote = true;
+            let epoch = lease.epoch;
+            self.voter.vote_for_self(epoch);
+        }
+    }
+
+    /// A step ended.
+    pub(in crate::pair) fn done(&mut self, id: StepId, ok: bool, turn: &mut Turn<'_>) {
+        self.expire(turn);
+        match self.state {
+            State::Taking { lease, stage: Stage::Step(step), cause } if step.id == id => {
+                if !ok {
+                    self.fail_step(lease, turn);
+                    return;
+                }
+                match self.spec.taking_step_after(Some(id.step)) {
+                    Some(next) => {
+                        let stage = Stage::Step(self.begin(next, turn));
+                        self.state = State::Taking { lease, stage, cause };
+                    }
+                    None => self.state = State::Active { lease },
+                }
+                self.tell_role(Cause::Taken, turn);
+            }
+            State::Yielding { .. } | State::Dropping { .. } => self.left_step_done(id, ok, turn),
+            // The outcome of an attempt that was given up.
+            _ => {}
+        }
+    }
+
+    /// A promotion that fails is undone, released, and not tried again for a while.
+    fn fail_step(&mut self, lease: Lease, turn: &mut Turn<'_>) {
+        let until = turn.at().boot.after(self.spec.recover_after);
+        self.fitness.recover_until(until);
+        self.yield_with(lease, Cause::StepFailed, turn);
+    }
+
+    /// Whether the group is better off on the other node, or belongs there.
+    fn consider_moving(&mut self, lease: Lease, turn: &mut Turn<'_>) {
+        let now = turn.at();
+        if !self.peer.is_ready(self.spec.definition, self.fresh(), now)
+            || self.fitness.moves_too_often(now)
+        {
+            return;
+        }
+        let health = self.fitness.health(now);
+        if health < Health::Degraded && self.peer.is_healthier_than(health) {
+            self.move_by_itself(lease, Cause::BadHealth, turn);
+        } else if let Failback::After(long_enough) = self.spec.failback
+            && !self.spec.preferred
+            && self.peer.standing().is_some_and(|peer| peer.preferred && peer.health >= health)
+            && self.peer.ready_for(now) >= long_enough
+        {
+            self.move_by_itself(lease, Cause::Failback, turn);
+        }
+    }
+
+    pub(super) fn move_by_itself(&mut self, lease: Lease, cause: Cause, turn: &mut Turn<'_>) {
+        self.fitness.moved(turn.at());
+        if cause == Cause::BadHealth {
+            let until = turn.at().boot.after(self.spec.recover_after);
+            self.fitness.recover_until(until);
+        }
+        self.yield_with(lease, cause, turn);
+    }
+
+    /// Something must go and does not.
+    pub(super) fn tell_stuck(&self, id: StepId, turn: &mut Turn<'_>) {
+        let report = PairReport::CannotRemove { group: self.spec.key, step: id.step };
+        turn.out.push(PairAction::Report(report));
+    }
+}
