@@ -76,6 +76,11 @@ impl Span {
         Self(millis.saturating_mul(1_000_000))
     }
 
+    /// From whole microseconds.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros.saturating_mul(1000))
+    }
+
     /// From nanoseconds.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
