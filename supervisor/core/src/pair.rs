@@ -32,6 +32,7 @@ pub mod fitness;
 pub mod group;
 pub mod jitter;
 pub mod lease;
+pub mod link;
 pub mod message;
 pub mod peer;
 pub mod spec;
