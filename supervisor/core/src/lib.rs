@@ -17,6 +17,7 @@
 //! | [`report`] | what an operator is told |
 //! | [`view`] | what a node tells about itself, as plain values |
 //! | [`watchdog`] | the single rule "may the watchdog be petted now?" |
+//! | [`wire`] | the bytes of the pair's messages: layout, version, limits |
 //!
 //! # Invariants of the pair
 //!
@@ -77,3 +78,4 @@ pub mod time;
 pub mod timing;
 pub mod view;
 pub mod watchdog;
+pub mod wire;
