@@ -10,6 +10,7 @@
 //! | [`config`] | the file as written, and as meant: every fault at once |
 //! | [`control`] | the control socket's language |
 //! | [`oneshot`] | every check once, without the daemon |
+//! | [`mac`] | the signature of the messages between the machines of a pair |
 //! | [`journal`] | where log lines go |
 //! | [`clock`] | the one way to read the clock |
 //! | [`signals`] | which signals the brain takes, so that nobody else does |
@@ -34,6 +35,7 @@ pub mod daemon;
 pub mod effects;
 pub mod journal;
 pub mod keeper;
+pub mod mac;
 pub mod oneshot;
 pub mod probes;
 pub mod signals;
