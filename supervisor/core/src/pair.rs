@@ -47,7 +47,7 @@ use arbiters::Arbiter;
 use clock::{Clocks, Now};
 use event::{PairActions, PairEvent, Step};
 use group::{Group, KeptGroup, Turn};
-use message::{GroupKey, Member, Owner, Session};
+use message::{Beat, GroupKey, Member, Owner, Session};
 use spec::GroupSpec;
 
 use crate::time::Mono;
@@ -179,6 +179,18 @@ impl Pair {
     #[must_use]
     pub fn forbids_pet(&self, now: Clocks) -> bool {
         self.groups.iter().any(|group| group.forbids_pet(now))
+    }
+
+    /// What this node would say of a group, without ask and answer: to greet a stranger with.
+    #[must_use]
+    pub fn beat(&self, group: GroupKey, now: Clocks) -> Option<Beat> {
+        self.groups.iter().find(|known| known.key() == group).map(|known| known.beat(now))
+    }
+
+    /// Who this node is, in this life.
+    #[must_use]
+    pub const fn me(&self) -> Owner {
+        self.me
     }
 
     /// The groups, for status.

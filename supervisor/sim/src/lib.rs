@@ -1,8 +1,33 @@
-//! The pair's core in worlds that can be replayed.
+//! The pair's core in worlds that can be replayed: two nodes, a witness, their kernels, the wires
+//! between them, and everything that goes wrong, in virtual time, from one seed.
 //!
 //! | module | idea |
 //! |---|---|
 //! | [`rng`] | all chance, from one seed |
+//! | [`clock`] | true time, and what a machine's clocks make of it |
+//! | [`network`] | wires: loss, delay, copies, cuts, replays |
+//! | [`kernel`] | guard, addresses and units: what goes on without the daemon |
+//! | [`machine`] | power, clocks, kernel, disk, daemon |
+//! | [`fault`] | everything that goes wrong, as values |
+//! | [`plan`] | a world before it begins |
+//! | [`world`] | the world; with `turn`, `effects` and `blows` |
+//! | [`judge`] | the invariants I1 to I13, by a second bookkeeping |
+//! | [`timeline`] | what happened, for a person |
+//! | [`seeds`] | many worlds; a failing one made small |
 #![forbid(unsafe_code)]
 
+mod blows;
+pub mod clock;
+mod effects;
+pub mod fault;
+pub mod judge;
+pub mod kernel;
+pub mod machine;
+pub mod network;
+pub mod plan;
 pub mod rng;
+pub mod seeds;
+pub mod timeline;
+mod turn;
+mod words;
+pub mod world;

@@ -14,8 +14,10 @@ pub const MOVES_MAX: usize = 3;
 pub const MOVES_WITHIN: Span = Span::from_secs(600);
 
 /// The brain's newest word on a group, and what else speaks against taking it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fitness {
+    /// When the daemon started: its brain has so much time for a first word.
+    started: Clocks,
     report: Option<Report>,
     /// An operator paused it, or it was let go for a suspend.
     pub paused: bool,
@@ -33,6 +35,18 @@ struct Report {
 }
 
 impl Fitness {
+    /// Nothing known yet.
+    #[must_use]
+    pub const fn new(now: Clocks) -> Self {
+        Self {
+            started: now,
+            report: None,
+            paused: false,
+            recovering_until: None,
+            moves: [None; MOVES_MAX],
+        }
+    }
+
     /// The brain reported.
     pub const fn report(&mut self, health: Health, not_ready: Option<NotReady>, now: Clocks) {
         self.report = Some(Report { at: now, health, not_ready });
@@ -46,6 +60,14 @@ impl Fitness {
     #[must_use]
     pub fn health(&self, now: Clocks) -> Health {
         self.fresh(now).map_or(Health::Unknown, |report| report.health)
+    }
+
+    /// Health so bad, or unknown for so long, that the group may be better off elsewhere.
+    #[must_use]
+    pub fn bad_health(&self, now: Clocks) -> Option<Health> {
+        let too_early = self.report.is_none() && now.longest_since(self.started) < REPORT_FRESH;
+        let health = self.health(now);
+        (health < Health::Degraded && !too_early).then_some(health)
     }
 
     /// What of this node's own speaks against taking the group.

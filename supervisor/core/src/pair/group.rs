@@ -100,6 +100,8 @@ pub(super) enum State {
         fit_since: Option<Mono>,
         /// It has just handed the group over, and leaves it to the peer until then.
         yielded_until: Option<Mono>,
+        /// It gave up a candidacy, and lets others ask first.
+        quiet_until: Option<Mono>,
     },
     /// Nothing, and it asks.
     Asking(Candidacy),
@@ -108,9 +110,16 @@ pub(super) enum State {
     /// Everything.
     Active { lease: Lease },
     /// The lease, until everything is gone.
-    Yielding { lease: Lease, cause: Cause, step: Underway },
+    /// `closed`: the guard is, and a grant must not open it again.
+    Yielding { lease: Lease, cause: Cause, step: Underway, closed: bool },
     /// No lease: everything must go now.
     Dropping { epoch: Epoch, cause: Cause, left: Leftovers },
+}
+
+impl State {
+    /// Nothing, and no reason to wait.
+    pub(super) const IDLE: Self =
+        Self::Idle { fit_since: None, yielded_until: None, quiet_until: None };
 }
 
 /// One group on one node.
@@ -161,7 +170,7 @@ impl Group {
         turn: &mut Turn<'_>,
     ) -> Self {
         let voter = Voter::forgetful(turn.at());
-        let state = State::Idle { fit_since: None, yielded_until: None };
+        let state = State::IDLE;
         let mut group = Self::with(me, spec, arbiter, seed, state, voter, turn.at());
         group.drop_everything(Epoch::NONE, Cause::Start, turn);
         group
@@ -201,7 +210,7 @@ impl Group {
             role_since: now.boot,
             voter,
             arbiter,
-            fitness: Fitness::default(),
+            fitness: Fitness::new(now),
             peer,
             highest: spec.highest,
             next_beat: now.boot,
@@ -255,6 +264,12 @@ impl Group {
     #[must_use]
     pub const fn key(&self) -> GroupKey {
         self.spec.key
+    }
+
+    /// The highest epoch known, for the state file.
+    #[must_use]
+    pub const fn highest(&self) -> Epoch {
+        self.highest
     }
 
     /// What the node is for the group.
@@ -373,12 +388,14 @@ impl Group {
 
     fn tick_idle(&mut self, turn: &mut Turn<'_>) {
         let now = turn.at();
-        let State::Idle { fit_since, yielded_until } = &mut self.state else { return };
+        let State::Idle { fit_since, yielded_until, quiet_until } = &mut self.state else {
+            return;
+        };
         // Handed over, but the peer cannot after all: nobody should wait for nothing.
         if yielded_until.is_some_and(|until| now.boot >= until || self.peer.cannot_take(now)) {
             *yielded_until = None;
         }
-        if yielded_until.is_some() {
+        if yielded_until.is_some() || quiet_until.is_some_and(|until| now.boot < until) {
             return;
         }
         let promised = self.voter.promised(now).is_some();

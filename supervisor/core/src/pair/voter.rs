@@ -137,6 +137,11 @@ impl Voter {
     /// time in it: only the number is noted.
     pub fn vote_for_self(&mut self, epoch: Epoch) {
         self.promise = None;
+        self.raise(epoch);
+    }
+
+    /// The node holds under this number: nobody else ever shall.
+    pub fn raise(&mut self, epoch: Epoch) {
         self.highest = self.highest.max(epoch);
     }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::clock::Clocks;
 use super::message::{
-    Answer, Beat, Epoch, GroupKey, Member, Owner, Release, Role, Session, Standing,
+    Answer, Beat, Epoch, GroupKey, Health, Member, Owner, Release, Role, Session, Standing,
 };
 use super::voter::Voter;
 use crate::time::Span;
@@ -74,6 +74,15 @@ impl Witness {
         Some(watched.reply(from, answer))
     }
 
+    /// What the witness would say of a group, without an answer: to greet a stranger with. It tells
+    /// nothing of the other node, since the stranger may be a replay.
+    #[must_use]
+    pub fn beat(&self, group: GroupKey) -> Beat {
+        let known = self.groups.iter().find(|watched| watched.key == group);
+        let highest = known.map_or(Epoch::NONE, |watched| watched.voter.highest());
+        reply(group, highest, None, None)
+    }
+
     fn watched(&mut self, key: GroupKey) -> Option<&mut Watched> {
         if let Some(at) = self.groups.iter().position(|watched| watched.key == key) {
             return self.groups.get_mut(at);
@@ -110,19 +119,28 @@ impl Watched {
 
     fn reply(&self, to: Member, answer: Option<Answer>) -> Beat {
         let other = self.known(to.other());
-        Beat {
-            group: self.key,
-            definition: 0,
-            role: Role::Waiting,
-            standing: Standing::default(),
-            not_ready: None,
-            highest: self.voter.highest(),
-            stops_within: None,
-            peer_stops_within: other.stops_within,
-            released: None,
-            carried: None,
-            ask: None,
-            answer,
-        }
+        reply(self.key, self.voter.highest(), other.stops_within, answer)
+    }
+}
+
+const fn reply(
+    group: GroupKey,
+    highest: Epoch,
+    peer_stops_within: Option<Span>,
+    answer: Option<Answer>,
+) -> Beat {
+    Beat {
+        group,
+        definition: 0,
+        role: Role::Waiting,
+        standing: Standing { health: Health::Unknown, preferred: false },
+        not_ready: None,
+        highest,
+        stops_within: None,
+        peer_stops_within,
+        released: None,
+        carried: None,
+        ask: None,
+        answer,
     }
 }

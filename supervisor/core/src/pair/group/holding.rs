@@ -4,14 +4,13 @@ use super::{Group, Stage, State, Turn};
 use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, PairReport, StepId};
 use crate::pair::lease::{Lease, Seat};
-use crate::pair::message::{Health, NotReady};
 use crate::pair::spec::Failback;
 use crate::pair::takeover::{Candidacy, Won};
 
 impl Group {
     pub(super) fn tick_asking(&mut self, candidacy: Candidacy, turn: &mut Turn<'_>) {
         let now = turn.at();
-        let unfit = self.not_ready(now).is_some_and(|why| why != NotReady::Yielded);
+        let unfit = self.not_ready(now).is_some();
         let promised = self.voter.promised(now).is_some();
         // A vote kept from the others that does not help: somebody else may need just that one.
         let blocks = candidacy.blocks_others(self.spec.timing.promise, now);
@@ -58,9 +57,8 @@ impl Group {
         self.arbiter.withdraw();
         self.highest = self.highest.max(candidacy.epoch);
         let wait = self.jitter.below(self.spec.timing.promise);
-        let fit_since = None;
-        let yielded_until = Some(turn.at().boot.after(wait));
-        self.state = State::Idle { fit_since, yielded_until };
+        let quiet_until = Some(turn.at().boot.after(wait));
+        self.state = State::Idle { fit_since: None, yielded_until: None, quiet_until };
         self.say(Some(Seat::Peer), Some(Seat::Third), turn);
     }
 
@@ -76,6 +74,7 @@ impl Group {
         if now.ends_lease(self.last_moment(&lease)) {
             return;
         }
+        self.voter.raise(lease.epoch);
         if own_vote {
             self.voter.vote_for_self(lease.epoch);
         }
@@ -98,6 +97,9 @@ impl Group {
     /// Lets traffic pass until the lease ends (I3). The shell renews a relative guard by itself
     /// only up to that moment.
     pub(super) fn open_guard(&self, lease: &Lease, turn: &mut Turn<'_>) {
+        if matches!(self.state, State::Yielding { closed: true, .. }) {
+            return;
+        }
         let (group, until) = (self.spec.key, lease.end());
         turn.out.push(PairAction::OpenGuard { group, until });
     }
@@ -173,7 +175,7 @@ impl Group {
             return;
         }
         let health = self.fitness.health(now);
-        if health < Health::Degraded && self.peer.is_healthier_than(health) {
+        if self.fitness.bad_health(now).is_some_and(|bad| self.peer.is_healthier_than(bad)) {
             self.move_by_itself(lease, Cause::BadHealth, turn);
         } else if let Failback::After(long_enough) = self.spec.failback
             && !self.spec.preferred

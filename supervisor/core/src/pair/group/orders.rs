@@ -43,7 +43,9 @@ impl Group {
     fn fail_over(&mut self, peer_is_off: bool, turn: &mut Turn<'_>) -> Result<(), OrderRefused> {
         let now = turn.at();
         match &mut self.state {
-            State::Idle { yielded_until, .. } => *yielded_until = None,
+            State::Idle { yielded_until, quiet_until, .. } => {
+                (*yielded_until, *quiet_until) = (None, None);
+            }
             State::Asking(candidacy) => candidacy.ask_now(now),
             State::Taking { .. } | State::Active { .. } => return Err(OrderRefused::AlreadyActive),
             State::Yielding { .. } | State::Dropping { .. } => return Err(OrderRefused::Changing),

@@ -231,6 +231,7 @@ impl Group {
             Vote::Busy { why, .. } if highest > lease.epoch || why == Refusal::Epoch => {
                 lease.epoch = raised;
                 self.highest = raised;
+                self.voter.raise(raised);
                 let report = PairReport::Epoch { group: self.spec.key, epoch: raised };
                 turn.out.push(PairAction::Report(report));
             }
@@ -248,7 +249,7 @@ impl Group {
     }
 
     /// What this node has to say, without ask and answer.
-    fn beat(&self, now: Clocks) -> Beat {
+    pub(in crate::pair) fn beat(&self, now: Clocks) -> Beat {
         Beat {
             group: self.spec.key,
             definition: self.spec.definition,

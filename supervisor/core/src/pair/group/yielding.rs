@@ -20,16 +20,18 @@ impl Group {
             self.gone(lease.epoch, cause, turn);
             return;
         }
-        let step = self.begin_leaving(self.spec.yielding_step(), turn);
-        self.state = State::Yielding { lease, cause, step };
+        let (step, closed) = self.begin_leaving(self.spec.yielding_step(), false, turn);
+        self.state = State::Yielding { lease, cause, step, closed };
         self.tell_role(cause, turn);
     }
 
-    fn begin_leaving(&mut self, step: Step, turn: &mut Turn<'_>) -> Underway {
-        if step == Step::RemoveAddresses {
+    /// Begins a step of letting go; the guard closes before the addresses go, and stays closed.
+    fn begin_leaving(&mut self, step: Step, closed: bool, turn: &mut Turn<'_>) -> (Underway, bool) {
+        let closed = closed || step == Step::RemoveAddresses;
+        if closed {
             self.close_guard(turn);
         }
-        self.begin(step, turn)
+        (self.begin(step, turn), closed)
     }
 
     fn close_guard(&self, turn: &mut Turn<'_>) {
@@ -87,7 +89,7 @@ impl Group {
     /// A step of letting go ended.
     pub(super) fn left_step_done(&mut self, id: StepId, ok: bool, turn: &mut Turn<'_>) {
         match self.state.clone() {
-            State::Yielding { lease, cause, step } if step.id == id => {
+            State::Yielding { lease, cause, step, closed } if step.id == id => {
                 if !ok {
                     // What does not stop in time is not waited for: no renewal, and the watchdog
                     // decides (I13).
@@ -97,8 +99,8 @@ impl Group {
                 }
                 match self.spec.yielding_step_after(Some(id.step)) {
                     Some(next) => {
-                        let step = self.begin_leaving(next, turn);
-                        self.state = State::Yielding { lease, cause, step };
+                        let (step, closed) = self.begin_leaving(next, closed, turn);
+                        self.state = State::Yielding { lease, cause, step, closed };
                     }
                     None => self.gone(lease.epoch, cause, turn),
                 }
@@ -128,7 +130,7 @@ impl Group {
         self.highest = self.highest.max(epoch);
         let planned = !matches!(cause, Cause::Start | Cause::LeaseLost | Cause::NewerOwner);
         let yielded_until = planned.then(|| turn.at().boot.after(PROMISE_MAX));
-        self.state = State::Idle { fit_since: None, yielded_until };
+        self.state = State::Idle { fit_since: None, yielded_until, quiet_until: None };
         self.tell_role(Cause::Gone, turn);
         self.say(Some(Seat::Peer), Some(Seat::Third), turn);
     }

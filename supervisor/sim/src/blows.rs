@@ -1,0 +1,329 @@
+//! What each fault does to the world, and how it ends.
+
+use mastiff_core::pair::event::{Order, PairEvent};
+use mastiff_core::pair::message::{Epoch, Health};
+
+use crate::clock::{MS, SECOND, Time};
+use crate::fault::{Blow, Fault};
+use crate::machine::Steps;
+use crate::network::{PLACES, Place, WITNESS, Wire};
+use crate::plan::Plan;
+use crate::world::{Coming, World};
+
+impl World {
+    pub(crate) fn begin_blow(&mut self, index: usize) {
+        if let Some(blow) = self.plan.blows.get(index).copied() {
+            self.inflict(blow);
+        }
+    }
+
+    /// A fault begins now.
+    pub fn inflict(&mut self, blow: Blow) {
+        let Blow { lasts, fault, .. } = blow;
+        let now = self.now;
+        self.tally.faults += 1;
+        self.timeline.note(now, None, || format!("*** {fault} ({} ms)", lasts / MS));
+        if self.begin_fault(fault, lasts) {
+            self.at(now + lasts, Coming::Over(fault));
+        }
+    }
+
+    /// Begins a fault; whether it has an end.
+    fn begin_fault(&mut self, fault: Fault, lasts: Time) -> bool {
+        let now = self.now;
+        match fault {
+            Fault::PowerCut(place) => self.cut_power(place),
+            Fault::BothPowerCut => {
+                self.cut_power(0);
+                self.cut_power(1);
+            }
+            Fault::Crash(place, memory) => return self.crash(place, memory, lasts),
+            Fault::Freeze(place) => self.machine(place).frozen = true,
+            // It strikes at the next action: see `strike`.
+            Fault::FreezeMidTurn(place) => self.armed = Some((place, lasts)),
+            Fault::Pause(place) => self.machine(place).stopped = true,
+            Fault::PauseWithClock(place) => {
+                let machine = self.machine(place);
+                machine.stopped = true;
+                machine.clock.run(false, false, now);
+            }
+            Fault::Suspend(place) => return self.suspend(place, lasts),
+            Fault::Slew(place, ppm) => self.machine(place).clock.slew(ppm, now),
+            Fault::SetDate(place, by) => self.machine(place).wall_error = by,
+            Fault::Sick(place, health) => self.set_health(place, health),
+            Fault::BrainStall(place) => self.machine(place).brain_stalled = true,
+            Fault::StepsFail(place) => self.machine(place).steps = Steps::Fail,
+            Fault::StepsHang(place) => self.machine(place).steps = Steps::Hang,
+            Fault::DiskLost(place) => {
+                let memory = &mut self.machine(place).memory;
+                memory.highest = Epoch::NONE;
+                memory.peer_stops_within = None;
+                return false;
+            }
+            Fault::Upgrade(place) => return self.order(place, Order::PrepareRestart, true),
+            Fault::Reconfigure(place) => return self.reconfigure(place),
+            Fault::Order(place, order) => return self.order(place, order, false),
+            Fault::Replay | Fault::Forge => return self.replay(lasts),
+            Fault::PathCut(_)
+            | Fault::OneWay(..)
+            | Fault::Between(..)
+            | Fault::CutOff(_)
+            | Fault::Loss(_)
+            | Fault::Delay(_)
+            | Fault::Copies => self.spoil_wires(fault, true),
+        }
+        true
+    }
+
+    fn spoil_wires(&mut self, fault: Fault, on: bool) {
+        let clean = Wire::CLEAN;
+        match fault {
+            Fault::PathCut(path) => {
+                for (from, to) in [(0, 1), (1, 0)] {
+                    self.cut(from, to, Some(path), on);
+                }
+            }
+            Fault::OneWay(from, to) => self.cut(from, to, None, on),
+            Fault::Between(from, to) => {
+                self.cut(from, to, None, on);
+                self.cut(to, from, None, on);
+            }
+            Fault::CutOff(place) => {
+                for other in (0..PLACES).filter(|other| *other != place) {
+                    self.cut(place, other, None, on);
+                    self.cut(other, place, None, on);
+                }
+            }
+            Fault::Loss(permille) => self
+                .network
+                .all_mut()
+                .for_each(|wire| wire.loss_permille = if on { permille } else { 0 }),
+            Fault::Delay(millis) => self.network.all_mut().for_each(|wire| {
+                wire.spread = if on { millis * MS } else { clean.spread };
+            }),
+            Fault::Copies => self
+                .network
+                .all_mut()
+                .for_each(|wire| wire.copies_permille = if on { 300 } else { 0 }),
+            _ => {}
+        }
+    }
+
+    fn cut(&mut self, from: Place, to: Place, only: Option<usize>, on: bool) {
+        for path in 0..2 {
+            if only.is_none_or(|only| only == path)
+                && let Some(wire) = self.network.wire_mut(from, to, path)
+            {
+                wire.cut = on;
+            }
+        }
+    }
+
+    pub(crate) fn end_fault(&mut self, fault: Fault) {
+        let now = self.now;
+        self.timeline.note(now, None, || format!("... end of: {fault}"));
+        match fault {
+            Fault::PowerCut(place) => self.power_on(place, SECOND),
+            Fault::BothPowerCut => {
+                self.power_on(0, SECOND);
+                self.power_on(1, SECOND);
+            }
+            Fault::Freeze(place) | Fault::FreezeMidTurn(place) => self.thaw(place),
+            Fault::Pause(place) => self.go_on(place),
+            Fault::PauseWithClock(place) => self.go_on_with_clock(place),
+            Fault::Suspend(place) => {
+                self.go_on(place);
+                self.order(place, Order::Resume, false);
+            }
+            Fault::Slew(place, _) => self.machine(place).clock.slew(0, now),
+            Fault::SetDate(place, _) => self.machine(place).wall_error = 0,
+            Fault::Sick(place, _) => self.set_health(place, Health::Healthy),
+            Fault::BrainStall(place) => self.machine(place).brain_stalled = false,
+            Fault::StepsFail(place) | Fault::StepsHang(place) => {
+                self.machine(place).steps = Steps::Work;
+            }
+            Fault::PathCut(_)
+            | Fault::OneWay(..)
+            | Fault::Between(..)
+            | Fault::CutOff(_)
+            | Fault::Loss(_)
+            | Fault::Delay(_)
+            | Fault::Copies => self.spoil_wires(fault, false),
+            Fault::Crash(..)
+            | Fault::DiskLost(_)
+            | Fault::Upgrade(_)
+            | Fault::Reconfigure(_)
+            | Fault::Order(..)
+            | Fault::Replay
+            | Fault::Forge => {}
+        }
+    }
+
+    fn cut_power(&mut self, place: Place) {
+        let guard = self.plan.guard_kind();
+        self.machine(place).power_off(guard);
+    }
+
+    fn crash(&mut self, place: Place, memory: bool, lasts: Time) -> bool {
+        let now = self.now;
+        let machine = self.machine(place);
+        if machine.daemon.is_none() {
+            return false;
+        }
+        machine.end_daemon();
+        machine.frozen = false;
+        if !memory {
+            machine.memory.kept = None;
+        }
+        let boot = machine.boot;
+        self.at(now + lasts.min(3 * SECOND), Coming::Starts { place, boot });
+        false
+    }
+
+    fn thaw(&mut self, place: Place) {
+        self.machine(place).frozen = false;
+        if self.machine(place).is_awake() {
+            self.schedule_turn(place, self.now);
+        }
+    }
+
+    fn go_on(&mut self, place: Place) {
+        let now = self.now;
+        let machine = self.machine(place);
+        machine.stopped = false;
+        machine.clock.run(true, true, now);
+        machine.petted_at = if machine.petted_at > 0 { now } else { 0 };
+        if machine.is_awake() {
+            self.schedule_turn(place, now);
+        }
+    }
+
+    /// A clock that stopped with its machine takes up a lease where it was: for the rest of it there
+    /// may be two, as is said wherever the promise is.
+    fn go_on_with_clock(&mut self, place: Place) {
+        let now = self.now;
+        if self.machine(place).stopped {
+            self.machine(place).excused_until = now + self.longest_lease();
+        }
+        self.go_on(place);
+    }
+
+    fn longest_lease(&self) -> Time {
+        let longest = (0..2)
+            .filter_map(|which| self.plan.timing(which))
+            .map(|timing| timing.restart_promise.max(timing.promise).as_nanos());
+        i64::try_from(longest.max().unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// The hook lets go, and waits a second; then one clock stops.
+    fn suspend(&mut self, place: Place, lasts: Time) -> bool {
+        if place == WITNESS || !self.machine(place).is_awake() {
+            return false;
+        }
+        self.order(place, Order::LetGo, false);
+        let now = self.now;
+        self.at(now + 2 * SECOND, Coming::Sleeps(place));
+        self.at(now + 2 * SECOND + lasts, Coming::Over(Fault::Suspend(place)));
+        false
+    }
+
+    pub(crate) fn sleep(&mut self, place: Place) {
+        let now = self.now;
+        let machine = self.machine(place);
+        // A machine that still has something does not go to sleep: the hook failed.
+        let clean = machine.kernels.iter().all(|kernel| kernel.is_clean(machine.clock.read(now)));
+        if clean && machine.is_awake() {
+            machine.stopped = true;
+            machine.clock.run(true, false, now);
+        }
+    }
+
+    fn order(&mut self, place: Place, order: Order, upgrade: bool) -> bool {
+        let now = self.now;
+        if place == WITNESS || !self.machine(place).is_awake() {
+            return false;
+        }
+        // Nobody vouches for what he has not seen.
+        let other = self.machine(1 - place).power;
+        if order == (Order::Failover { peer_is_off: true }) && other {
+            return false;
+        }
+        let events = (0..self.plan.groups)
+            .map(|group| PairEvent::Order { group: Plan::key(group), order })
+            .collect();
+        self.turn(place, events);
+        if upgrade {
+            let life = self.machine(place).life;
+            self.at(now + 2 * SECOND, Coming::Stops { place, life });
+        }
+        false
+    }
+
+    pub(crate) fn stop_for_upgrade(&mut self, place: Place, life: u32) {
+        if self.machine(place).life == life {
+            let takes = self.rng.below(SECOND.unsigned_abs()).cast_signed();
+            self.crash(place, true, takes);
+        }
+    }
+
+    fn reconfigure(&mut self, place: Place) -> bool {
+        if let Some(which) = self.configured.get_mut(place) {
+            *which = 1 - *which;
+        }
+        self.crash(place, true, 100 * MS)
+    }
+
+    fn replay(&mut self, lasts: Time) -> bool {
+        let many = 20 + lasts / (100 * MS);
+        for _ in 0..many.min(200) {
+            let Some(packet) = self.network.replay(&mut self.rng) else { break };
+            let later = self.rng.below(lasts.unsigned_abs()).cast_signed();
+            self.at(self.now + later, Coming::Arrives(Box::new(packet)));
+        }
+        false
+    }
+
+    /// The armed freeze strikes after an action of its node.
+    pub(crate) fn strike(&mut self, place: Place) {
+        let Some((node, lasts)) = self.armed else { return };
+        if node == place && self.rng.one_in(3) {
+            self.armed = None;
+            self.machine(place).frozen = true;
+            let now = self.now;
+            self.timeline.note(now, Some(place), || "stopped in the middle of a turn".into());
+            self.at(now + lasts, Coming::Over(Fault::FreezeMidTurn(place)));
+        }
+    }
+
+    /// All faults end now.
+    pub(crate) fn heal(&mut self) {
+        let now = self.now;
+        self.timeline.note(now, None, || "*** all is healed".into());
+        self.armed = None;
+        self.network.all_mut().for_each(|wire| *wire = Wire::CLEAN);
+        for place in 0..PLACES {
+            self.machine(place).steps = Steps::Work;
+            self.machine(place).health = Health::Healthy;
+            self.machine(place).brain_stalled = false;
+            self.machine(place).wall_error = 0;
+            self.machine(place).clock.slew(0, now);
+            if self.machine(place).stopped {
+                self.go_on_with_clock(place);
+            }
+            self.thaw(place);
+            self.power_on(place, SECOND);
+            let machine = self.machine(place);
+            if machine.daemon.is_none() {
+                let boot = machine.boot;
+                self.at(now + 5 * SECOND, Coming::Starts { place, boot });
+            }
+            self.order(place, Order::Resume, false);
+        }
+        // Both nodes end with one configuration, as an operator would see to.
+        for place in 0..2 {
+            if self.configured.get(place) == Some(&1) {
+                self.reconfigure(place);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A world before it begins: everything that its seed decides, so that it can be changed and run
+//! again.
+
+use mastiff_core::pair::arbiters::{self, Arbiter};
+use mastiff_core::pair::message::{Epoch, GroupKey};
+use mastiff_core::pair::spec::{Failback, GroupSpec, Safety};
+use mastiff_core::time::Span;
+use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, RoundTrip, Timing};
+
+use crate::clock::{SECOND, Time};
+use crate::fault::{Blow, Terms};
+use crate::kernel::GuardKind;
+use crate::network::Place;
+use crate::rng::Rng;
+
+/// The watchdog of every node fires so long after the last pet.
+pub const WATCHDOG: Time = 3 * SECOND;
+/// Units take so long to stop at most, or the watchdog ends them.
+pub const STOP_LIMIT: Span = Span::from_millis(1500);
+/// How long units may outlive a lease: stop time, watchdog, and a second.
+pub const STOPS_WITHIN: Span = Span::from_millis(1500 + 3000 + 1000);
+/// A node that failed stays away for so long.
+pub const RECOVER_AFTER: Span = Span::from_secs(5);
+/// Blows fall from here ...
+pub const BLOWS_FROM: Time = 14 * SECOND;
+/// ... to here; then all is healed.
+pub const BLOWS_TO: Time = 90 * SECOND;
+/// Within this time after healing all is well again: a voter's silence, a stop time, a recovery, a
+/// yielded group and some turns.
+pub const RECOVERED_AFTER: Time = 40 * SECOND;
+/// Faults in each world, at least.
+pub const BLOWS_MIN: u64 = 20;
+
+/// A world before it begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Groups, one or two.
+    pub groups: usize,
+    /// Whether their units must not run twice.
+    pub exclusive: bool,
+    /// Whether the addresses come after the units.
+    pub address_after_units: bool,
+    /// How the guard ends by itself.
+    pub guard: Guard,
+    /// The wish; the second is what a reload changes it to.
+    pub takeover_within: [Span; 2],
+    /// Whether the group returns by itself.
+    pub failback: Failback,
+    /// Paths between the nodes.
+    pub paths: usize,
+    /// Oscillators, in parts per million.
+    pub ppm: [i64; 3],
+    /// What goes wrong.
+    pub blows: Vec<Blow>,
+    /// When all is healed.
+    pub healed_at: Time,
+    /// When the world ends.
+    pub ends_at: Time,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let exclusive = rng.one_in(2);
+        let tick = Span::from_millis(4);
+        let guard = rng.of(&[Guard::Bpf, Guard::Nftables { tick }], Guard::Bpf);
+        let wishes = [
+            Span::from_millis(500),
+            Span::from_secs(1),
+            Span::from_secs(1),
+            Span::from_secs(2),
+            Span::from_secs(5),
+        ];
+        let ppm = core::array::from_fn(|_| rng.of(&[-1000, -200, 0, 0, 200, 1000], 0));
+        let mut plan = Self {
+            seed,
+            groups: if rng.one_in(4) { 2 } else { 1 },
+            exclusive,
+            address_after_units: exclusive && rng.one_in(3),
+            guard,
+            takeover_within: core::array::from_fn(|_| rng.of(&wishes, Span::from_secs(1))),
+            failback: if rng.one_in(3) {
+                Failback::After(Span::from_secs(4))
+            } else {
+                Failback::Never
+            },
+            paths: if rng.one_in(2) { 1 } else { 2 },
+            ppm,
+            blows: Vec::new(),
+            healed_at: BLOWS_TO,
+            ends_at: BLOWS_TO + RECOVERED_AFTER,
+        };
+        let terms = plan.terms();
+        let many = BLOWS_MIN + rng.below(20);
+        plan.blows = (0..many).map(|_| Blow::any(&mut rng, terms, BLOWS_FROM, BLOWS_TO)).collect();
+        plan.blows.sort_by_key(|blow| blow.at);
+        plan
+    }
+
+    /// What some faults depend on.
+    #[must_use]
+    pub const fn terms(&self) -> Terms {
+        Terms { exclusive: self.exclusive, paths: self.paths }
+    }
+
+    /// The timers; `which` of both wishes.
+    #[must_use]
+    pub fn timing(&self, which: usize) -> Option<Timing> {
+        let facts = Facts {
+            takeover_within: self.takeover_within.get(which).copied()?,
+            guard: self.guard,
+            arbiter: timing::Arbiter::Witness,
+            round_trip: RoundTrip::Measured(Span::from_millis(1)),
+            address: NETLINK_ASSUMED,
+            announce: NETLINK_ASSUMED,
+            safety: timing::Safety::Network,
+        };
+        timing::derive(&facts).ok().map(|(timing, _)| timing)
+    }
+
+    /// The guard as a machine's kernel has it.
+    #[must_use]
+    pub fn guard_kind(&self) -> GuardKind {
+        let lease = self.timing(0).map_or(Span::ZERO, |timing| timing.lease);
+        self.guard.timeout(lease).map_or(GuardKind::Deadline, GuardKind::Timeout)
+    }
+
+    /// Names a group.
+    #[must_use]
+    pub const fn key(group: usize) -> GroupKey {
+        GroupKey(group as u64 + 1)
+    }
+
+    /// The place of a group in lists.
+    #[must_use]
+    pub fn index(key: GroupKey) -> usize {
+        usize::try_from(key.0.saturating_sub(1)).unwrap_or(0)
+    }
+
+    /// The groups of a node as configured.
+    #[must_use]
+    pub fn specs(
+        &self,
+        place: Place,
+        which: usize,
+        highest: Epoch,
+        peer_stops_within: Option<Span>,
+    ) -> Vec<(GroupSpec, Arbiter)> {
+        let Some(timing) = self.timing(which) else { return Vec::new() };
+        (0..self.groups)
+            .map(|group| {
+                let spec = GroupSpec {
+                    key: Self::key(group),
+                    definition: 7,
+                    preferred: group == place,
+                    safety: if self.exclusive {
+                        Safety::Data { fenced: false }
+                    } else {
+                        Safety::Network
+                    },
+                    failback: self.failback,
+                    has_units: self.exclusive,
+                    address_after_units: self.address_after_units,
+                    recover_after: RECOVER_AFTER,
+                    address_limit: Span::from_secs(1),
+                    start_limit: Span::from_secs(2),
+                    stop_limit: STOP_LIMIT,
+                    stops_within: Some(STOPS_WITHIN),
+                    peer_stops_within,
+                    highest,
+                    timing,
+                };
+                (spec, Arbiter::Witness(arbiters::witness::Witness::default()))
+            })
+            .collect()
+    }
+}

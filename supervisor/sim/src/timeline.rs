@@ -1,0 +1,60 @@
+//! What happened, for a person to read.
+
+use core::fmt;
+
+use crate::clock::{SECOND, Time};
+use crate::network::Place;
+
+/// The newest lines are kept: a failure is at the end.
+const LINES_MAX: usize = 400;
+
+/// One line.
+#[derive(Clone, Debug)]
+struct Line {
+    at: Time,
+    place: Option<Place>,
+    text: String,
+}
+
+/// A world's history.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// Whether anything is written down at all: it costs time.
+    pub on: bool,
+    lines: std::collections::VecDeque<Line>,
+}
+
+impl Timeline {
+    /// An empty one, written or not.
+    #[must_use]
+    pub fn new(on: bool) -> Self {
+        Self { on, ..Self::default() }
+    }
+
+    /// Writes down what `text` says, if anybody wants to know.
+    pub fn note(&mut self, at: Time, place: Option<Place>, text: impl FnOnce() -> String) {
+        if !self.on {
+            return;
+        }
+        if self.lines.len() >= LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { at, place, text: text() });
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Line { at, place, text } in &self.lines {
+            let name = match place {
+                Some(0) => "db1",
+                Some(1) => "db2",
+                Some(_) => "witness",
+                None => "",
+            };
+            let (seconds, rest) = (at / SECOND, at % SECOND / 1000);
+            writeln!(f, "{seconds:>4}.{rest:06} s  {name:<8} {text}")?;
+        }
+        Ok(())
+    }
+}
