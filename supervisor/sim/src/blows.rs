@@ -198,8 +198,8 @@ impl World {
         }
     }
 
-    /// A clock that stopped with its machine takes up a lease where it was: for the rest of it there
-    /// may be two, as is said wherever the promise is.
+    /// A clock that stopped with its machine takes up a lease where it was: for the rest of it
+    /// there may be two, as is said wherever the promise is.
     fn go_on_with_clock(&mut self, place: Place) {
         let now = self.now;
         if self.machine(place).stopped {
@@ -227,7 +227,7 @@ impl World {
         false
     }
 
-    pub(crate) fn sleep(&mut self, place: Place) {
+    pub(crate) fn doze(&mut self, place: Place) {
         let now = self.now;
         let machine = self.machine(place);
         // A machine that still has something does not go to sleep: the hook failed.

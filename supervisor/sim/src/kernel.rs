@@ -59,10 +59,10 @@ impl Kernel {
         match self.kind {
             GuardKind::Deadline => self.open_until = Some(wanted),
             GuardKind::Timeout(timeout) => {
-                // Refresh only while the time-out fits into the lease; the packet path refreshes only
-                // what lives. A new element, which a late call would open long after the lease, is
-                // created only while the addresses are off (the daemon checks again before it adds
-                // them), so a late one lets nothing pass.
+                // Refresh only while the time-out fits into the lease; the packet path refreshes
+                // only what lives. A new element, which a late call would open long after the
+                // lease, is created only while the addresses are off (the daemon checks again
+                // before it adds them), so a late one lets nothing pass.
                 let fits = !decided.after(timeout).ends_lease(wanted);
                 let late = now.longest_since(decided) > Span::from_millis(12);
                 if fits && (self.is_open(now) || !late) {

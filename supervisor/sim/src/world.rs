@@ -183,7 +183,7 @@ impl World {
             Coming::Over(fault) => self.end_fault(fault),
             Coming::Starts { place, boot } => self.start_daemon(place, boot),
             Coming::Stops { place, life } => self.stop_for_upgrade(place, life),
-            Coming::Sleeps(place) => self.sleep(place),
+            Coming::Sleeps(place) => self.doze(place),
             Coming::Healed => self.heal(),
         }
         self.judge.look(&self.machines, self.plan.exclusive, self.now);
