@@ -181,6 +181,8 @@ impl Node {
 
     /// Takes one event.
     pub fn handle(&mut self, event: Event, now: Mono, actions: &mut Actions) {
+        // Before the event: what it starts must not be told as begun in a pause.
+        self.end_pauses(now, actions);
         match event {
             Event::Reading { check, result } => {
                 let Some(check) = self.places.get(&check).and_then(|at| self.checks.get_mut(*at))
@@ -204,11 +206,7 @@ impl Node {
 
     /// Does what is due at this moment.
     pub fn tick(&mut self, now: Mono, actions: &mut Actions) {
-        for pause in self.maintenance.expire(now) {
-            self.wake(pause.check.as_deref());
-            actions.push(Action::Report(Report::PauseEnds { check: pause.check, expired: true }));
-            actions.push(Action::Save);
-        }
+        self.end_pauses(now, actions);
         let overdue: Vec<ActionId> =
             self.checks.iter().filter_map(|check| check.overdue(now)).collect();
         for id in overdue {
@@ -359,6 +357,15 @@ impl Node {
     fn view_of(&self, check: &Check, now: Mono) -> CheckView {
         let pause = self.maintenance.covering(&check.spec.name, now);
         check.view(pause.map(|pause| pause_view(pause, now)), now)
+    }
+
+    /// Ends the pauses whose time is over, and says so.
+    fn end_pauses(&mut self, now: Mono, actions: &mut Actions) {
+        for pause in self.maintenance.expire(now) {
+            self.wake(pause.check.as_deref());
+            actions.push(Action::Report(Report::PauseEnds { check: pause.check, expired: true }));
+            actions.push(Action::Save);
+        }
     }
 
     /// A pause is over: a ladder goes on with a reading, and the next one may be an hour away.

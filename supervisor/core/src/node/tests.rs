@@ -421,6 +421,26 @@ fn a_pause_stops_rungs_and_alerts_and_what_is_still_wrong_is_told_after_it() {
 }
 
 #[test]
+fn a_reading_that_comes_as_a_pause_ends_starts_no_rung_before_the_end_is_told() {
+    let mut bench = Bench::new(alloc::vec![with_ladder(spec("a"), &[("restart", 3, 600)])]);
+    bench.pause(None, 1015);
+    bench.say(Says::Nothing, 1014);
+    bench.log.clear();
+    // The shell woke up late: the pause is over, and the reading is handled before the tick.
+    bench.now = at(1016);
+    bench.says = Says::Fault;
+    bench.answer(CheckId(0));
+    let place = |is_so: fn(&Action) -> bool| bench.log.iter().position(|(_, it)| is_so(it));
+    let ends = place(|it| matches!(it, Action::Report(Report::PauseEnds { expired: true, .. })));
+    let starts = place(|it| matches!(it, Action::Start { .. }));
+    assert!(ends.is_some() && starts.is_some() && ends < starts, "{:?}", bench.log);
+    let ended = bench.log.len();
+    bench.turn();
+    let again = |(_, it): &(Mono, Action)| matches!(it, Action::Report(Report::PauseEnds { .. }));
+    assert!(!bench.log[ended..].iter().any(again), "told once");
+}
+
+#[test]
 fn what_heals_in_a_pause_is_never_told_and_what_was_told_before_is_told_healed() {
     let mut bench = Bench::new(alloc::vec![spec("a")]);
     bench.run_to(1000);
