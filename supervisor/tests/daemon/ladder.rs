@@ -52,6 +52,7 @@ fn a_rung_that_helps_is_run_once_and_its_story_is_in_order() {
         wants_file(&folder, "it", &format!("\"run {script} 'two words' three\"")) + &hook(&folder);
     let daemon = Daemon::start_in(folder, &config);
     daemon.await_verdict("it", Verdict::Healthy);
+    daemon.await_events("rung-ends", 1);
     let story: Vec<String> = daemon
         .events()
         .into_iter()
@@ -72,8 +73,10 @@ fn a_rung_that_helps_is_run_once_and_its_story_is_in_order() {
     }
     assert!(!environment.contains("CARGO"), "the environment is cleared: {environment}");
 
-    daemon.wait("problem and recovery are told", || told(&daemon).len() == 2);
+    // By the end of the hook, since it goes on writing after what it was told.
+    daemon.wait("problem and recovery are told", || daemon.counter("alerts-delivered") == 2);
     let told = told(&daemon);
+    assert_eq!(told.len(), 2, "{told:?}");
     let field = |index: usize, name: &str| told[index][name].as_str().unwrap().to_string();
     assert_eq!((field(0, "alert"), field(0, "verdict")), ("problem".into(), "failed".into()));
     assert_eq!((field(1, "alert"), field(1, "verdict")), ("recovery".into(), "healthy".into()));
@@ -83,7 +86,6 @@ fn a_rung_that_helps_is_run_once_and_its_story_is_in_order() {
         daemon.folder.read("environment"),
         "problem it failed healthy\nrecovery it healthy failed\n"
     );
-    assert_eq!(daemon.counter("alerts-delivered"), 2);
 }
 
 #[test]
