@@ -90,6 +90,30 @@ fn a_hanging_mount_is_unknown_since_when_leaves_one_process_and_recovers() {
 }
 
 #[test]
+fn an_error_after_a_long_wait_is_no_death_of_a_prober() {
+    in_namespaces("hang::an_error_after_a_long_wait_is_no_death_of_a_prober", || {
+        let folder = Folder::new();
+        let point = folder.path("hung");
+        let fuse = Fuse::mount(&point, Manner::Deaf);
+        let config = filesystem("hung", &point, "30s") + &bystanders();
+        let daemon = Daemon::launch(folder, &config, |_| {});
+        daemon.await_status("it listens", |_| true);
+        daemon.await_status("it hangs, and the others are read", |status| {
+            let is_read = |name: &str| {
+                let mut checks = status.checks.iter();
+                checks.any(|check| check.name == name && check.reading_age_secs.is_some())
+            };
+            is_read("root") && is_read("file") && daemon.probers().len() == 2
+        });
+        // Ends the call with an error.
+        drop(fuse);
+        daemon.await_verdict("hung", Verdict::Failed);
+        let abandoned = daemon.counter("probers-abandoned");
+        assert_eq!((daemon.counter("probers-died"), abandoned), (0, 0), "{}", daemon.log());
+    });
+}
+
+#[test]
 fn many_hanging_mounts_leave_one_process_each_and_delay_nobody() {
     in_namespaces("hang::many_hanging_mounts_leave_one_process_each_and_delay_nobody", || {
         const EACH: usize = 10;

@@ -115,11 +115,11 @@ impl<P: Clone + PartialEq> Asides<P> {
     ) {
         let Some(index) = self.all.iter().position(|aside| aside.slot == slot) else { return };
         let Some(aside) = self.all.get(index) else { return };
-        let result = match aside.prober.channel.receive::<Reply>(buffer) {
+        let answer = match aside.prober.channel.receive::<Reply>(buffer) {
             Ok((Received::Nothing, _)) => return,
-            Ok((Received::Message(reply), _)) if reply.id == aside.job => reply.result,
+            Ok((Received::Message(reply), _)) if reply.id == aside.job => Some(reply.result),
             Ok((Received::Message(_) | Received::Closed | Received::Garbage(_), _)) | Err(_) => {
-                Err("the prober died while reading it".into())
+                None
             }
         };
         let aside = self.all.swap_remove(index);
@@ -127,11 +127,12 @@ impl<P: Clone + PartialEq> Asides<P> {
         if aside.stalled.is_some() {
             return; // given up long ago
         }
-        if result.is_err() {
+        if answer.is_none() {
             counters.probers_died = counters.probers_died.saturating_add(1);
         } else if now.since(aside.since) < super::HEAD_PATIENCE {
             self.suspects.retain(|purpose| *purpose != aside.purpose);
         }
+        let result = answer.unwrap_or_else(|| Err("the prober died while reading it".into()));
         done.push(Done { purpose: aside.purpose, result });
     }
 
