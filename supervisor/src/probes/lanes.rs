@@ -19,7 +19,7 @@ use mio::{Interest, Registry, Token};
 
 use super::runner::ARGUMENT;
 use super::wire::{Channel, Job, Message, Order, Output, Received, Reply};
-use aside::Asides;
+use aside::{Asides, Begun};
 
 mod aside;
 mod prober;
@@ -178,27 +178,31 @@ impl<P: Clone + PartialEq> Lanes<P> {
             return Err(format!("{WAITING_MAX} readings wait for the prober already"));
         }
         let message = Message { id: self.id(), body: job };
-        let waiting = Waiting { purpose, message, timeout };
-        let alone = self.asides.is_suspect(&waiting.purpose) && self.asides.has_room();
-        if !(alone && self.give_alone(&waiting, now)) {
-            self.waiting.push_back(waiting);
-            self.feed_prober(now);
-        }
+        self.queue(Waiting { purpose, message, timeout }, now);
         Ok(())
     }
 
-    /// Gives a prober of its own to what took long the last time; false if there is none to be had.
-    fn give_alone(&mut self, waiting: &Waiting<P>, now: Mono) -> bool {
+    /// Gives a prober of its own to what took long the last time; the rest waits in the lane.
+    fn queue(&mut self, job: Waiting<P>, now: Mono) {
+        if self.asides.is_suspect(&job.purpose)
+            && self.asides.has_room()
+            && let Some(prober) = self.give_alone(&job.message, now)
+        {
+            self.asides.add(job, prober, Begun::Alone, now);
+        } else {
+            self.waiting.push_back(job);
+            self.feed_prober(now);
+        }
+    }
+
+    /// A new prober that has this job and no other; none if there is none to be had.
+    fn give_alone(&mut self, message: &Message<Job>, now: Mono) -> Option<Prober> {
         if !self.runner_is_up(now) {
-            return false;
+            return None;
         }
-        let Ok(prober) = self.order_prober(now) else { return false };
-        if !matches!(prober.channel.send(&waiting.message, None), Ok(true)) {
-            return false; // its socket closes, and so it ends
-        }
-        let purpose = waiting.purpose.clone();
-        self.asides.add(purpose, waiting.message.id, prober, now, waiting.timeout);
-        true
+        let prober = self.order_prober(now).ok()?;
+        // If it does not take the job, its socket closes, and so it ends.
+        matches!(prober.channel.send(message, None), Ok(true)).then_some(prober)
     }
 
     /// Gives the runner an order.
@@ -231,7 +235,10 @@ impl<P: Clone + PartialEq> Lanes<P> {
             Some(1) => self.hear_prober(now, done),
             Some(place) if place < TOKENS => {
                 let slot = place.saturating_sub(2);
-                self.asides.hear(slot, now, &mut self.buffer, &mut self.counters, done);
+                let buffer = &mut self.buffer;
+                if let Some(job) = self.asides.hear(slot, now, buffer, &mut self.counters, done) {
+                    self.queue(job, now);
+                }
             }
             Some(_) | None => return false,
         }
@@ -240,8 +247,8 @@ impl<P: Clone + PartialEq> Lanes<P> {
 
     /// Gives up what is overdue, and sends what waits.
     pub fn tick(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
-        if self.head_due().is_some_and(|due| now >= due) {
-            self.take_aside();
+        if self.head_is_late(now) {
+            self.take_aside(now, done);
         }
         done.append(&mut self.failed);
         for pid in self.asides.tick(now, &mut self.counters, done) {
@@ -290,6 +297,10 @@ impl<P: Clone + PartialEq> Lanes<P> {
         let patient = !others_wait || !self.asides.has_room();
         let limit = if patient { head.timeout } else { head.timeout.min(HEAD_PATIENCE) };
         Some(self.head_since.after(limit))
+    }
+
+    fn head_is_late(&self, now: Mono) -> bool {
+        self.head_due().is_some_and(|due| now >= due)
     }
 
     fn id(&mut self) -> u64 {

@@ -44,7 +44,9 @@ pub fn main(socket: OwnedFd) -> i32 {
             return 0;
         };
         let reply = Reply { id: message.id, result: prober.perform(message.body) };
-        if channel.send(&reply, None).is_err() {
+        // What still waits in the socket of a prober that was taken aside has been given to another
+        // one. Begun here, too, it could hang twice, or write an old state over a newer one.
+        if channel.send(&reply, None).is_err() || channel.is_hung_up() {
             return 0;
         }
     }

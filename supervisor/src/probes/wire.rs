@@ -10,9 +10,10 @@ use mastiff_core::reading::Value;
 use mastiff_core::time::Span;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
+    recvmsg, sendmsg, shutdown, socketpair,
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +239,23 @@ impl Channel {
     }
 }
 
+impl Channel {
+    /// Says that nothing more is sent; what the other side has to say still arrives.
+    ///
+    /// # Errors
+    /// The other side is gone.
+    pub fn hang_up(&self) -> io::Result<()> {
+        Ok(shutdown(self.fd.as_raw_fd(), Shutdown::Write)?)
+    }
+
+    /// Whether the other side sends nothing more, whatever it sent before and waits here still.
+    pub fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        // What cannot be polled is no channel any more.
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+    }
+}
+
 fn first_descriptor(messages: nix::sys::socket::CmsgIterator<'_>) -> Option<OwnedFd> {
     let mut first = None;
     for message in messages {
@@ -286,6 +304,21 @@ mod tests {
         assert!(matches!(b.receive::<Message<Job>>(&mut buffer).unwrap().0, Received::Garbage(_)));
         drop(a);
         assert!(matches!(b.receive::<Message<Job>>(&mut buffer).unwrap().0, Received::Closed));
+    }
+
+    #[test]
+    fn who_hangs_up_is_noticed_before_what_it_said_and_still_hears() {
+        let (a, b) = Channel::pair().unwrap();
+        assert!(a.send(&"one", None).unwrap());
+        assert!(!b.is_hung_up());
+        a.hang_up().unwrap();
+        assert!(b.is_hung_up());
+        assert!(b.send(&"two", None).unwrap());
+        let mut buffer = Vec::new();
+        let (heard, _) = a.receive::<String>(&mut buffer).unwrap();
+        assert!(matches!(heard, Received::Message(text) if text == "two"));
+        drop(a);
+        assert!(b.is_hung_up());
     }
 
     #[test]

@@ -114,6 +114,30 @@ fn an_error_after_a_long_wait_is_no_death_of_a_prober() {
 }
 
 #[test]
+fn a_prober_that_took_long_begins_nothing_that_another_one_was_given() {
+    in_namespaces(
+        "hang::a_prober_that_took_long_begins_nothing_that_another_one_was_given",
+        || {
+            let folder = Folder::new();
+            let (slow, hung) = (folder.path("slow"), folder.path("hung"));
+            let fuses = [&slow, &hung].map(|point| Fuse::mount(point, Manner::Deaf));
+            // All are asked for in one turn, so those behind the first one wait in its socket.
+            let config = filesystem("slow", &slow, "1m")
+                + &filesystem("hung", &hung, "1m")
+                + &filesystem("root", Path::new("/"), "5s");
+            let daemon = Daemon::launch(folder, &config, |_| {});
+            daemon.await_status("it listens", |_| true);
+            daemon.await_check("root", "is read", |view| view.reading_age_secs.is_some());
+            daemon.wait("both hang, and one serves the others", || daemon.probers().len() == 3);
+            fuses[0].answer();
+            daemon.await_verdict("slow", Verdict::Healthy);
+            // It would hang in what the second one hangs in already.
+            daemon.wait("the slow one has ended", || daemon.probers().len() == 2);
+        },
+    );
+}
+
+#[test]
 fn many_hanging_mounts_leave_one_process_each_and_delay_nobody() {
     in_namespaces("hang::many_hanging_mounts_leave_one_process_each_and_delay_nobody", || {
         const EACH: usize = 10;

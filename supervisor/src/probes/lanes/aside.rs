@@ -6,12 +6,12 @@
 
 use std::os::fd::AsRawFd;
 
-use mastiff_core::time::{Mono, Span};
+use mastiff_core::time::Mono;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::super::wire::{Received, Reply};
-use super::{Counters, Done, Prober, STUCK_MAX};
+use super::{Counters, Done, Prober, STUCK_MAX, Waiting};
 use crate::clock;
 
 /// Targets that are remembered as slow. Beyond it the oldest are tried in the lane again.
@@ -27,11 +27,20 @@ pub(super) struct Asides<P> {
     suspects: Vec<P>,
 }
 
+/// Whether a prober has begun the job that it was taken aside with, if it ends without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It was made for it.
+    Alone,
+    /// It served the lane, and may have seen only after the job before that it was taken aside.
+    Perhaps,
+}
+
 #[derive(Debug)]
 struct Aside<P> {
-    purpose: P,
-    job: u64,
+    job: Waiting<P>,
     prober: Prober,
+    begun: Begun,
     slot: usize,
     since: Mono,
     deadline: Mono,
@@ -47,7 +56,7 @@ impl<P: Clone + PartialEq> Asides<P> {
 
     /// Whether a job for this purpose is under way here; the error says since when it is stalled.
     pub(super) fn has(&self, purpose: &P) -> Result<bool, String> {
-        match self.all.iter().find(|aside| aside.purpose == *purpose) {
+        match self.all.iter().find(|aside| aside.job.purpose == *purpose) {
             Some(Aside { stalled: Some(since), .. }) => Err(format!("stalled since {since}")),
             Some(_) => Ok(true),
             None => Ok(false),
@@ -78,8 +87,8 @@ impl<P: Clone + PartialEq> Asides<P> {
     }
 
     /// Takes a prober aside that is registered nowhere, with the job that it began at `since`.
-    pub(super) fn add(&mut self, purpose: P, job: u64, prober: Prober, since: Mono, timeout: Span) {
-        self.suspect(&purpose);
+    pub(super) fn add(&mut self, job: Waiting<P>, prober: Prober, begun: Begun, since: Mono) {
+        self.suspect(&job.purpose);
         let is_free = |slot: &usize| !self.all.iter().any(|aside| aside.slot == *slot);
         let Some(slot) = (0..STUCK_MAX).find(is_free) else {
             log::error!("{STUCK_MAX} probers are aside already: a further one is let go");
@@ -89,8 +98,8 @@ impl<P: Clone + PartialEq> Asides<P> {
         self.registry
             .register(&mut SourceFd(&prober.channel.as_raw_fd()), token, Interest::READABLE)
             .unwrap_or_else(|error| log::error!("cannot watch a prober aside: {error}"));
-        let deadline = since.after(timeout);
-        self.all.push(Aside { purpose, job, prober, slot, since, deadline, stalled: None });
+        let deadline = since.after(job.timeout);
+        self.all.push(Aside { job, prober, begun, slot, since, deadline, stalled: None });
     }
 
     /// The process behind the prober that this order asked for; true if that is to be killed.
@@ -104,7 +113,8 @@ impl<P: Clone + PartialEq> Asides<P> {
         }
     }
 
-    /// One of them answered, or ended. After that its target may be read again.
+    /// One of them answered, or ended. After that its target may be read again. Returns a job that
+    /// was perhaps never begun.
     pub(super) fn hear(
         &mut self,
         slot: usize,
@@ -112,12 +122,14 @@ impl<P: Clone + PartialEq> Asides<P> {
         buffer: &mut Vec<u8>,
         counters: &mut Counters,
         done: &mut Vec<Done<P>>,
-    ) {
-        let Some(index) = self.all.iter().position(|aside| aside.slot == slot) else { return };
-        let Some(aside) = self.all.get(index) else { return };
+    ) -> Option<Waiting<P>> {
+        let index = self.all.iter().position(|aside| aside.slot == slot)?;
+        let aside = self.all.get(index)?;
         let answer = match aside.prober.channel.receive::<Reply>(buffer) {
-            Ok((Received::Nothing, _)) => return,
-            Ok((Received::Message(reply), _)) if reply.id == aside.job => Some(reply.result),
+            Ok((Received::Nothing, _)) => return None,
+            Ok((Received::Message(reply), _)) if reply.id == aside.job.message.id => {
+                Some(reply.result)
+            }
             Ok((Received::Message(_) | Received::Closed | Received::Garbage(_), _)) | Err(_) => {
                 None
             }
@@ -125,15 +137,19 @@ impl<P: Clone + PartialEq> Asides<P> {
         let aside = self.all.swap_remove(index);
         self.registry.deregister(&mut SourceFd(&aside.prober.channel.as_raw_fd())).ok();
         if aside.stalled.is_some() {
-            return; // given up long ago
+            return None; // given up long ago
+        }
+        if answer.is_none() && aside.begun == Begun::Perhaps {
+            return Some(aside.job);
         }
         if answer.is_none() {
             counters.probers_died = counters.probers_died.saturating_add(1);
         } else if now.since(aside.since) < super::HEAD_PATIENCE {
-            self.suspects.retain(|purpose| *purpose != aside.purpose);
+            self.suspects.retain(|purpose| *purpose != aside.job.purpose);
         }
         let result = answer.unwrap_or_else(|| Err("the prober died while reading it".into()));
-        done.push(Done { purpose: aside.purpose, result });
+        done.push(Done { purpose: aside.job.purpose, result });
+        None
     }
 
     /// Gives up what is overdue; returns the processes to kill.
@@ -152,7 +168,7 @@ impl<P: Clone + PartialEq> Asides<P> {
             let took = i64::try_from(now.since(aside.since).as_nanos()).unwrap_or(i64::MAX);
             let since = clock::utc(clock::unix_nanos().saturating_sub(took));
             let result = Err(format!("stalled since {since}"));
-            done.push(Done { purpose: aside.purpose.clone(), result });
+            done.push(Done { purpose: aside.job.purpose.clone(), result });
             aside.stalled = Some(since);
             kills.extend(aside.prober.pid);
         }

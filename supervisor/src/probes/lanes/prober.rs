@@ -8,6 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use super::super::wire::{Channel, Message, Order, Received, Reply};
+use super::aside::Begun;
 use super::{Done, For, Lanes, ORDER_GRACE, Prober, START_GAP, STUCK_MAX, WINDOW};
 
 impl<P: Clone + PartialEq> Lanes<P> {
@@ -84,6 +85,11 @@ impl<P: Clone + PartialEq> Lanes<P> {
 
     /// Takes its answers.
     pub(super) fn hear_prober(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
+        self.take_answers(now, done);
+        self.feed_prober(now);
+    }
+
+    fn take_answers(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
         while let Some(prober) = &self.prober {
             match prober.channel.receive::<Reply>(&mut self.buffer) {
                 Ok((Received::Message(reply), _)) => {
@@ -103,7 +109,6 @@ impl<P: Clone + PartialEq> Lanes<P> {
                 }
             }
         }
-        self.feed_prober(now);
     }
 
     /// The prober died: the job at its head is to blame, the others are done by the next one.
@@ -130,14 +135,23 @@ impl<P: Clone + PartialEq> Lanes<P> {
     }
 
     /// The job at the head takes long: its process is taken aside, and another one takes the rest.
-    pub(super) fn take_aside(&mut self) {
-        let (Some(head), Some(prober)) = (self.sent.pop_front(), self.prober.take()) else {
+    pub(super) fn take_aside(&mut self, now: Mono, done: &mut Vec<Done<P>>) {
+        // Its answer may have come while this turn was on its way.
+        self.take_answers(now, done);
+        if !self.head_is_late(now) {
             return;
-        };
+        }
+        // From here on the prober begins nothing after an answer. Those that it gave before are taken
+        // first: only then is it known which job it may have begun, and that it begins no later one.
+        self.prober.iter().for_each(|prober| drop(prober.channel.hang_up()));
+        self.take_answers(now, done);
+        let Some(prober) = self.prober.take() else { return };
         self.registry.deregister(&mut SourceFd(&prober.channel.as_raw_fd())).ok();
+        let head = self.sent.pop_front();
         self.retire_prober();
+        let Some(head) = head else { return }; // it has just answered everything, and ends
         if self.asides.has_room() {
-            self.asides.add(head.purpose, head.message.id, prober, self.head_since, head.timeout);
+            self.asides.add(head, prober, Begun::Perhaps, self.head_since);
             return;
         }
         let result = Err(format!("not read: {STUCK_MAX} other readings take too long already"));
