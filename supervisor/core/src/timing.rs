@@ -12,9 +12,9 @@
 //!
 //! 1. The owner's last ask reaches the later of both voters after `rtt`. Its promise `P` begins.
 //! 2. `P` ends on both clocks after at most `P * (1 + 2 * rho)`.
-//! 3. If the candidate's own promise ended first, the other voter said `busy(left)`. That answer was
-//!    up to `rtt` on its way, during which nothing was counted, and the candidate asks again up to a
-//!    heartbeat later, at random.
+//! 3. If the candidate's own promise ended first, the other voter said `busy(left)`. That answer
+//!    was up to `rtt` on its way, during which nothing was counted, and the candidate asks again up
+//!    to a heartbeat later, at random.
 //! 4. Ask and grant: `rtt`. Guard and address; announcement.
 //!
 //! Each of these turns of a loop may be late. With `wire` the gateway never says "busy", but probes
