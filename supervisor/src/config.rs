@@ -25,6 +25,7 @@ mod discover;
 mod fault;
 mod file;
 mod locate;
+pub mod pair;
 mod raw;
 mod rung;
 mod section;
@@ -39,6 +40,7 @@ pub use checked::{
 pub use discover::{DISCOVERED_MAX, discovered};
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use file::{FILE_BYTES_MAX, read_text};
+pub use pair::{PairConfig, WitnessConfig, not_run};
 pub use raw::{LATER_SECTIONS, SECTIONS, SectionKeys};
 pub use rung::{LATER_RUNGS, RUNGS_MAX};
 pub use section::TEXT_BYTES_MAX;
@@ -61,6 +63,10 @@ pub struct Config {
     /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry
     /// theirs already.
     pub budgets: BTreeMap<&'static str, Budget>,
+    /// `[pair]` with every `[[group]]`.
+    pub pair: Option<PairConfig>,
+    /// `[witness]`; never together with a pair.
+    pub witness: Option<WitnessConfig>,
 }
 
 /// `[node]`.
@@ -174,6 +180,10 @@ pub fn load_text(text: &str, origin: &Path) -> Result<Config, Faults> {
     let mut config = parse(text, origin, SENSORS).map_err(Faults)?;
     if config.node.name.is_empty() {
         config.node.name = hostname();
+        let faults = pair::faults_of_names(&config, origin);
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
     }
     Ok(config)
 }

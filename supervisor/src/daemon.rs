@@ -54,7 +54,12 @@ pub fn main() -> i32 {
     journal::start(arguments.verbose);
     let named = arguments.config.is_some();
     let path = arguments.config.unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH));
-    let config = match config::load_or_default(&path, named) {
+    let loaded = config::load_or_default(&path, named);
+    let runnable = loaded.and_then(|config| match config::not_run(&config, &path) {
+        None => Ok(config),
+        Some(fault) => Err(fault.into()),
+    });
+    let config = match runnable {
         Ok(config) => config,
         Err(faults) => {
             for line in faults.to_string().lines() {

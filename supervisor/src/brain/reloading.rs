@@ -100,6 +100,9 @@ impl Brain {
                 ));
             }
         }
+        if let Some(fault) = config::not_run(&config, &self.config_path) {
+            return Err(fault.to_string());
+        }
         self.alerts.configure(config.node.name.clone(), config.alerts.clone());
         self.config = config;
         // Even if the checks are the same: the rhythm and the reminders may not be.

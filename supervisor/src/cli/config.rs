@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::failure::{EX_CONFIG, Failure};
 use super::print::{self, counted};
 use super::{Context, complain};
-use crate::config::{Config, Fault, Faults, load_or_default, show};
+use crate::config::{Config, Fault, Faults, load_or_default, not_run, show};
 
 /// Check the configuration file, or show what is in effect
 #[derive(Debug, clap::Args)]
@@ -45,6 +45,9 @@ struct Report {
     faults: Vec<FaultReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<usize>,
+    /// Why this version's daemon would not start with it all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_run: Option<String>,
     /// As TOML.
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<String>,
@@ -86,8 +89,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
                 if !named && !path.exists() { " (there is no such file: defaults)" } else { "" };
             let checks = counted(config.checks.len(), "check");
             let alerts = counted(config.alerts.len(), "alert");
-            let text = format!("{}: good, {checks} and {alerts}{there}\n", path.display());
+            let pair = in_words(&config);
+            let text = format!("{}: good, {checks} and {alerts}{pair}{there}\n", path.display());
             print::print(&text)?;
+            if let Some(fault) = not_run(&config, &path) {
+                complain(&format!("{fault}\n"));
+            }
         }
         Err(faults) => {
             // The faults are what was asked for; they stand alone, so that an editor can jump to
@@ -99,9 +106,24 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     Ok(0)
 }
 
+/// What is there besides checks.
+fn in_words(config: &Config) -> String {
+    let pair = config
+        .pair
+        .as_ref()
+        .map(|pair| format!(", a pair with {}", counted(pair.groups.len(), "group")));
+    let witness = config
+        .witness
+        .as_ref()
+        .map(|witness| format!(", a witness of {}", counted(witness.pairs.len(), "pair")));
+    pair.or(witness).unwrap_or_default()
+}
+
 fn report(file: PathBuf, loaded: &Result<Config, Faults>, shows: bool) -> Result<u8, Failure> {
     let faults = loaded.as_ref().err().into_iter().flat_map(|faults| &faults.0);
+    let not_run = loaded.as_ref().ok().and_then(|config| not_run(config, &file));
     print::print_json(&Report {
+        not_run: not_run.map(|fault| fault.message),
         file,
         valid: loaded.is_ok(),
         faults: faults.map(FaultReport::of).collect(),

@@ -14,7 +14,7 @@ use super::check::Checks;
 use super::fault::{Given, Review};
 use super::raw::{RawAlert, RawFile, RawNode};
 use super::section::{Field, RawOption};
-use super::{AlertConfig, Config, NodeConfig, rung, suggest};
+use super::{AlertConfig, Config, NodeConfig, pair, rung, suggest};
 use crate::effects::{self, EFFECTS};
 
 /// Checks in one file at most; one check each second and microsecond-sized reads keep this within
@@ -62,6 +62,10 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    pub(super) const fn new(least: Span, most: Span) -> Self {
+        Self { least, most }
+    }
+
     fn hold(self, span: Span) -> bool {
         self.least <= span && span <= self.most
     }
@@ -98,7 +102,9 @@ pub(super) fn config(
     }
     let checks = checks.end();
     let alerts = alerts(&raw.alerts, review);
-    Config { node, checks, alerts, budgets }
+    let pair = pair::pair(raw.pair.as_ref(), &raw.groups, &node.name, review);
+    let witness = pair::witness(raw.witness.as_ref(), raw.pair.as_ref(), review);
+    Config { node, checks, alerts, budgets, pair, witness }
 }
 
 fn node(raw: &RawNode, review: &mut Review<'_>) -> NodeConfig {

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Given, Review, shorten};
+use super::pair::raw as pair;
 use super::section::{Field, RawOption, Section, entries, kind, unknown_section};
 
 /// What a section may contain.
@@ -34,12 +35,15 @@ pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { name: "service", repeats: true, keys: SERVICE_KEYS },
     SectionKeys { name: "alert", repeats: true, keys: ALERT_KEYS },
     SectionKeys { name: "budgets", repeats: false, keys: &[] },
+    SectionKeys { name: "pair", repeats: false, keys: pair::PAIR_KEYS },
+    SectionKeys { name: "group", repeats: true, keys: pair::GROUP_KEYS },
+    SectionKeys { name: "witness", repeats: false, keys: pair::WITNESS_KEYS },
+    SectionKeys { name: "witness.pair", repeats: true, keys: pair::WITNESS_PAIR_KEYS },
 ];
 
-/// Sections of the format that later versions understand. They are refused by name: a pair that
-/// silently does not form, or a watchdog that is silently not petted, is worse than a daemon that
-/// does not start.
-pub const LATER_SECTIONS: &[&str] = &["watchdog", "boot-loop-guard", "pair", "group", "witness"];
+/// Sections of the format that later versions understand. They are refused by name: a watchdog
+/// that is silently not petted is worse than a daemon that does not start.
+pub const LATER_SECTIONS: &[&str] = &["watchdog", "boot-loop-guard"];
 
 const NODE_KEYS: &[&str] =
     &["name", "interval", "remind-every", "state-dir", "run-dir", "default-checks"];
@@ -88,6 +92,9 @@ pub(super) struct RawFile {
     pub(super) checks: Vec<RawCheck>,
     pub(super) alerts: Vec<RawAlert>,
     pub(super) budgets: Vec<RawOption>,
+    pub(super) pair: Option<pair::RawPair>,
+    pub(super) groups: Vec<pair::RawGroup>,
+    pub(super) witness: Option<pair::RawWitness>,
 }
 
 /// `[node]`.
@@ -138,6 +145,9 @@ impl RawFile {
             checks: Vec::new(),
             alerts: Vec::new(),
             budgets: Vec::new(),
+            pair: None,
+            groups: Vec::new(),
+            witness: None,
         };
         for (key, value) in document {
             match key.get_ref().as_ref() {
@@ -164,6 +174,23 @@ impl RawFile {
                 "alert" => {
                     for (header, table) in each("alert", value, review) {
                         file.alerts.push(RawAlert::new(header, table, review));
+                    }
+                }
+                "pair" => {
+                    let header = value.span();
+                    if let Some(table) = once("pair", value, review) {
+                        file.pair = Some(pair::RawPair::new(header, table, review));
+                    }
+                }
+                "group" => {
+                    for (header, table) in each("group", value, review) {
+                        file.groups.push(pair::RawGroup::new(header, table, review));
+                    }
+                }
+                "witness" => {
+                    let header = value.span();
+                    if let Some(table) = once("witness", value, review) {
+                        file.witness = Some(pair::RawWitness::new(header, table, review));
                     }
                 }
                 other => review.key(&shorten(other), &key.span(), unknown_section(other)),

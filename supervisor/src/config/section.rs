@@ -27,7 +27,21 @@ pub(super) enum Field<T> {
     Given(Given<T>),
 }
 
+/// Something with the place where it was written.
+pub(super) type Place<T> = (Range<usize>, T);
+
 impl<T> Field<T> {
+    /// What is made of the value, if there is one.
+    pub(super) fn map<U>(self, make: impl FnOnce(T) -> U) -> Field<U> {
+        match self {
+            Self::Missing => Field::Missing,
+            Self::Refused => Field::Refused,
+            Self::Given(Given { key, span, value }) => {
+                Field::Given(Given { key, span, value: make(value) })
+            }
+        }
+    }
+
     pub(super) fn given(&self) -> Option<&Given<T>> {
         match self {
             Self::Given(given) => Some(given),
@@ -99,6 +113,37 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
             }
         };
         Field::Given(Given { key: path, span, value: texts })
+    }
+
+    /// A list of tables, or the sections of a list; `wanted` says what it should be.
+    pub(super) fn tables(&mut self, key: &str, wanted: &str) -> Field<Vec<Place<DeTable<'v>>>> {
+        let Some(value) = self.take(key) else { return Field::Missing };
+        let (path, span) = (self.path(key), value.span());
+        let items = match value.into_inner() {
+            DeValue::Array(items) => items,
+            DeValue::Table(_) => {
+                self.review.key(&path, &span, format!("must be {wanted}, not one table"));
+                return Field::Refused;
+            }
+            other => {
+                let message = format!("must be {wanted}, not {}", kind(&other));
+                self.review.value_at(&path, &span, message);
+                return Field::Refused;
+            }
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            let span = item.span();
+            match item.into_inner() {
+                DeValue::Table(table) => tables.push((span, table)),
+                other => {
+                    let message = format!("must be {wanted}: this is {}", kind(&other));
+                    self.review.value_at(&path, &span, message);
+                    return Field::Refused;
+                }
+            }
+        }
+        Field::Given(Given { key: path, span, value: tables })
     }
 
     /// `true` or `false`.

@@ -10,7 +10,7 @@ use super::checked::{
     ALERT_TIMEOUT_DEFAULT, CHECK_TIMEOUT_DEFAULT, INTERVAL_DEFAULT, RUN_DIR_DEFAULT,
     STATE_DIR_DEFAULT,
 };
-use super::{AlertConfig, CheckConfig, Config, NodeConfig};
+use super::{AlertConfig, CheckConfig, Config, NodeConfig, pair};
 use crate::effects::EFFECTS;
 
 /// The file that would lead to this configuration, with `# default` behind every value that need
@@ -30,14 +30,16 @@ pub fn show(config: &Config) -> String {
     for each in &config.alerts {
         alert(&mut out, each);
     }
+    pair::show(&mut out, config);
     out.0
 }
 
+/// The text of a file, as it grows.
 #[derive(Default)]
-struct Document(String);
+pub(super) struct Document(String);
 
 impl Document {
-    fn section(&mut self, header: &str) {
+    pub(super) fn section(&mut self, header: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
         }
@@ -45,7 +47,7 @@ impl Document {
         self.0.push('\n');
     }
 
-    fn key(&mut self, key: &str, value: &str, is_default: bool) {
+    pub(super) fn key(&mut self, key: &str, value: &str, is_default: bool) {
         let remark = if is_default { " # default" } else { "" };
         self.0.push_str(&format!("{key} = {value}{remark}\n"));
     }
@@ -110,13 +112,13 @@ fn alert(out: &mut Document, alert: &AlertConfig) {
     out.key("timeout", &quoted(&exact(alert.timeout)), alert.timeout == ALERT_TIMEOUT_DEFAULT);
 }
 
-fn texts<'a>(list: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn texts<'a>(list: impl Iterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = list.map(quoted).collect();
     format!("[{}]", quoted.join(", "))
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -131,7 +133,7 @@ fn quoted(text: &str) -> String {
 
 /// One argument such that [`split_arguments`](mastiff_hwmon::sensor::split_arguments) gives it
 /// back.
-fn one_argument(word: &str) -> String {
+pub(super) fn one_argument(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_string();
@@ -148,7 +150,7 @@ fn one_argument(word: &str) -> String {
 }
 
 /// A length of time without rounding: [`Span`] itself prints two units at most.
-fn exact(span: Span) -> String {
+pub(super) fn exact(span: Span) -> String {
     let mut left = span.as_nanos();
     let mut text = String::new();
     for (unit, nanos) in [

@@ -1,10 +1,11 @@
 //! What is accepted, what it means, and that `config show` writes it out whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mastiff::config::pair::{ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT};
 use mastiff::config::{
     ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, CONDITIONS_MAX, Config,
-    INTERVAL_DEFAULT, RUNGS_MAX, show,
+    INTERVAL_DEFAULT, RUNGS_MAX, not_run, show,
 };
 use mastiff_core::node::REMIND_DEFAULT;
 use mastiff_core::spec::{Budget, Origin};
@@ -128,6 +129,109 @@ fn every_key_means_what_it_says() {
     let alert = &config.alerts[0];
     assert_eq!(alert.run, ["/usr/local/bin/tell", "a b", "c\\d", "e f", ""]);
     assert_eq!(alert.timeout, Span::from_secs(5));
+}
+
+const PAIR: &str = r#"
+[node]
+name = "db1"
+
+[pair]
+name = "db"
+peer = "db2"
+key-file = "/etc/mastiff/db.key"
+takeover-within = "500ms"
+witness = "192.0.2.50:4170"
+fence = "/usr/sbin/fence_ipmilan ip=192.0.2.9 'username=the operator'"
+paths = [
+  { local = "10.0.0.1:4170", peer = "10.0.0.2:4170" },
+  { local = "[2001:db8::11]:4170", peer = "[2001:db8::12]:4170" },
+]
+
+[[group]]
+name = "db"
+addresses = ["192.0.2.100/24 dev eth0", "2001:db8::100 dev eth0.7"]
+units = ["postgresql.service", "pgbouncer.service"]
+safety = "data"
+address-after-units = true
+prefer = "db1"
+failback = "after 10m"
+recover-after = "2m"
+on-role-change = ["/etc/mastiff/hooks/role --loud"]
+
+[[group]]
+name = "web"
+addresses = "192.0.2.101 dev eth0"
+"#;
+
+#[test]
+fn every_key_of_a_pair_means_what_it_says() {
+    let pair = good(PAIR).pair.unwrap();
+    assert_eq!((&*pair.name, &*pair.peer), ("db", "db2"));
+    assert_eq!(pair.key_file, PathBuf::from("/etc/mastiff/db.key"));
+    assert_eq!(pair.takeover_within, Span::from_millis(500));
+    let witness = "192.0.2.50:4170".parse().unwrap();
+    assert_eq!(pair.arbiter, ArbiterConfig::Witness(witness), "the key says which arbiter");
+    assert_eq!(pair.fence.unwrap()[2], "username=the operator");
+    assert_eq!(pair.paths[1].peer, "[2001:db8::12]:4170".parse().unwrap());
+
+    let [db, web] = &pair.groups[..] else { panic!("{:?}", pair.groups) };
+    let addresses: Vec<String> = db.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.100/24 dev eth0", "2001:db8::100/128 dev eth0.7"]);
+    assert_eq!(db.units, ["postgresql.service", "pgbouncer.service"]);
+    assert!(db.is_data && db.address_after_units);
+    assert_eq!(db.prefer.as_deref(), Some("db1"));
+    assert_eq!(db.failback, Failback::After(Span::from_secs(600)));
+    assert_eq!(db.recover_after, Span::from_secs(120));
+    assert_eq!(db.on_role_change, [["/etc/mastiff/hooks/role", "--loud"]]);
+
+    assert_eq!(web.addresses[0].to_string(), "192.0.2.101/32 dev eth0");
+    assert!(!web.is_data && !web.address_after_units && web.units.is_empty());
+    assert_eq!((web.failback, web.recover_after), (Failback::Never, GROUP_RECOVER_DEFAULT));
+    assert_eq!(web.prefer, None);
+}
+
+#[test]
+fn the_arbiter_follows_from_the_keys_that_are_there() {
+    let with = |keys: &str| {
+        let text = PAIR.replace("witness = \"192.0.2.50:4170\"\n", keys);
+        good(&text.replace("\"500ms\"", "\"31s\"")).pair.unwrap().arbiter
+    };
+    assert_eq!(with(""), ArbiterConfig::Fence);
+    let gateway = Some("192.0.2.1".parse().unwrap());
+    let wire = PAIR.replace("witness = \"192.0.2.50:4170\"", "gateway = \"192.0.2.1\"");
+    let wire = wire.replace("fence = ", "arbiter = \"wire\"\nfence = ");
+    assert_eq!(good(&wire).pair.unwrap().arbiter, ArbiterConfig::Wire(gateway));
+    let nothing = PAIR.replace("witness = ", "#").replace("fence = ", "#");
+    let nothing = nothing.replace("safety = ", "#");
+    assert_eq!(good(&nothing).pair.unwrap().arbiter, ArbiterConfig::Wire(None));
+}
+
+#[test]
+fn a_whole_pair_on_one_machine_is_a_test_and_may_have_its_witness_there() {
+    let local = PAIR.replace("10.0.0.1:4170", "127.0.0.1:1").replace("10.0.0.2:", "127.0.0.1:");
+    assert!(good(&local.replace("192.0.2.50", "127.0.0.1")).pair.is_some());
+}
+
+#[test]
+fn a_pair_is_shown_such_that_it_parses_to_the_same_again() {
+    let wire = PAIR.replace("witness = ", "arbiter = \"wire\" #");
+    let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
+    for text in [PAIR, &wire, witness] {
+        let config = good(text);
+        assert_eq!(good(&show(&config)), config, "{}", show(&config));
+    }
+    assert!(show(&good(PAIR)).contains("arbiter = \"witness\" # default\n"));
+    assert!(show(&good(&wire)).contains("arbiter = \"wire\"\n"), "a fence agent is there");
+}
+
+#[test]
+fn what_the_daemon_does_not_run_yet_is_named() {
+    let origin = Path::new("f.toml");
+    let told = |text: &str| not_run(&good(text), origin).map(|fault| fault.to_string());
+    assert_eq!(told(""), None);
+    assert!(told(PAIR).unwrap().starts_with("f.toml: pair: mastiffd "));
+    let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
+    assert!(told(witness).unwrap().contains("does not serve as a witness yet"));
 }
 
 #[test]

@@ -147,6 +147,23 @@ fn a_node_without_a_name_has_the_name_of_its_host() {
 }
 
 #[test]
+fn a_node_that_is_named_after_its_host_is_not_its_own_peer() {
+    let folder = Folder::new("peer");
+    let host = load(&folder.file("name.toml", b"")).unwrap().node.name;
+    let pair = |peer: &str, prefer: &str| {
+        let text = format!(
+            "[pair]\nname = \"db\"\npeer = \"{peer}\"\nkey-file = \"/k\"\n\
+             paths = [{{ local = \"10.0.0.1:1\", peer = \"10.0.0.2:1\" }}]\n[[group]]\n\
+             name = \"db\"\naddresses = \"192.0.2.100 dev eth0\"\nprefer = \"{prefer}\"\n"
+        );
+        load(&folder.file("pair.toml", text.as_bytes())).map_err(|faults| faults.to_string())
+    };
+    assert!(pair("another", "another").is_ok() && pair("another", &host).is_ok());
+    assert!(pair(&host, &host).unwrap_err().contains("is the name of this node"));
+    assert!(pair("another", "third").unwrap_err().contains("must be one of both nodes"));
+}
+
+#[test]
 fn hostile_files_are_refused_in_bounded_output() {
     let size = usize::try_from(FILE_BYTES_MAX).unwrap();
     for (name, unit) in [

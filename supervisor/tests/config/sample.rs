@@ -4,12 +4,16 @@
 use std::collections::BTreeSet;
 
 use mastiff::config::SECTIONS;
+use mastiff::config::pair::LISTEN_DEFAULT;
 use mastiff::effects::EFFECTS;
 use mastiff_hwmon::SENSORS;
 
 use super::check;
 
 const SAMPLE: &str = include_str!("../../../packaging/mastiff.toml");
+const WITNESS: &str = include_str!("../../../packaging/witness.toml");
+/// Sections that need one another.
+const TOGETHER: [&str; 2] = ["[pair]", "[[group]]"];
 
 /// The sample with its examples in use: they are the comments without a blank behind the `#`.
 pub(crate) fn uncommented(sample: &str) -> String {
@@ -21,8 +25,8 @@ pub(crate) fn uncommented(sample: &str) -> String {
 }
 
 /// The examples one by one, each with its section's header.
-fn examples() -> Vec<String> {
-    let whole = uncommented(SAMPLE);
+fn examples(sample: &str) -> Vec<String> {
+    let whole = uncommented(sample);
     let mut blocks: Vec<String> = Vec::new();
     for line in whole.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         if line.starts_with('[') {
@@ -47,10 +51,19 @@ fn the_sample_is_valid_with_all_its_examples_in_use() {
 }
 
 #[test]
+fn the_sample_of_a_witness_is_valid_as_shipped() {
+    let witness = check(WITNESS).unwrap().witness.unwrap();
+    assert_eq!(witness.listen, LISTEN_DEFAULT);
+    assert_eq!(check(&uncommented(WITNESS)).unwrap().witness, Some(witness));
+}
+
+#[test]
 fn each_example_is_valid_alone() {
-    let examples = examples();
-    assert!(examples.len() >= 10);
-    for example in examples {
+    let needs_another = |example: &String| TOGETHER.iter().any(|name| example.starts_with(name));
+    let (together, alone): (Vec<String>, Vec<String>) =
+        examples(SAMPLE).into_iter().partition(needs_another);
+    assert!(alone.len() >= 10 && together.len() == TOGETHER.len());
+    for example in alone.into_iter().chain([together.concat()]) {
         check(&example).unwrap_or_else(|faults| panic!("{example}\n{faults:#?}"));
     }
 }
@@ -58,7 +71,7 @@ fn each_example_is_valid_alone() {
 #[test]
 fn every_key_and_effect_is_in_the_sample() {
     let mut shown: BTreeSet<(String, String)> = BTreeSet::new();
-    for example in examples() {
+    for example in examples(SAMPLE).into_iter().chain(examples(WITNESS)) {
         let mut lines = example.lines();
         let section = lines.next().unwrap_or_default().trim_matches(['[', ']']).to_string();
         let keys = lines.filter_map(|line| line.split_once('='));
@@ -69,7 +82,9 @@ fn every_key_and_effect_is_in_the_sample() {
             let entry = (section.name.to_string(), (*key).to_string());
             // A service has the keys of a check, which need no second explanation.
             let is_shown = shown.contains(&entry)
-                || section.name == "service" && shown.contains(&("check".into(), entry.1.clone()));
+                || section.name == "service" && shown.contains(&("check".into(), entry.1.clone()))
+                // It excludes another one that is shown.
+                || SAMPLE.contains(&format!("\n##{key} = "));
             assert!(is_shown, "{entry:?}");
         }
     }
@@ -81,7 +96,7 @@ fn every_key_and_effect_is_in_the_sample() {
 
 #[test]
 fn defaults_in_the_sample_are_the_defaults() {
-    let examples = examples();
+    let examples = examples(SAMPLE);
     let sections = |name: &str| examples.iter().find(|example| example.starts_with(name)).unwrap();
     let config =
         check(&(sections("[node]").replace("\"db1\"", "\"x\"") + sections("[budgets]"))).unwrap();

@@ -203,6 +203,26 @@ fn one_daemon_at_a_time_runs_in_a_directory() {
 }
 
 #[test]
+fn a_pair_and_a_witness_are_never_silently_ignored() {
+    let folder = Folder::new();
+    let pair = "[pair]\nname = \"db\"\npeer = \"db2\"\nkey-file = \"/k\"\n\
+                paths = [{ local = \"10.0.0.1:1\", peer = \"10.0.0.2:1\" }]\n\
+                [[group]]\nname = \"db\"\naddresses = \"192.0.2.100 dev eth0\"\n";
+    let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
+    for (text, part) in [(pair, "does not run a pair yet"), (witness, "not serve as a witness yet")]
+    {
+        folder.file("mastiff.toml", text);
+        for extra in [&[][..], &["--check"]] {
+            let path = folder.text("mastiff.toml");
+            let ended = run(&folder, &[&["--config", path.as_str()], extra].concat());
+            let said = String::from_utf8_lossy(&ended.stderr).to_string();
+            assert_eq!(ended.status.code(), Some(78), "{said}");
+            assert!(said.contains(part) && said.contains(&path), "{said}");
+        }
+    }
+}
+
+#[test]
 fn every_broken_configuration_ends_with_78_and_every_fault_and_its_line() {
     let folder = Folder::new();
     for case in cases::all() {

@@ -1,0 +1,234 @@
+//! `[pair]`, `[[group]]` and `[witness]`: two nodes, what moves between them, and who has a vote.
+//!
+//! This version reads, checks and explains them; its daemon refuses to start with them
+//! ([`not_run`]): a pair that silently does not form is worse than one that does not start.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use mastiff_core::time::Span;
+use mastiff_core::timing::{
+    Arbiter, Facts, Guard, NETLINK_ASSUMED, RoundTrip, Safety, WatchdogFacts,
+};
+
+use super::{Config, Fault};
+
+mod check;
+mod group;
+pub(super) mod raw;
+mod show;
+mod witness;
+
+pub(super) use check::pair;
+pub(super) use show::show;
+pub(super) use witness::witness;
+
+/// Paths of one pair at most; each has a socket of its own.
+pub const PATHS_MAX: usize = 4;
+/// Groups of one pair at most.
+pub const GROUPS_MAX: usize = 32;
+/// Addresses of one group at most.
+pub const ADDRESSES_MAX: usize = 64;
+/// Units of one group at most.
+pub const UNITS_MAX: usize = 64;
+/// Programs that are told of a role change at most; they are called one after the other.
+pub const HOOKS_MAX: usize = 8;
+/// Pairs of one witness at most.
+pub const WITNESS_PAIRS_MAX: usize = 4096;
+
+/// `witness.listen`, unless configured.
+pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4170);
+/// A group that could not be taken, or was handed over for bad health, is not tried again for this
+/// time.
+pub const GROUP_RECOVER_DEFAULT: Span = Span::from_secs(60);
+
+/// The fence agent is given up then. It logs in, switches, and asks whether the power is off:
+/// fence_ipmilan(8) waits up to 20 s for the last one alone.
+pub const FENCE_DEADLINE: Span = Span::from_secs(30);
+/// How long the units of a group may take to stop: what systemd gives a unit
+/// (`DefaultTimeoutStopSec=`, systemd-system.conf(5)).
+pub const STOP_WITHIN: Span = Span::from_secs(90);
+
+/// `[pair]` with its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairConfig {
+    /// `name`.
+    pub name: String,
+    /// `peer`: the name of the other node.
+    pub peer: String,
+    /// `key-file`.
+    pub key_file: PathBuf,
+    /// `takeover-within`.
+    pub takeover_within: Span,
+    /// `arbiter`.
+    pub arbiter: ArbiterConfig,
+    /// `fence`: program and arguments.
+    pub fence: Option<Vec<String>>,
+    /// `paths`; at least one.
+    pub paths: Vec<PathConfig>,
+    /// `[[group]]`; at least one.
+    pub groups: Vec<GroupConfig>,
+}
+
+/// Who decides when the other node is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArbiterConfig {
+    /// The witness with this address.
+    Witness(SocketAddr),
+    /// The gateway; `None`: that of the default route.
+    Wire(Option<Ipv4Addr>),
+    /// The fence agent.
+    Fence,
+}
+
+impl ArbiterConfig {
+    /// As the configuration has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Witness(_) => "witness",
+            Self::Wire(_) => "wire",
+            Self::Fence => "fence",
+        }
+    }
+}
+
+/// A way from node to node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathConfig {
+    /// Address and port on this node.
+    pub local: SocketAddr,
+    /// Address and port on the other one.
+    pub peer: SocketAddr,
+}
+
+/// One `[[group]]`: what moves together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `name`.
+    pub name: String,
+    /// `addresses`.
+    pub addresses: Vec<AddressConfig>,
+    /// `units`, in the order of their start.
+    pub units: Vec<String>,
+    /// `safety = "data"`: the units must not run twice.
+    pub is_data: bool,
+    /// `address-after-units`.
+    pub address_after_units: bool,
+    /// `prefer`: the node that breaks a tie.
+    pub prefer: Option<String>,
+    /// `failback`.
+    pub failback: Failback,
+    /// `recover-after`.
+    pub recover_after: Span,
+    /// `on-role-change`: programs and their arguments.
+    pub on_role_change: Vec<Vec<String>>,
+}
+
+/// A floating address: `IP/PREFIX dev INTERFACE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressConfig {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of its network.
+    pub prefix: u8,
+    /// The interface.
+    pub interface: String,
+}
+
+impl fmt::Display for AddressConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} dev {}", self.ip, self.prefix, self.interface)
+    }
+}
+
+/// Whether a group goes back to the preferred node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// Only when something else moves it.
+    Never,
+    /// When an operator says so; until then it is reported as away from home.
+    Manual,
+    /// When that node has been well for this long.
+    After(Span),
+}
+
+/// `[witness]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessConfig {
+    /// `listen`.
+    pub listen: SocketAddr,
+    /// `[[witness.pair]]`; at least one.
+    pub pairs: Vec<WitnessPairConfig>,
+}
+
+/// One `[[witness.pair]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessPairConfig {
+    /// `name`.
+    pub name: String,
+    /// `key-file`.
+    pub key_file: PathBuf,
+}
+
+impl PairConfig {
+    /// What the timers of a group depend on.
+    pub fn facts(
+        &self,
+        group: &GroupConfig,
+        guard: Guard,
+        round_trip: RoundTrip,
+        watchdog: Option<WatchdogFacts>,
+    ) -> Facts {
+        let fence = self.fence.as_ref().map(|_| FENCE_DEADLINE);
+        Facts {
+            takeover_within: self.takeover_within,
+            guard,
+            arbiter: match self.arbiter {
+                ArbiterConfig::Witness(_) => Arbiter::Witness,
+                ArbiterConfig::Wire(_) => Arbiter::Wire,
+                ArbiterConfig::Fence => Arbiter::Fence { deadline: FENCE_DEADLINE },
+            },
+            round_trip,
+            address: NETLINK_ASSUMED,
+            announce: NETLINK_ASSUMED,
+            safety: if group.is_data {
+                Safety::Data { stop: STOP_WITHIN, watchdog, fence }
+            } else {
+                Safety::Network
+            },
+        }
+    }
+}
+
+/// What only the hostname shows, where the file does not name the node.
+pub(super) fn faults_of_names(config: &Config, origin: &Path) -> Vec<Fault> {
+    let (Some(pair), node) = (&config.pair, config.node.name.as_str()) else { return Vec::new() };
+    let fault = |key: &str, message| Fault { key: key.into(), ..Fault::of_file(origin, message) };
+    let mut faults = Vec::new();
+    if pair.peer == node {
+        faults.push(fault("pair.peer", check::self_as_peer(node)));
+    }
+    for prefer in pair.groups.iter().filter_map(|group| group.prefer.as_deref()) {
+        let message = group::prefers_stranger(prefer, [node, &pair.peer]);
+        faults.extend(message.map(|message| fault("group.prefer", message)));
+    }
+    faults
+}
+
+/// Why this version's daemon does not start with a configuration that is valid.
+pub fn not_run(config: &Config, origin: &Path) -> Option<Fault> {
+    let why = |what: &str| {
+        format!(
+            "mastiffd {} does not {what} yet, and refuses to start with this section; \
+             `mastiff config explain` says what it will promise",
+            env!("CARGO_PKG_VERSION")
+        )
+    };
+    let (key, message) = match (&config.pair, &config.witness) {
+        (Some(_), _) => ("pair", why("run a pair")),
+        (None, Some(_)) => ("witness", why("serve as a witness")),
+        (None, None) => return None,
+    };
+    Some(Fault { key: key.into(), ..Fault::of_file(origin, message) })
+}
