@@ -540,6 +540,51 @@ fn config_check_reports_every_fault_and_exits_78_or_0() {
 }
 
 #[test]
+fn config_explain_computes_and_config_check_says_who_does_not_run_it() {
+    let folder = folder();
+    let file = folder.join("mastiff.toml");
+    let run = |arguments: &[&str]| {
+        mastiff(&folder.join("control.sock"), arguments).arg(&file).output().unwrap()
+    };
+    let pair = "[node]\nname = \"db1\"\n[pair]\nname = \"db\"\npeer = \"db2\"\nkey-file = \"/k\"\n\
+                takeover-within = \"500ms\"\nwitness = \"192.0.2.50:4170\"\n\
+                paths = [{ local = \"10.0.0.1:1\", peer = \"10.0.0.2:1\" }]\n\
+                [[group]]\nname = \"db\"\naddresses = \"192.0.2.100 dev eth0\"\n";
+    std::fs::write(&file, pair).unwrap();
+    let good = run(&["config", "check"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).ends_with(": good, 0 checks and 0 alerts, a pair with 1 group\n"));
+    assert!(text(&good.stderr).contains("does not run a pair yet, and refuses to start"));
+
+    let shown = run(&["config", "explain", "--guard", "bpf"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    assert!(shown.starts_with("Pair db: db1 and db2; arbiter: the witness "), "{shown}");
+    assert!(shown.contains("takeover at most (takeover-within = 500ms)\n"), "{shown}");
+
+    let output = run(&["config", "explain", "--json", "--guard", "bpf", "--round-trip", "2ms"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let group = &report["pair"]["groups"][0];
+    assert_eq!(group["two_owners"]["two_owners_possible"], json!(false));
+    let promise = &group["promise"];
+    let lines = promise["takeover"].as_array().unwrap();
+    let sum: f64 = lines.iter().map(|line| line["secs"].as_f64().unwrap()).sum();
+    let total = promise["takeover_at_most_secs"].as_f64().unwrap();
+    assert!((sum - total).abs() < 1e-9 && total <= 0.5, "{promise}");
+    assert_eq!(lines[0]["part"], json!("detection"));
+
+    let refused = run(&["config", "explain", "--guard", "lifetime"]);
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused.stdout));
+    assert!(text(&refused.stdout).contains("No promise: "), "{}", text(&refused.stdout));
+    assert_eq!(run(&["config", "explain", "--round-trip", "1h"]).status.code(), Some(64));
+    std::fs::write(&file, "x = 1\n").unwrap();
+    for arguments in [&["config", "explain"][..], &["config", "explain", "--json"]] {
+        assert_eq!(run(arguments).status.code(), Some(78), "{arguments:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn the_socket_is_that_of_the_configuration() {
     let peer = Peer::new(serve_three);
     let file = peer.folder.join("mastiff.toml");

@@ -1,4 +1,5 @@
-//! `mastiff config`: the configuration file, checked as the daemon would, or as it is in effect.
+//! `mastiff config`: the configuration file, checked as the daemon would, as it is in effect, or
+//! what it promises.
 
 use std::path::PathBuf;
 
@@ -10,12 +11,17 @@ use super::print::{self, counted};
 use super::{Context, complain};
 use crate::config::{Config, Fault, Faults, load_or_default, not_run, show};
 
-/// Check the configuration file, or show what is in effect
+mod explain;
+mod guard;
+
+/// Check the configuration, show what is in effect, or what it promises
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mastiff config check new.toml && sudo cp new.toml /etc/mastiff/mastiff.toml
-  mastiff config show                 every key, with the defaults filled in")]
+  mastiff config show                 every key, with the defaults filled in
+  mastiff config explain --round-trip 12ms
+                                      how long a takeover takes, and why")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     what: What,
@@ -27,6 +33,13 @@ enum What {
     Check(File),
     /// Print the configuration with all defaults filled in, as TOML
     Show(File),
+    /// Compute what the pair promises; exit code 78 if it cannot
+    Explain {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        with: explain::With,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,12 +86,15 @@ impl FaultReport {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let (file, shows) = match &arguments.what {
-        What::Check(file) => (file, false),
+        What::Check(file) | What::Explain { file, .. } => (file, false),
         What::Show(file) => (file, true),
     };
     let path = file.file.clone().unwrap_or_else(|| context.config.clone());
     let named = context.named || file.file.is_some();
     let loaded = load_or_default(&path, named);
+    if let (What::Explain { with, .. }, Ok(config)) = (&arguments.what, &loaded) {
+        return explain::run(context, &path, config, with);
+    }
     if context.json {
         return report(path, &loaded, shows);
     }

@@ -41,29 +41,29 @@ impl Claim {
         });
         let (two_owners_possible, statement) = match arbiter {
             Arbiter::Witness => {
-                (false, "never two owners: a node needs the vote of the peer or of the witness")
+                (false, "Never two owners: a node needs the vote of the peer or of the witness")
             }
             Arbiter::Fence { .. } => {
-                assumes.push("a power-off that the fence agent confirms is one");
-                (false, "never two owners: who takes over has seen the other one switched off")
+                (false, "Never two owners: who takes over has seen the other one switched off")
             }
             Arbiter::Wire => {
-                assumes.push("both nodes are on one LAN, and it works");
-                assumes.push("the gateway answers ARP, and on that LAN only");
+                assumes.push("the gateway answers ARP, on one LAN with both nodes");
                 (
                     true,
-                    "two owners are possible: of a split LAN each side can have one; on one working \
+                    "Two owners are possible: of a split LAN each side can have one; on one working \
                      LAN there are never two",
                 )
             }
         };
-        if let Safety::Data { .. } = safety {
-            assumes.push(if matches!(arbiter, Arbiter::Fence { .. }) {
-                "units start only on the node that has the lease"
-            } else {
+        let by_watchdog = matches!(safety, Safety::Data { watchdog: Some(_), .. });
+        let by_fence = matches!(safety, Safety::Data { watchdog: None, .. });
+        if matches!(arbiter, Arbiter::Fence { .. }) || by_fence {
+            assumes.push("a power-off that the fence agent confirms is one");
+        } else if by_watchdog {
+            assumes.push(
                 "the watchdog resets the machine when it says; on a virtual machine that can be \
-                 stopped together with its clock, only `fence` stops units"
-            });
+                 stopped together with its clock only a fence agent stops units",
+            );
         }
         Self { two_owners_possible, statement, assumes }
     }
