@@ -107,17 +107,23 @@ impl<'t> Review<'t> {
     }
 
     /// Something is wrong with a value, which the message then shows.
+    #[cold]
+    #[inline(never)]
     pub(super) fn value<T>(&mut self, given: &Given<T>, message: impl Into<String>) {
         self.value_at(&given.key, &given.span, message);
     }
 
     /// As [`value`](Self::value), where the value has no type yet.
+    #[cold]
+    #[inline(never)]
     pub(super) fn value_at(&mut self, key: &str, span: &Range<usize>, message: impl Into<String>) {
         let value = self.shown(span);
         self.push(key, value, span.start, message.into());
     }
 
     /// Something is wrong with a key or a section as such.
+    #[cold]
+    #[inline(never)]
     pub(super) fn key(&mut self, key: &str, span: &Range<usize>, message: impl Into<String>) {
         self.push(key, String::new(), span.start, message.into());
     }
