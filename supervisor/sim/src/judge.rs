@@ -92,9 +92,10 @@ impl Judge {
         self.hear_release(machine, owner, beat, group, now);
         if let Some(ask) = beat.ask
             && let Some(record) = self.groups.get_mut(group)
-            && record.released.get(&owner).is_some_and(|epoch| ask.epoch <= *epoch) {
-                self.accuse("I9", now, || format!("epoch {} is asked for again", ask.epoch.0));
-            }
+            && record.released.get(&owner).is_some_and(|epoch| ask.epoch <= *epoch)
+        {
+            self.accuse("I9", now, || format!("epoch {} is asked for again", ask.epoch.0));
+        }
         if let Some(answer) = beat.answer
             && matches!(answer.vote, Vote::Granted { .. })
         {
