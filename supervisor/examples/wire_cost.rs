@@ -39,7 +39,7 @@ fn message(envelope: Envelope) -> Message {
             released: None,
             carried: None,
             ask: Some(Ask { epoch, sent, lease, promise: Span::from_secs(1), held: true }),
-            answer: Some(Answer { epoch, sent, lease, vote: Vote::Granted { last: None } }),
+            answer: Some(Answer { epoch, sent, lease, vote: Vote::Granted { peer_stopped: true } }),
         },
     }
 }

@@ -48,8 +48,8 @@ fn the_exit_code_of_a_plugin_is_its_verdict_and_its_line_the_note() {
 fn a_plugin_that_hangs_is_killed_with_its_children_and_unknown() {
     let folder = Folder::new();
     let pids = folder.text("pids");
-    // A slow machine may kill a run before it has a child: the first one that gets so far leaves its
-    // numbers, whole, and later ones only hang.
+    // A slow machine may kill a run before it has a child: the first one that gets so far leaves
+    // its numbers, whole, and later ones only hang.
     let script = folder.script(
         "hangs",
         &format!(

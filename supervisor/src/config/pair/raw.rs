@@ -103,21 +103,21 @@ impl RawPair {
         table: DeTable<'_>,
         review: &mut Review<'_>,
     ) -> Self {
-        let mut section = Section::new(review, "pair", PAIR_KEYS, table);
-        let mut pair = Self {
-            header,
-            name: section.text("name", NAME),
-            peer: section.text("peer", NAME),
-            key_file: section.text("key-file", KEY_FILE),
-            takeover_within: section.text("takeover-within", TIME),
-            arbiter: section.text("arbiter", WORD),
-            witness: section.text("witness", ENDPOINT),
-            fence: section.text("fence", PROGRAM),
-            gateway: section.text("gateway", "an address in quotes, as in \"192.0.2.1\""),
-            paths: Field::Missing,
-        };
-        let paths = section.tables("paths", PATHS);
-        section.finish();
+        let (mut pair, paths) = Section::read(review, "pair", PAIR_KEYS, table, |section| {
+            let pair = Self {
+                header,
+                name: section.text("name", NAME),
+                peer: section.text("peer", NAME),
+                key_file: section.text("key-file", KEY_FILE),
+                takeover_within: section.text("takeover-within", TIME),
+                arbiter: section.text("arbiter", WORD),
+                witness: section.text("witness", ENDPOINT),
+                fence: section.text("fence", PROGRAM),
+                gateway: section.text("gateway", "an address in quotes, as in \"192.0.2.1\""),
+                paths: Field::Missing,
+            };
+            (pair, section.tables("paths", PATHS))
+        });
         pair.paths = paths.map(|tables| {
             tables.into_iter().map(|(header, table)| RawPath::new(header, table, review)).collect()
         });
@@ -127,14 +127,11 @@ impl RawPair {
 
 impl RawPath {
     fn new(header: Range<usize>, table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let mut section = Section::new(review, "pair.paths", PATH_KEYS, table);
-        let path = Self {
+        Section::read(review, "pair.paths", PATH_KEYS, table, |section| Self {
             header,
             local: section.text("local", ENDPOINT),
             peer: section.text("peer", ENDPOINT),
-        };
-        section.finish();
-        path
+        })
     }
 }
 
@@ -144,8 +141,7 @@ impl RawGroup {
         table: DeTable<'_>,
         review: &mut Review<'_>,
     ) -> Self {
-        let mut section = Section::new(review, "group", GROUP_KEYS, table);
-        let group = Self {
+        Section::read(review, "group", GROUP_KEYS, table, |section| Self {
             header,
             name: section.text("name", NAME),
             addresses: section.texts("addresses", ADDRESS),
@@ -156,9 +152,7 @@ impl RawGroup {
             failback: section.text("failback", WORD),
             recover_after: section.text("recover-after", TIME),
             on_role_change: section.texts("on-role-change", PROGRAM),
-        };
-        section.finish();
-        group
+        })
     }
 }
 
@@ -168,10 +162,9 @@ impl RawWitness {
         table: DeTable<'_>,
         review: &mut Review<'_>,
     ) -> Self {
-        let mut section = Section::new(review, "witness", WITNESS_KEYS, table);
-        let listen = section.text("listen", ENDPOINT);
-        let tables = section.tables("pair", "sections [[witness.pair]]");
-        section.finish();
+        let (listen, tables) = Section::read(review, "witness", WITNESS_KEYS, table, |section| {
+            (section.text("listen", ENDPOINT), section.tables("pair", "sections [[witness.pair]]"))
+        });
         let pairs = match tables {
             Field::Given(given) => given.value,
             Field::Missing | Field::Refused => Vec::new(),
@@ -183,10 +176,10 @@ impl RawWitness {
 
 impl RawWitnessPair {
     fn new(header: Range<usize>, table: DeTable<'_>, review: &mut Review<'_>) -> Self {
-        let mut section = Section::new(review, "witness.pair", WITNESS_PAIR_KEYS, table);
-        let name = section.text("name", NAME);
-        let key_file = section.text("key-file", KEY_FILE);
-        section.finish();
-        Self { header, name, key_file }
+        Section::read(review, "witness.pair", WITNESS_PAIR_KEYS, table, |section| Self {
+            header,
+            name: section.text("name", NAME),
+            key_file: section.text("key-file", KEY_FILE),
+        })
     }
 }

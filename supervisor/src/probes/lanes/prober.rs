@@ -141,8 +141,9 @@ impl<P: Clone + PartialEq> Lanes<P> {
         if !self.head_is_late(now) {
             return;
         }
-        // From here on the prober begins nothing after an answer. Those that it gave before are taken
-        // first: only then is it known which job it may have begun, and that it begins no later one.
+        // From here on the prober begins nothing after an answer. Those that it gave before are
+        // taken first: only then is it known which job it may have begun, and that it begins no
+        // later one.
         self.prober.iter().for_each(|prober| drop(prober.channel.hang_up()));
         self.take_answers(now, done);
         let Some(prober) = self.prober.take() else { return };
