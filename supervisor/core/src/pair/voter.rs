@@ -35,8 +35,8 @@ pub struct Promise {
 /// What a voter knows of one node's units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Past {
-    /// The highest promise to it that it has not released.
-    open: Option<Epoch>,
+    /// The newest promise to it that it has not released, and to which of its lives.
+    open: Option<(Owner, Epoch)>,
     /// Whether it said, since this voter began to remember, that it holds nothing: then nothing
     /// that the voter forgot matters any more.
     accounted: bool,
@@ -130,7 +130,7 @@ impl Voter {
         let held = ask.held || before.is_some_and(|promise| promise.held);
         self.promise = Some(Promise { owner, epoch: ask.epoch, until, held });
         self.highest = ask.epoch;
-        self.past_mut(owner.member).open = Some(ask.epoch);
+        self.past_mut(owner.member).open = Some((owner, ask.epoch));
     }
 
     /// The node uses its own vote for itself. It answers nobody else while it holds, so there is no
@@ -151,13 +151,15 @@ impl Voter {
     pub fn release(&mut self, release: Release, hears: bool) {
         let past = self.past_mut(release.owner.member);
         past.accounted |= hears;
-        let newer = past
-            .released
-            .is_none_or(|known| known.owner != release.owner || known.epoch < release.epoch);
-        if newer {
+        // Numbers only grow, so of two lives the one with the lower number is the former.
+        if past.released.is_none_or(|known| known.epoch <= release.epoch) {
             past.released = Some(release);
         }
-        if past.open.is_some_and(|epoch| epoch <= release.epoch) {
+        // Another life's word covers this promise only when it is new: a former life did not know
+        // of it, whatever numbers it had heard of.
+        if past.open.is_some_and(|(owner, epoch)| {
+            epoch <= release.epoch && (owner == release.owner || hears)
+        }) {
             past.open = None;
         }
         if self
