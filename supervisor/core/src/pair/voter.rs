@@ -127,7 +127,9 @@ impl Voter {
         let asked = now.after(ask.promise.min(PROMISE_MAX));
         // A promise never gets shorter (I5): the longer one was relied on.
         let until = before.map_or(asked, |promise| promise.until.latest(asked));
-        let held = ask.held || before.is_some_and(|promise| promise.held);
+        // A late ask of the same candidacy takes nothing back; a later candidacy holds nothing.
+        let held =
+            ask.held || before.is_some_and(|promise| promise.held && promise.epoch == ask.epoch);
         self.promise = Some(Promise { owner, epoch: ask.epoch, until, held });
         self.highest = ask.epoch;
         self.past_mut(owner.member).open = Some((owner, ask.epoch));
