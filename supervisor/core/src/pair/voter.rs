@@ -200,3 +200,6 @@ impl Voter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
