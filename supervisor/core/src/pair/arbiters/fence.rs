@@ -62,3 +62,86 @@ impl Fence {
         self.off = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::message::{Ask, Epoch, GroupKey};
+
+    const GRANTED: Option<Vote> = Some(Vote::Granted { peer_stopped: false });
+    const GRANTED_OFF: Option<Vote> = Some(Vote::Granted { peer_stopped: true });
+
+    fn at(millis: u64) -> Clocks {
+        Clocks::ZERO.after(Span::from_millis(millis))
+    }
+
+    fn id(attempt: u32) -> StepId {
+        StepId { group: GroupKey(1), step: Step::Fence, attempt }
+    }
+
+    struct Given {
+        held: bool,
+        silent: bool,
+        known: bool,
+    }
+
+    const CANDIDATE: Given = Given { held: false, silent: true, known: true };
+
+    /// The vote, and whether the agent was begun.
+    fn ask(fence: &mut Fence, given: &Given, attempt: u32) -> (Option<Vote>, bool) {
+        let lease = Span::from_secs(1);
+        let ask = Ask { epoch: Epoch(5), sent: at(7), lease, promise: lease, held: given.held };
+        let question = Question {
+            group: GroupKey(1),
+            ask: &ask,
+            peer_silent: given.silent,
+            peer_known: given.known,
+            lease,
+            now: at(7),
+            attempt,
+        };
+        let mut out = PairActions::new();
+        let vote = fence.ask(&question, &mut out);
+        assert!(out.iter().all(|action| *action == PairAction::Begin(id(attempt))));
+        (vote, !out.is_empty())
+    }
+
+    #[test]
+    fn only_a_candidate_beside_a_silent_peer_that_it_knew_shoots() {
+        for (what, given, answer) in [
+            ("an owner stays", Given { held: true, ..CANDIDATE }, (GRANTED, false)),
+            ("a candidate", CANDIDATE, (None, true)),
+            ("the peer lives", Given { silent: false, ..CANDIDATE }, (None, false)),
+            ("never heard of it", Given { known: false, ..CANDIDATE }, (None, false)),
+        ] {
+            assert_eq!(ask(&mut Fence::default(), &given, 1), answer, "{what}");
+        }
+    }
+
+    #[test]
+    fn one_shot_is_under_way_at_a_time_and_only_a_confirmed_one_is_a_vote() {
+        let mut fence = Fence::default();
+        assert_eq!(ask(&mut fence, &CANDIDATE, 1), (None, true));
+        assert_eq!(ask(&mut fence, &CANDIDATE, 2), (None, false));
+        assert_eq!(fence.done(id(2), true), None, "never begun");
+        let failed = Vote::Busy { left: RETRY, why: Refusal::Promised };
+        assert_eq!(fence.done(id(1), false), Some(Late { sent: at(7), vote: failed }));
+        assert!(!fence.peer_is_off());
+        assert_eq!(fence.done(id(1), true), None, "told twice");
+        assert_eq!(ask(&mut fence, &CANDIDATE, 3), (None, true));
+        let late = fence.done(id(3), true).unwrap();
+        assert_eq!(late.vote, Vote::Granted { peer_stopped: true });
+        assert_eq!(ask(&mut fence, &CANDIDATE, 4), (GRANTED_OFF, false));
+    }
+
+    #[test]
+    fn a_peer_that_talks_again_is_not_off() {
+        let mut fence = Fence::default();
+        ask(&mut fence, &CANDIDATE, 1);
+        fence.done(id(1), true);
+        assert!(fence.peer_is_off());
+        fence.peer_heard();
+        assert!(!fence.peer_is_off());
+        assert_eq!(ask(&mut fence, &CANDIDATE, 2), (None, true));
+    }
+}
