@@ -30,7 +30,7 @@ use super::clock::{Clocks, Now};
 use super::event::{Cause, PairAction, PairActions, PairReport, Step, StepId};
 use super::fitness::Fitness;
 use super::jitter::Jitter;
-use super::lease::Lease;
+use super::lease::{Lease, Seat};
 use super::message::{Epoch, GroupKey, Health, NotReady, Owner, Role};
 use super::peer::Peer;
 use super::spec::GroupSpec;
@@ -339,7 +339,12 @@ impl Group {
             | State::Yielding { lease, .. } => {
                 now.boot.after(now.lease_left(self.last_moment(lease)))
             }
-            State::Asking(candidacy) => candidacy.next_ask().min(self.arbiter.next_deadline()),
+            // Nobody is woken for a seat that is not worth asking.
+            State::Asking(candidacy) if self.is_worth_asking(Seat::Third, candidacy, now) => {
+                let third = candidacy.next_ask(Seat::Third).min(self.arbiter.next_deadline());
+                candidacy.next_ask(Seat::Peer).min(third)
+            }
+            State::Asking(candidacy) => candidacy.next_ask(Seat::Peer),
             State::Idle { .. } => {
                 let promised = self.voter.promised(now);
                 promised.map_or(Mono::FAR, |p| now.boot.after(now.promise_left(p.until)))

@@ -65,10 +65,10 @@ impl Candidacy {
         now.boot >= self.bids.of(seat).ask_at
     }
 
-    /// When to ask next.
+    /// When to ask `seat` next.
     #[must_use]
-    pub fn next_ask(&self) -> Mono {
-        self.bids.peer.ask_at.min(self.bids.third.ask_at)
+    pub const fn next_ask(&self, seat: Seat) -> Mono {
+        self.bids.of(seat).ask_at
     }
 
     /// It was asked; if nothing comes back it is asked again after `retry`.

@@ -21,7 +21,9 @@ impl Group {
         self.vouch_for_candidate(turn);
         for seat in [Seat::Peer, Seat::Third] {
             let State::Asking(mut candidacy) = self.state else { return };
-            if !candidacy.is_due(seat, now) || !self.is_worth_asking(seat, &candidacy, now) {
+            let is_due = candidacy.is_due(seat, now)
+                || (seat == Seat::Third && now.boot >= self.arbiter.next_deadline());
+            if !is_due || !self.is_worth_asking(seat, &candidacy, now) {
                 continue;
             }
             candidacy.asked(seat, now, self.spec.timing.heartbeat);
@@ -35,7 +37,7 @@ impl Group {
 
     /// A node that may not use its own vote needs both others. It asks the peer first: the
     /// arbiter's vote alone would only be kept from the peer.
-    fn is_worth_asking(&self, seat: Seat, candidacy: &Candidacy, now: Clocks) -> bool {
+    pub(super) fn is_worth_asking(&self, seat: Seat, candidacy: &Candidacy, now: Clocks) -> bool {
         seat == Seat::Peer
             || self.voter.is_free_for(self.me.member, now)
             || candidacy.has_grant(Seat::Peer)
