@@ -140,3 +140,6 @@ impl Candidacy {
         Some(Won { lease: Lease { epoch: self.epoch, granted, own_vote }, peer_stopped: knows })
     }
 }
+
+#[cfg(test)]
+mod tests;
