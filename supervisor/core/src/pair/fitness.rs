@@ -108,3 +108,67 @@ impl Fitness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Clocks {
+        Clocks::ZERO.after(Span::from_secs(secs))
+    }
+
+    fn fit() -> Fitness {
+        let mut fitness = Fitness::default();
+        fitness.report(Health::Healthy, None, at(100));
+        fitness
+    }
+
+    #[test]
+    fn an_old_word_of_the_brain_is_none() {
+        assert_eq!(Fitness::default().not_ready(at(0)), Some(NotReady::NoReport));
+        let fitness = fit();
+        assert_eq!((fitness.health(at(109)), fitness.not_ready(at(109))), (Health::Healthy, None));
+        assert_eq!(fitness.health(at(110)), Health::Unknown);
+        assert_eq!(fitness.not_ready(at(110)), Some(NotReady::NoReport));
+        // What is stale by one clock is stale.
+        let slept = Clocks { boot: at(110).boot, raw: at(101).raw };
+        assert_eq!(fitness.health(slept), Health::Unknown);
+    }
+
+    #[test]
+    fn what_speaks_against_a_node_has_an_order() {
+        let now = at(101);
+        let mut fitness = fit();
+        fitness.recover_until(at(150).boot);
+        assert_eq!(fitness.not_ready(now), Some(NotReady::Recovering));
+        fitness.report(Health::Failed, None, now);
+        assert_eq!(fitness.not_ready(now), Some(NotReady::CheckFailed));
+        fitness.report(Health::Failed, Some(NotReady::LinkDown), now);
+        assert_eq!(fitness.not_ready(now), Some(NotReady::LinkDown));
+        fitness.paused = true;
+        assert_eq!(fitness.not_ready(now), Some(NotReady::Paused));
+    }
+
+    #[test]
+    fn a_failure_keeps_a_node_away_until_it_is_over() {
+        let mut fitness = fit();
+        fitness.recover_until(at(105).boot);
+        assert_eq!(fitness.not_ready(at(104)), Some(NotReady::Recovering));
+        assert_eq!(fitness.not_ready(at(105)), None);
+    }
+
+    #[test]
+    fn three_moves_in_ten_minutes_are_enough_and_are_forgotten_one_by_one() {
+        let mut fitness = fit();
+        for secs in [0, 200, 400] {
+            assert!(!fitness.moves_too_often(at(secs)), "{secs}");
+            fitness.moved(at(secs));
+        }
+        for (secs, too_often) in [(400, true), (599, true), (600, false)] {
+            assert_eq!(fitness.moves_too_often(at(secs)), too_often, "{secs}");
+        }
+        fitness.moved(at(600));
+        assert!(fitness.moves_too_often(at(799)));
+        assert!(!fitness.moves_too_often(at(800)));
+    }
+}
