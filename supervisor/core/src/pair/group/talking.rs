@@ -95,7 +95,8 @@ impl Group {
             State::Dropping { .. } => {
                 Vote::Busy { left: self.spec.timing.heartbeat, why: Refusal::Promised }
             }
-            State::Asking(_) if self.is_fitter_than(asker.member, standing, now) => {
+            // Of two candidates. Who holds is no rival: it would be refused for as long as it lives.
+            State::Asking(_) if !ask.held && self.is_fitter_than(asker.member, standing, now) => {
                 Vote::Busy { left: self.spec.timing.promise, why: Refusal::Rival }
             }
             State::Asking(candidacy) => {
