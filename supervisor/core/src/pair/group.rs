@@ -232,7 +232,9 @@ impl Group {
             | State::Yielding { lease, .. }
                 if lease.is_over(turn.at()) =>
             {
-                self.drop_everything(lease.epoch, Cause::LeaseLost, turn);
+                // No pet before exclusive units are gone: nobody counted while no daemon ran (I13).
+                self.drop_everything(lease.epoch, Cause::Start, turn);
+                self.left_since(lease.end());
             }
             State::Active { lease } => self.open_guard(&lease, turn),
             State::Taking { lease, stage: Stage::Wait(_), .. } => self.open_guard(&lease, turn),
@@ -242,7 +244,10 @@ impl Group {
                 self.state = State::Taking { lease, stage, cause };
             }
             State::Yielding { lease, cause, .. } => self.yield_with(lease, cause, turn),
-            State::Dropping { epoch, cause, .. } => self.drop_everything(epoch, cause, turn),
+            State::Dropping { epoch, cause, left } => {
+                self.drop_everything(epoch, cause, turn);
+                self.left_since(left.since);
+            }
         }
         self.tell_role(Cause::Resumed, turn);
     }
@@ -365,6 +370,7 @@ impl Group {
             && turn.at().ends_lease(self.last_moment(&lease))
         {
             self.drop_everything(lease.epoch, Cause::LeaseLost, turn);
+            self.left_since(lease.end());
         }
     }
 

@@ -5,6 +5,7 @@
 //! confirmed stopped does the node say so (I9), vote for others again (I7), and become idle.
 
 use super::{Group, Left, Leftovers, Stage, State, Turn, Underway};
+use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, Step, StepId};
 use crate::pair::lease::{Lease, Seat};
 use crate::pair::message::Epoch;
@@ -52,6 +53,14 @@ impl Group {
         let left = Leftovers { addresses, units, since: turn.at(), told: false };
         self.state = State::Dropping { epoch, cause, left };
         self.tell_role(cause, turn);
+    }
+
+    /// What is left is held without a lease since then, however late that was noticed: the other
+    /// node counts its stop time from there (I13).
+    pub(super) const fn left_since(&mut self, since: Clocks) {
+        if let State::Dropping { left, .. } = &mut self.state {
+            left.since = since;
+        }
     }
 
     pub(super) fn tick_leaving(&mut self, turn: &mut Turn<'_>) {
