@@ -217,7 +217,9 @@ impl Group {
                 let Some(end) = grant_end(answer, now) else { return };
                 lease.extend(seat, end);
                 let (lease, long) = (*lease, answer.lease > self.spec.timing.lease);
-                self.open_guard(&lease, turn);
+                if !self.has_closed_guard() {
+                    self.open_guard(&lease, turn);
+                }
                 if long && core::mem::take(&mut self.restarting) {
                     let group = self.spec.key;
                     turn.out.push(PairAction::Report(PairReport::RestartReady { group }));

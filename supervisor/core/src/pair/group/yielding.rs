@@ -35,6 +35,17 @@ impl Group {
         (self.begin(step, turn), closed)
     }
 
+    /// Whether the guard was closed although a lease is there: it stays so, or something would be
+    /// released with an open one (I9).
+    pub(super) const fn has_closed_guard(&self) -> bool {
+        match &self.state {
+            State::Yielding { step, .. } => {
+                matches!(step.id.step, Step::RemoveAddresses) || self.spec.address_after_units
+            }
+            _ => false,
+        }
+    }
+
     fn close_guard(&self, turn: &mut Turn<'_>) {
         turn.out.push(PairAction::CloseGuard { group: self.spec.key });
     }
