@@ -216,7 +216,10 @@ impl Group {
             Vote::Granted { .. } => {
                 let Some(end) = grant_end(answer, now) else { return };
                 lease.extend(seat, end);
-                let (lease, long) = (*lease, answer.lease > self.spec.timing.lease);
+                let lease = *lease;
+                // Without the own vote the lease is as long as the shorter of two grants.
+                let long =
+                    answer.lease > self.spec.timing.lease && lease.end().earliest(end) == end;
                 if !self.has_closed_guard() {
                     self.open_guard(&lease, turn);
                 }
