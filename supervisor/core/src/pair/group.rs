@@ -303,19 +303,18 @@ impl Group {
     /// What speaks against taking the group, this node's own faults first.
     #[must_use]
     pub fn not_ready(&self, now: Clocks) -> Option<NotReady> {
-        let yielded = |until: &Mono| now.boot < *until;
-        match &self.state {
+        let yielded = match &self.state {
             State::Dropping { .. } => return Some(NotReady::Starting),
-            State::Idle { yielded_until: Some(until), .. } if yielded(until) => {
-                return Some(NotReady::Yielded);
-            }
-            _ => {}
-        }
+            State::Idle { yielded_until: Some(until), .. } => now.boot < *until,
+            _ => false,
+        };
         let differs = self.peer.defines_otherwise(self.spec.definition, now);
         self.fitness
             .not_ready(now)
             .or_else(|| differs.then_some(NotReady::DefinitionDiffers))
             .or_else(|| self.spec.cannot_guard_units(self.peer.stops_within()))
+            // Last: a peer that hears only this waits for us to take the group.
+            .or_else(|| yielded.then_some(NotReady::Yielded))
     }
 
     /// Whether exclusive things have been held without a lease for longer than their stop time:
