@@ -173,6 +173,8 @@ impl Group {
         let now = turn.at();
         if !self.peer.is_ready(self.spec.definition, self.fresh(), now)
             || self.fitness.moves_too_often(now)
+            // Who paused it works on it: it stays where it is.
+            || self.fitness.paused
         {
             return;
         }
