@@ -14,7 +14,7 @@ pub const MOVES_MAX: usize = 3;
 pub const MOVES_WITHIN: Span = Span::from_secs(600);
 
 /// The brain's newest word on a group, and what else speaks against taking it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fitness {
     /// When the daemon started: its brain has so much time for a first word.
     started: Clocks,
@@ -50,6 +50,19 @@ impl Fitness {
     /// The brain reported.
     pub const fn report(&mut self, health: Health, not_ready: Option<NotReady>, now: Clocks) {
         self.report = Some(Report { at: now, health, not_ready });
+    }
+
+    /// As a restarted daemon goes on: the last word on its health holds until the brain has had
+    /// time for the first one of its own, or a restart would look like bad health. To take a group
+    /// it waits for that word.
+    #[must_use]
+    pub fn resumed(mut self, now: Clocks) -> Self {
+        self.started = now;
+        if let Some(report) = &mut self.report {
+            report.at = now;
+            report.not_ready = report.not_ready.or(Some(NotReady::NoReport));
+        }
+        self
     }
 
     fn fresh(&self, now: Clocks) -> Option<Report> {
@@ -118,14 +131,14 @@ mod tests {
     }
 
     fn fit() -> Fitness {
-        let mut fitness = Fitness::default();
+        let mut fitness = Fitness::new(Clocks::ZERO);
         fitness.report(Health::Healthy, None, at(100));
         fitness
     }
 
     #[test]
     fn an_old_word_of_the_brain_is_none() {
-        assert_eq!(Fitness::default().not_ready(at(0)), Some(NotReady::NoReport));
+        assert_eq!(Fitness::new(Clocks::ZERO).not_ready(at(0)), Some(NotReady::NoReport));
         let fitness = fit();
         assert_eq!((fitness.health(at(109)), fitness.not_ready(at(109))), (Health::Healthy, None));
         assert_eq!(fitness.health(at(110)), Health::Unknown);
@@ -155,6 +168,19 @@ mod tests {
         fitness.recover_until(at(105).boot);
         assert_eq!(fitness.not_ready(at(104)), Some(NotReady::Recovering));
         assert_eq!(fitness.not_ready(at(105)), None);
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing_and_is_no_bad_health() {
+        let mut before = fit();
+        before.moved(at(101));
+        before.paused = true;
+        let after = before.clone().resumed(at(130));
+        assert_eq!((after.health(at(139)), after.paused), (Health::Healthy, true));
+        assert_eq!(after.moves, before.moves);
+        let after = fit().resumed(at(130));
+        assert_eq!(after.not_ready(at(131)), Some(NotReady::NoReport));
+        assert_eq!(after.health(at(140)), Health::Unknown);
     }
 
     #[test]

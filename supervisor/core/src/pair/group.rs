@@ -156,6 +156,7 @@ pub struct KeptGroup {
     voter: Voter,
     highest: Epoch,
     attempts: u32,
+    fitness: Fitness,
     peer_stops_within: Option<Span>,
 }
 
@@ -188,6 +189,7 @@ impl Group {
         let mut group = Self::with(me, spec, arbiter, seed, kept.state, kept.voter, turn.at());
         group.highest = kept.highest;
         group.attempts = kept.attempts;
+        group.fitness = kept.fitness.resumed(turn.at());
         group.peer.learn_stop(kept.peer_stops_within);
         group.go_on(turn);
         group
@@ -261,6 +263,7 @@ impl Group {
             voter: self.voter.clone(),
             highest: self.highest,
             attempts: self.attempts,
+            fitness: self.fitness.clone(),
             peer_stops_within: self.peer.stops_within(),
         }
     }
