@@ -101,13 +101,21 @@ impl Group {
             }
             State::Asking(candidacy) => {
                 let candidacy = *candidacy;
-                let vote = self.voter.vote(asker, ask, hears, now);
+                let vote = self.vote_as_idle(asker, ask, hears, now);
                 if matches!(vote, Vote::Granted { .. }) {
                     self.withdraw(candidacy, turn);
                 }
                 vote
             }
-            State::Idle { .. } => self.voter.vote(asker, ask, hears, now),
+            State::Idle { .. } => self.vote_as_idle(asker, ask, hears, now),
+        }
+    }
+
+    /// Who has nothing of the group knows that for certain, whatever its voter remembers.
+    fn vote_as_idle(&mut self, asker: Owner, ask: &Ask, hears: bool, now: Clocks) -> Vote {
+        match self.voter.vote(asker, ask, hears, now) {
+            Vote::Granted { .. } => Vote::Granted { peer_stopped: true },
+            busy @ Vote::Busy { .. } => busy,
         }
     }
 
