@@ -187,7 +187,7 @@ impl Group {
         turn: &mut Turn<'_>,
     ) -> Self {
         let mut group = Self::with(me, spec, arbiter, seed, kept.state, kept.voter, turn.at());
-        group.highest = kept.highest;
+        group.highest = group.highest.max(kept.highest);
         group.attempts = kept.attempts;
         group.fitness = kept.fitness.resumed(turn.at());
         group.peer.learn_stop(kept.peer_stops_within);
@@ -426,7 +426,7 @@ impl Group {
             return;
         }
         let cause = self.peer.why_free(now, self.highest);
-        let epoch = Epoch::next(self.highest, turn.now.unix_secs);
+        let epoch = self.next_epoch(turn);
         self.state = State::Asking(Candidacy::new(epoch, cause, now));
         if let State::Asking(candidacy) = self.state.clone() {
             self.tick_asking(candidacy, turn);
@@ -437,6 +437,15 @@ impl Group {
         if let State::Idle { fit_since, .. } = &mut self.state {
             *fit_since = since;
         }
+    }
+
+    /// The highest epoch known, from others or by the own vote.
+    fn known(&self) -> Epoch {
+        self.highest.max(self.voter.highest())
+    }
+
+    fn next_epoch(&self, turn: &Turn<'_>) -> Epoch {
+        Epoch::next(self.known(), turn.now.unix_secs)
     }
 
     fn fresh(&self) -> Span {

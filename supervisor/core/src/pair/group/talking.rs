@@ -35,6 +35,7 @@ impl Group {
             return;
         }
         self.highest = self.highest.max(beat.highest);
+        self.outbid(turn);
         if let Some(answer) = &beat.answer {
             let seat = if from == peer { Seat::Peer } else { Seat::Third };
             self.hear_answer(seat, answer, beat.highest, turn);
@@ -46,6 +47,17 @@ impl Group {
             let asker = Owner { member: self.me.member.other(), session };
             let vote = self.vote(asker, ask, hears, beat.standing, turn);
             self.answer(ask, vote, turn);
+        }
+    }
+
+    /// A candidate asks only for numbers above all that it knows of (I8): a voter that forgot them
+    /// would grant a lower one.
+    fn outbid(&mut self, turn: &Turn<'_>) {
+        let (known, higher) = (self.known(), self.next_epoch(turn));
+        if let State::Asking(candidacy) = &mut self.state
+            && candidacy.epoch < known
+        {
+            candidacy.raise(higher, turn.at());
         }
     }
 
@@ -202,7 +214,8 @@ impl Group {
                 self.withdraw(candidacy, turn);
             }
             Vote::Busy { why: Refusal::Epoch | Refusal::Released, .. } => {
-                candidacy.raise(Epoch::next(self.highest, turn.now.unix_secs), now);
+                self.highest = self.highest.max(candidacy.epoch);
+                candidacy.raise(self.next_epoch(turn), now);
                 self.state = State::Asking(candidacy);
             }
             Vote::Busy { left, why: _ } => {
@@ -215,7 +228,7 @@ impl Group {
 
     fn hear_as_holder(&mut self, seat: Seat, answer: &Answer, highest: Epoch, turn: &mut Turn<'_>) {
         let now = turn.at();
-        let raised = Epoch::next(self.highest, turn.now.unix_secs);
+        let raised = self.next_epoch(turn);
         let Some(lease) = self.lease_mut() else { return };
         if answer.epoch != lease.epoch {
             return;
@@ -270,7 +283,7 @@ impl Group {
             role: self.role_now(now),
             standing: self.standing(now),
             not_ready: self.not_ready(now),
-            highest: self.highest.max(self.voter.highest()),
+            highest: self.known(),
             stops_within: self.spec.stops_within,
             peer_stops_within: self.peer.stops_within(),
             released: self.released(),
