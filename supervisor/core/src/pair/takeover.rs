@@ -39,6 +39,8 @@ pub struct Candidacy {
     pub epoch: Epoch,
     /// Why it asks.
     pub cause: Cause,
+    /// No voter has refused since then.
+    unrefused_since: Mono,
     bids: Seats<Bid>,
 }
 
@@ -56,7 +58,8 @@ impl Candidacy {
     #[must_use]
     pub fn new(epoch: Epoch, cause: Cause, now: Clocks) -> Self {
         let bid = Bid { grant: None, blocked_since: None, ask_at: now.boot };
-        Self { epoch, cause, bids: Seats { peer: bid, third: bid } }
+        let bids = Seats { peer: bid, third: bid };
+        Self { epoch, cause, unrefused_since: now.boot, bids }
     }
 
     /// Whether `seat` is to be asked now.
@@ -99,6 +102,18 @@ impl Candidacy {
         let bid = self.bids.of_mut(seat);
         bid.grant = None;
         bid.ask_at = now.boot.after(left.min(PROMISE_MAX).plus(jitter));
+    }
+
+    /// A voter refused for so long: others may hold.
+    pub fn not_before(&mut self, left: Span, now: Clocks) {
+        let until = now.boot.after(left.min(PROMISE_MAX));
+        self.unrefused_since = self.unrefused_since.max(until);
+    }
+
+    /// Whether nobody has refused for `span`, though all were asked.
+    #[must_use]
+    pub fn is_unrefused_for(&self, span: Span, now: Clocks) -> bool {
+        now.boot.since(self.unrefused_since) >= span
     }
 
     /// The number is taken: ask everybody for a higher one. Grants of the old one do not count.

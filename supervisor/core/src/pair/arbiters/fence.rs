@@ -48,7 +48,8 @@ impl Fence {
         let vote = if ok {
             Vote::Granted { peer_stopped: true }
         } else {
-            Vote::Busy { left: RETRY, why: Refusal::Promised }
+            // It says nothing about the peer, so nothing against an operator who vouches for it.
+            Vote::Busy { left: RETRY, why: Refusal::Unheard }
         };
         Some(Late { sent, vote })
     }
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(ask(&mut fence, &CANDIDATE, 1), (None, true));
         assert_eq!(ask(&mut fence, &CANDIDATE, 2), (None, false));
         assert_eq!(fence.done(id(2), true), None, "never begun");
-        let failed = Vote::Busy { left: RETRY, why: Refusal::Promised };
+        let failed = Vote::Busy { left: RETRY, why: Refusal::Unheard };
         assert_eq!(fence.done(id(1), false), Some(Late { sent: at(7), vote: failed }));
         assert!(!fence.peer_is_off());
         assert_eq!(fence.done(id(1), true), None, "told twice");

@@ -43,12 +43,15 @@ impl Group {
             || candidacy.has_grant(Seat::Peer)
     }
 
-    /// The operator's word that the peer is off counts as the peer's vote and as its silence.
+    /// The operator's word that the peer is off counts as the peer's vote, once no voter has said
+    /// otherwise for as long as a lease.
     fn vouch_for_candidate(&mut self, turn: &Turn<'_>) {
         let now = turn.at();
-        let end = now.after(crate::pair::lease::shortened(self.spec.timing.lease));
+        let lease = self.spec.timing.lease;
+        let end = now.after(crate::pair::lease::shortened(lease));
         if self.vouched
             && let State::Asking(candidacy) = &mut self.state
+            && candidacy.is_unrefused_for(lease, now)
         {
             candidacy.granted(Seat::Peer, end, true, now);
         }

@@ -177,7 +177,8 @@ impl Group {
 
     fn hear_answer(&mut self, seat: Seat, answer: &Answer, highest: Epoch, turn: &mut Turn<'_>) {
         match answer.vote {
-            Vote::Granted { .. } => self.vouched = false,
+            // For a candidate it still stands in for the peer's stop time.
+            Vote::Granted { .. } => self.vouched &= matches!(self.state, State::Asking(_)),
             // The operator's word stands in for silence, never against a refusal.
             Vote::Busy { why: Refusal::Promised | Refusal::Held, .. } => self.vouched = false,
             Vote::Busy { .. } => {}
@@ -218,7 +219,10 @@ impl Group {
                 candidacy.raise(self.next_epoch(turn), now);
                 self.state = State::Asking(candidacy);
             }
-            Vote::Busy { left, why: _ } => {
+            Vote::Busy { left, why } => {
+                if why != Refusal::Unheard {
+                    candidacy.not_before(left, now);
+                }
                 let jitter = self.jitter.below(self.spec.timing.heartbeat);
                 candidacy.refused(seat, left, jitter, now);
                 self.state = State::Asking(candidacy);
