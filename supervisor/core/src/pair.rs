@@ -167,8 +167,8 @@ impl Pair {
         self.groups.iter().map(|group| group.next_deadline(now)).min().unwrap_or(Mono::FAR)
     }
 
-    /// What to leave for the daemon after this one. The shell writes it before the first message of
-    /// a turn leaves: what a voter said, it must remember.
+    /// What to leave for the daemon after this one. The shell writes it before it performs a turn's
+    /// actions: what a voter said, and what an owner began, it must remember.
     #[must_use]
     pub fn kept(&self) -> Kept {
         Kept { me: self.me, groups: self.groups.iter().map(Group::kept).collect() }

@@ -117,7 +117,8 @@ pub struct StepId {
 }
 
 /// Something that a node's pair asks for. The shell performs actions in their order, and saves
-/// what `Pair::kept` returns before the first message of a turn leaves.
+/// what `Pair::kept` returns before the first of a turn that is more than a report: a memory older
+/// than an open guard or a step under way would say that there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PairAction {
     /// Send on every path to that receiver.

@@ -146,8 +146,8 @@ pub struct Group {
     restarting: bool,
 }
 
-/// What a restarted daemon needs to go on as the one before (DESIGN 6.7). Written before a message
-/// of the same turn leaves.
+/// What a restarted daemon needs to go on as the one before (DESIGN 6.7). Written before the
+/// actions of the same turn are performed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeptGroup {
     /// Which group.
