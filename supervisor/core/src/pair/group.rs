@@ -500,3 +500,6 @@ impl Group {
         turn.out.push(PairAction::Report(PairReport::Role { group, from, to, cause, epoch }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,7 @@ impl Group {
             State::Dropping { .. } => {
                 Vote::Busy { left: self.spec.timing.heartbeat, why: Refusal::Promised }
             }
-            // Of two candidates. Who holds is no rival: it would be refused for as long as it lives.
+            // Of two candidates. Who holds is no rival: it would be refused while it lives.
             State::Asking(_) if !ask.held && self.is_fitter_than(asker.member, standing, now) => {
                 Vote::Busy { left: self.spec.timing.promise, why: Refusal::Rival }
             }
@@ -299,7 +299,7 @@ impl Group {
 
     /// Whoever is idle holds nothing of any number that it has heard of, and will ask only for
     /// higher ones (I9).
-    fn released(&self) -> Option<Release> {
+    pub(super) fn released(&self) -> Option<Release> {
         match self.state {
             State::Idle { .. } => Some(Release { owner: self.me, epoch: self.highest }),
             _ => None,
@@ -330,7 +330,7 @@ impl Group {
     }
 
     /// The request of an owner, which goes with every beat.
-    fn renewal(&self, now: Clocks) -> Option<Ask> {
+    pub(super) fn renewal(&self, now: Clocks) -> Option<Ask> {
         let lease = self.lease()?;
         let timing = &self.spec.timing;
         let (length, promise) = if self.restarting {

@@ -1,0 +1,480 @@
+//! Single promises of a group, each with the story that would break it.
+
+use super::*;
+use crate::pair::arbiters::{fence, wire};
+
+fn started() -> (Group, Vec<PairAction>) {
+    let mut out = PairActions::new();
+    let mut turn = Turn { now: now(T), out: &mut out };
+    let arbiter = Arbiter::Witness(witness::Witness::default());
+    (Group::start(ME, spec(), arbiter, 1, &mut turn), out)
+}
+
+/// A daemon that ends, and the one after it, `later` milliseconds on.
+fn restarted(group: &Group, later: u64) -> (Group, Vec<PairAction>) {
+    let mut out = PairActions::new();
+    let mut turn = Turn { now: now(T + later), out: &mut out };
+    let (spec, arbiter) = (group.spec.clone(), group.arbiter.clone());
+    let mut group = Group::resume(ME, spec, arbiter, 1, group.kept(), &mut turn);
+    group.next_beat = at(T + 60_000).boot;
+    (group, out)
+}
+
+fn done(group: &mut Group, step: Step, attempt: u32, millis: u64) -> Vec<PairAction> {
+    let step = StepId { group: KEY, step, attempt };
+    turn(group, Some(&PairEvent::Done { step, ok: true }), millis)
+}
+
+fn hear(group: &mut Group, from: Sender, beat: Beat, millis: u64) -> Vec<PairAction> {
+    let echo_age = Some(ms(20));
+    let event = PairEvent::Heard { from, session: PEER.session, echo_age, beat };
+    turn(group, Some(&event), millis)
+}
+
+const PEER_NODE: Sender = Sender::Node(PEER.member);
+
+fn answer(epoch: Epoch, sent: u64, lease: Span, vote: Vote) -> Beat {
+    Beat { answer: Some(Answer { epoch, sent: at(sent), lease, vote }), ..peer_beat() }
+}
+
+fn granted(sent: u64) -> Beat {
+    answer(EPOCH, sent, ms(1000), Vote::Granted { peer_stopped: false })
+}
+
+fn released() -> Beat {
+    Beat { released: Some(Release { owner: PEER, epoch: EPOCH }), ..peer_beat() }
+}
+
+#[test]
+fn a_late_grant_never_revives_a_lease() {
+    for state in [waiting(), taking(), active(), yielding()] {
+        let mut group = with_witness(state);
+        // In time, and with a lease to come, had the daemon not slept.
+        let out = hear(&mut group, Sender::Witness, granted(T + 400), T + 495);
+        assert_eq!(in_words(&group, &out), "dropping, guard closed, remove addresses, stop units");
+    }
+}
+
+#[test]
+fn a_lease_ends_by_whichever_clock_says_so_first() {
+    for (boot, raw) in [(T + 495, T), (T, T + 495)] {
+        let mut group = with_witness(active());
+        let mut out = PairActions::new();
+        let at = Clocks { boot: at(boot).boot, raw: at(raw).raw };
+        group.tick(&mut Turn { now: Now { at, unix_secs: 0 }, out: &mut out });
+        assert_eq!(state_name(&group), "dropping");
+    }
+}
+
+#[test]
+fn nothing_is_released_before_the_guard_is_closed_and_everything_is_gone() {
+    for (has_units, address_after_units, steps) in [
+        (false, false, &[Step::RemoveAddresses][..]),
+        (true, false, &[Step::StopUnits, Step::RemoveAddresses]),
+        (true, true, &[Step::RemoveAddresses, Step::StopUnits]),
+    ] {
+        let spec = GroupSpec { has_units, address_after_units, ..spec() };
+        let mut group = group(spec, Arbiter::Witness(witness::Witness::default()), active());
+        let order = PairEvent::Order { group: KEY, order: Order::LetGo };
+        let mut closed = false;
+        let mut out = turn(&mut group, Some(&order), T);
+        for (attempt, step) in (21..).zip(steps) {
+            assert_eq!(state_name(&group), "yielding");
+            assert_eq!(group.released(), None);
+            let words = in_words(&group, &out);
+            closed |= words.contains("guard closed");
+            assert_eq!(closed, *step == Step::RemoveAddresses || address_after_units, "{words}");
+            // It renews to the end; a closed guard stays closed.
+            let out_of_grant = hear(&mut group, Sender::Witness, granted(T), T + 1);
+            assert_eq!(in_words(&group, &out_of_grant).contains("guard to"), !closed);
+            out = done(&mut group, *step, attempt, T + 2);
+        }
+        let words = in_words(&group, &out);
+        assert_eq!(words, "idle, release 50 to peer, release 50 to witness");
+    }
+}
+
+#[test]
+fn what_is_dropped_is_released_when_both_parts_are_gone() {
+    let mut group = with_witness(active());
+    turn(&mut group, None, T + 500);
+    done(&mut group, Step::StopUnits, 22, T + 600);
+    assert_eq!((state_name(&group), group.released()), ("dropping", None));
+    done(&mut group, Step::RemoveAddresses, 21, T + 700);
+    assert!(group.released().is_none() && state_name(&group) == "asking", "it was fit: it asks");
+}
+
+#[test]
+fn a_removal_that_fails_is_told_once_and_tried_until_it_works() {
+    let mut group = with_witness(dropping());
+    let mut stuck = 0;
+    for round in 0..5 {
+        let step = StepId { group: KEY, step: Step::StopUnits, attempt: 20 + round };
+        let failed = PairEvent::Done { step, ok: false };
+        let out = turn(&mut group, Some(&failed), T + u64::from(round) * 100);
+        stuck += in_words(&group, &out).matches("stuck").count();
+        let out = turn(&mut group, None, T + u64::from(round + 1) * 100);
+        assert_eq!(in_words(&group, &out), "dropping, stop units");
+    }
+    assert_eq!(stuck, 1);
+    done(&mut group, Step::StopUnits, 25, T + 600);
+    assert_ne!(state_name(&group), "dropping");
+}
+
+#[test]
+fn petting_ends_a_stop_time_after_the_lease_however_late_that_is_noticed() {
+    // The lease ends at 500 ms, the stop time is 5 s.
+    for noticed in [500, 4000, 60_000] {
+        let mut group = with_witness(active());
+        turn(&mut group, None, T + noticed);
+        for (millis, forbidden) in [(5499, false), (5500, true)] {
+            assert_eq!(group.forbids_pet(at(T + millis)), forbidden, "noticed at {noticed}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_does_not_prolong_the_stop_time() {
+    let mut group = with_witness(active());
+    turn(&mut group, None, T + 500);
+    let (group, out) = restarted(&group, 4000);
+    assert_eq!(in_words(&group, &out), "dropping, guard closed, remove addresses, stop units");
+    assert!(!group.forbids_pet(at(T + 5499)));
+    assert!(group.forbids_pet(at(T + 5500)));
+}
+
+#[test]
+fn a_daemon_that_resumes_no_lease_does_not_pet_before_exclusive_units_are_gone() {
+    let (over, _) = restarted(&with_witness(active()), 600);
+    for mut group in [over, started().0] {
+        assert!(group.forbids_pet(at(T + 600)), "{}", state_name(&group));
+        let stop = group.attempts;
+        done(&mut group, Step::StopUnits, stop, T + 700);
+        assert!(!group.forbids_pet(at(T + 700)), "addresses have the guard");
+    }
+    let network = GroupSpec { safety: Safety::Network, ..spec() };
+    let arbiter = Arbiter::Witness(witness::Witness::default());
+    let (over, _) = restarted(&super::group(network, arbiter, active()), 600);
+    assert!(!over.forbids_pet(at(T + 600)));
+}
+
+#[test]
+fn a_start_without_memory_sweeps_and_keeps_its_vote() {
+    let (mut group, out) = started();
+    assert_eq!(in_words(&group, &out), "dropping, guard closed, remove addresses, stop units");
+    assert_eq!(group.released(), None);
+    done(&mut group, Step::RemoveAddresses, 1, T + 10);
+    done(&mut group, Step::StopUnits, 2, T + 20);
+    assert_eq!(state_name(&group), "idle");
+    let asked = Beat { ask: Some(ask(Epoch(51), false)), ..peer_beat() };
+    let out = hear(&mut group, PEER_NODE, asked, T + 30);
+    assert_eq!(in_words(&group, &out), "idle, refuse: silent");
+}
+
+#[test]
+fn a_silent_candidate_asks_the_peer_first_and_the_arbiter_with_its_vote() {
+    let (mut group, _) = started();
+    group.fitness.report(Health::Healthy, None, at(T));
+    group.next_beat = at(T + 60_000).boot;
+    done(&mut group, Step::RemoveAddresses, 1, T + 10);
+    // `turn` refuses a deadline that has passed: a real-time thread would turn without pause.
+    let out = done(&mut group, Step::StopUnits, 2, T + 20);
+    let words = in_words(&group, &out);
+    assert!(words.ends_with("ask peer for 1") && state_name(&group) == "asking", "{words}");
+    let yes = Vote::Granted { peer_stopped: true };
+    let beat = Beat { highest: Epoch(1), ..answer(Epoch(1), T + 20, ms(1000), yes) };
+    let out = hear(&mut group, PEER_NODE, beat, T + 30);
+    assert_eq!(in_words(&group, &out), "asking, ask witness for 1");
+    let beat = Beat { highest: Epoch(1), ..answer(Epoch(1), T + 30, ms(1000), yes) };
+    let out = hear(&mut group, Sender::Witness, beat, T + 40);
+    // Without its own vote the earlier of both grants counts.
+    assert_eq!(in_words(&group, &out), "taking, guard to 1018, add addresses");
+    // Its silence is over: with its own vote the later one does.
+    group.voter = Voter::forgetful(at(0));
+    turn(&mut group, None, T + 50);
+    assert_eq!(group.lease().unwrap().end(), at(T + 1028));
+}
+
+#[test]
+fn every_state_goes_on_after_a_restart() {
+    for (state, later, words) in [
+        (idle(), 100, "idle"),
+        (asking(), 100, "idle, release 51 to peer, release 51 to witness"),
+        (waiting(), 100, "waiting, guard to 500"),
+        (taking(), 100, "taking, guard to 500, add addresses"),
+        (active(), 100, "active, guard to 500"),
+        (yielding(), 100, "yielding, stop units"),
+        (dropping(), 100, "dropping, guard closed, remove addresses, stop units"),
+        (waiting(), 500, "dropping, guard closed, remove addresses, stop units"),
+        (taking(), 500, "dropping, guard closed, remove addresses, stop units"),
+        (active(), 500, "dropping, guard closed, remove addresses, stop units"),
+        (yielding(), 500, "dropping, guard closed, remove addresses, stop units"),
+    ] {
+        let before = with_witness(state);
+        let (after, out) = restarted(&before, later);
+        assert_eq!(in_words(&after, &out), words, "{} {later}", state_name(&before));
+        assert_eq!(after.voter, before.voter);
+        assert!(after.highest >= before.highest);
+    }
+}
+
+#[test]
+fn a_restarted_owner_does_not_move_before_the_brain_has_spoken() {
+    let (mut group, _) = restarted(&with_witness(active()), 100);
+    hear(&mut group, PEER_NODE, granted(T + 110), T + 120);
+    assert_eq!(state_name(&group), "active");
+}
+
+#[test]
+fn an_owner_moves_for_bad_or_unknown_health_only_to_a_ready_peer_and_not_too_often() {
+    let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
+    let after = |prepare: fn(&mut Group)| {
+        let mut group = with_witness(active());
+        prepare(&mut group);
+        turn(&mut group, Some(&failed), T);
+        state_name(&group)
+    };
+    assert_eq!(after(|_| {}), "yielding");
+    assert_eq!(after(|group| group.fitness.paused = true), "active");
+    assert_eq!(after(|group| (0..3).for_each(|_| group.fitness.moved(at(T)))), "active");
+    assert_eq!(after(|group| group.peer = Peer::new(None)), "active", "silent");
+    let unwell = |group: &mut Group, beat| group.peer.hear(&beat, true, at(T - 10));
+    for (beat, why) in [
+        (Beat { not_ready: Some(NotReady::LinkDown), ..peer_beat() }, "not ready"),
+        (Beat { definition: 78, ..peer_beat() }, "another definition"),
+    ] {
+        let mut group = with_witness(active());
+        unwell(&mut group, beat);
+        turn(&mut group, Some(&failed), T);
+        assert_eq!(state_name(&group), "active", "{why}");
+    }
+    // The brain has stalled.
+    let mut group = with_witness(State::Active { lease: lease(T + 20_000) });
+    hear(&mut group, PEER_NODE, peer_beat(), T + 9_999);
+    assert_eq!(state_name(&group), "active");
+    turn(&mut group, None, T + 10_000);
+    assert_eq!(state_name(&group), "yielding");
+}
+
+#[test]
+fn a_failed_promotion_is_undone_and_says_at_once_that_it_cannot() {
+    let mut group = with_witness(taking());
+    let step = StepId { group: KEY, step: Step::AddAddresses, attempt: 20 };
+    turn(&mut group, Some(&PairEvent::Done { step, ok: false }), T);
+    done(&mut group, Step::StopUnits, 21, T + 1);
+    done(&mut group, Step::RemoveAddresses, 22, T + 2);
+    assert_eq!((state_name(&group), group.role()), ("idle", Role::Fault));
+    assert_eq!(group.not_ready(at(T + 3)), Some(NotReady::Recovering));
+    // The node that handed over to it hears that, and does not wait.
+    let yielded_until = Some(at(T + 9000).boot);
+    let mut releaser = with_witness(State::Idle { fit_since: None, yielded_until });
+    hear(&mut releaser, PEER_NODE, Beat { not_ready: Some(NotReady::Yielded), ..peer_beat() }, T);
+    assert_eq!(state_name(&releaser), "idle");
+    let cannot = Beat { not_ready: group.not_ready(at(T + 3)), role: Role::Fault, ..peer_beat() };
+    hear(&mut releaser, PEER_NODE, cannot, T + 3);
+    assert_eq!(state_name(&releaser), "asking");
+}
+
+#[test]
+fn units_start_after_the_stop_time_or_the_peers_own_word() {
+    let mut group = with_witness(waiting());
+    let State::Taking { lease, .. } = &mut group.state else { unreachable!() };
+    lease.granted.third = Some(at(T + 60_000));
+    turn(&mut group, None, T + 19_999);
+    assert_eq!(state_name(&group), "waiting");
+    let mut told = group.clone();
+    let out = turn(&mut group, None, T + 20_000);
+    assert_eq!(in_words(&group, &out), "taking, add addresses");
+    // Its word counts if it was said after it had heard us.
+    let old = PairEvent::Heard {
+        from: PEER_NODE,
+        session: PEER.session,
+        echo_age: Some(ms(1001)),
+        beat: released(),
+    };
+    turn(&mut told, Some(&old), T + 19_000);
+    assert_eq!(state_name(&told), "waiting");
+    hear(&mut told, PEER_NODE, released(), T + 19_000);
+    assert_eq!(state_name(&told), "taking");
+}
+
+#[test]
+fn a_node_that_cannot_reckon_with_stop_times_does_not_ask() {
+    let not_ready = |stops, peer_stops, safety| {
+        let spec =
+            GroupSpec { stops_within: stops, peer_stops_within: peer_stops, safety, ..spec() };
+        let arbiter = Arbiter::Witness(witness::Witness::default());
+        let mut group = group(spec, arbiter, idle());
+        group.peer = Peer::new(peer_stops);
+        group.not_ready(at(T))
+    };
+    let (known, data) = (Some(Span::from_secs(30)), Safety::Data { fenced: false });
+    assert_eq!(not_ready(None, known, data), Some(NotReady::NoWatchdog));
+    assert_eq!(not_ready(known, None, data), Some(NotReady::PeerStopUnknown));
+    assert_eq!(not_ready(known, known, data), None);
+    assert_eq!(not_ready(None, None, Safety::Data { fenced: true }), None);
+    assert_eq!(not_ready(None, None, Safety::Network), None);
+}
+
+#[test]
+fn numbers_are_above_all_that_others_or_the_own_voter_know() {
+    // The owner's wall clock was ahead; it died before it said its number itself.
+    let mut group = with_witness(idle());
+    group.voter.vote(PEER, &ask(Epoch(7000), false), true, at(T - 5000));
+    turn(&mut group, None, T);
+    let State::Asking(candidacy) = &group.state else { panic!("{}", state_name(&group)) };
+    assert_eq!(candidacy.epoch, Epoch(7001));
+    // Heard while it asks.
+    let out = hear(&mut group, PEER_NODE, Beat { highest: Epoch(8000), ..peer_beat() }, T + 10);
+    assert_eq!(in_words(&group, &out), "asking, ask peer for 8001, ask witness for 8001");
+    // Its own number comes back from a voter: no reason to raise it.
+    let out = hear(&mut group, PEER_NODE, Beat { highest: Epoch(8001), ..peer_beat() }, T + 20);
+    assert_eq!(in_words(&group, &out), "asking");
+    // And above the date.
+    let mut group = with_witness(idle());
+    let mut out = PairActions::new();
+    group.tick(&mut Turn { now: Now { at: at(T), unix_secs: 9000 }, out: &mut out });
+    assert!(in_words(&group, &out).contains("ask witness for 9001"));
+}
+
+#[test]
+fn a_restart_is_announced_when_the_whole_lease_is_long() {
+    let long = |sent| answer(EPOCH, sent, ms(8000), Vote::Granted { peer_stopped: false });
+    let order = PairEvent::Order { group: KEY, order: Order::PrepareRestart };
+    let mut group = with_witness(active());
+    turn(&mut group, Some(&order), T);
+    assert_eq!(group.renewal(at(T)).unwrap().lease, ms(8000));
+    let out = hear(&mut group, Sender::Witness, long(T), T + 1);
+    assert_eq!(in_words(&group, &out), "active, guard to 7984, restart now");
+    assert_eq!(group.renewal(at(T)).unwrap().lease, ms(1000), "once is enough");
+    // Without the own vote both others must have granted it.
+    let mut lease = lease(T + 500);
+    lease.own_vote = false;
+    lease.granted.peer = lease.granted.third;
+    let mut group = with_witness(State::Active { lease });
+    group.voter = Voter::forgetful(at(T));
+    turn(&mut group, Some(&order), T);
+    let out = hear(&mut group, Sender::Witness, long(T), T + 1);
+    assert_eq!(in_words(&group, &out), "active, guard to 500");
+    let out = hear(&mut group, PEER_NODE, long(T), T + 2);
+    assert_eq!(in_words(&group, &out), "active, guard to 7984, restart now");
+}
+
+#[test]
+fn a_fit_peer_is_left_three_heartbeats_to_ask_first() {
+    let mut group = with_witness(idle());
+    let preferred = Standing { health: Health::Healthy, preferred: true };
+    let fitter = Beat { standing: preferred, ..peer_beat() };
+    for (millis, state) in [(0, "idle"), (299, "idle"), (300, "asking")] {
+        hear(&mut group, PEER_NODE, fitter, T + millis);
+        assert_eq!(state_name(&group), state, "{millis}");
+    }
+}
+
+/// A candidate for long, whom nobody answers, beside a peer not heard for long.
+fn lonely(arbiter: Arbiter) -> Group {
+    let mut group = group(spec(), arbiter, asking());
+    group.peer = Peer::new(Some(Span::from_secs(30)));
+    group
+}
+
+#[test]
+fn an_operators_word_stands_in_for_a_silent_peer_but_not_against_a_voter() {
+    let off = Order::Failover { peer_is_off: true };
+    let order = PairEvent::Order { group: KEY, order: off };
+    let witness = || Arbiter::Witness(witness::Witness::default());
+    // Nobody says otherwise for a lease: it is believed, also about the units.
+    let mut group = lonely(witness());
+    turn(&mut group, Some(&order), T);
+    turn(&mut group, None, T + 949);
+    assert_eq!(state_name(&group), "asking");
+    turn(&mut group, None, T + 950);
+    assert_eq!(state_name(&group), "taking");
+    // It renews itself until a voter speaks.
+    let before = group.lease().unwrap().end();
+    group.next_beat = at(T + 1000).boot;
+    turn(&mut group, None, T + 1000);
+    assert!(group.lease().unwrap().end() > before);
+    // The witness says that the owner lives.
+    for why in [Refusal::Held, Refusal::Promised] {
+        let mut group = lonely(witness());
+        turn(&mut group, Some(&order), T);
+        let busy = Vote::Busy { left: ms(100), why };
+        hear(&mut group, Sender::Witness, answer(Epoch(51), T, ms(1000), busy), T + 10);
+        turn(&mut group, None, T + 5000);
+        assert_eq!(state_name(&group), "asking", "{why:?}");
+    }
+    // The witness does not know yet: it is waited for.
+    let mut group = lonely(witness());
+    turn(&mut group, Some(&order), T);
+    let busy = Vote::Busy { left: ms(3000), why: Refusal::Silent };
+    hear(&mut group, Sender::Witness, answer(Epoch(51), T, ms(1000), busy), T + 10);
+    group.fitness.report(Health::Healthy, None, at(T + 3000));
+    turn(&mut group, None, T + 4000);
+    assert_eq!(state_name(&group), "asking");
+    turn(&mut group, None, T + 4010);
+    assert_eq!(state_name(&group), "taking");
+    // The witness grants: the operator's word spares the stop time.
+    let mut group = lonely(witness());
+    turn(&mut group, Some(&order), T);
+    let yes = Vote::Granted { peer_stopped: false };
+    hear(&mut group, Sender::Witness, answer(Epoch(51), T, ms(1000), yes), T + 10);
+    assert_eq!(state_name(&group), "taking");
+    // The peer talks: it is not off.
+    let mut group = lonely(witness());
+    turn(&mut group, Some(&order), T);
+    hear(&mut group, PEER_NODE, peer_beat(), T + 10);
+    turn(&mut group, None, T + 2000);
+    assert_eq!(state_name(&group), "asking");
+}
+
+#[test]
+fn a_candidate_with_a_fence_takes_when_the_peer_is_confirmed_off() {
+    let mut group = lonely(Arbiter::Fence(fence::Fence::default()));
+    group.peer.hear(&peer_beat(), true, at(T - 5000));
+    let out = turn(&mut group, None, T + 50);
+    assert_eq!(in_words(&group, &out), "asking, ask peer for 51, shoot");
+    let out = turn(&mut group, None, T + 150);
+    assert_eq!(in_words(&group, &out), "asking, ask peer for 51");
+    // A shot takes longer than a lease, so its vote is too old to be one: it is asked for again.
+    done(&mut group, Step::Fence, 21, T + 5000);
+    group.fitness.report(Health::Healthy, None, at(T + 5000));
+    let out = turn(&mut group, None, T + 5100);
+    let words = in_words(&group, &out);
+    assert!(["taking", "active"].contains(&state_name(&group)), "{words}");
+}
+
+#[test]
+fn a_candidate_on_the_wire_takes_after_unanswered_probes_and_withdraws_after_an_answer() {
+    let gateway = |group: &mut Group, millis| {
+        let event = PairEvent::GatewayAnswered { sent: at(T + millis) };
+        turn(group, Some(&event), T + millis + 1)
+    };
+    let mut group = lonely(Arbiter::Wire(wire::Wire::default()));
+    let mut answered = group.clone();
+    for millis in [50, 250, 450, 650, 850] {
+        let out = turn(&mut group, None, T + millis);
+        assert!(in_words(&group, &out).ends_with("probe, ask gateway"), "{millis}");
+        gateway(&mut group, millis);
+        assert_eq!(state_name(&group), "asking");
+    }
+    turn(&mut group, None, T + 1050);
+    let out = gateway(&mut group, 1050);
+    assert_eq!(in_words(&group, &out), "waiting, guard to 2048");
+    for event in [PairEvent::AddressAnswered { group: KEY }, PairEvent::ProbeSeen { group: KEY }] {
+        turn(&mut answered, None, T + 50);
+        let mut first = answered.clone();
+        first.me.member = Member::First;
+        turn(&mut answered, Some(&event), T + 60);
+        let mut out = PairActions::new();
+        first.address_taken(
+            matches!(event, PairEvent::ProbeSeen { .. }),
+            &mut Turn { now: now(T + 60), out: &mut out },
+        );
+        // Somebody has it: both yield. Somebody wants it as well: the lower name yields.
+        let stays = matches!(event, PairEvent::ProbeSeen { .. });
+        assert_eq!(state_name(&answered) == "asking", stays);
+        assert_eq!(state_name(&first), "idle");
+        answered = lonely(Arbiter::Wire(wire::Wire::default()));
+    }
+}
