@@ -203,3 +203,6 @@ impl Pair {
         self.groups.iter_mut().find(|group| group.key() == key)
     }
 }
+
+#[cfg(test)]
+mod tests;

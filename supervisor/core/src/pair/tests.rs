@@ -1,0 +1,488 @@
+//! Two nodes and a witness that talk to each other, on a virtual clock: whole stories, with nothing
+//! lost. What may be lost, late or wrong is the simulator's.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+
+use super::arbiters::witness::Witness as WitnessSeat;
+use super::clock::Clocks;
+use super::event::{Order, PairAction, PairReport};
+use super::message::{Beat, Epoch, Health, Role, Sender};
+use super::spec::{Failback, Safety};
+use super::witness::Witness;
+use super::*;
+use crate::time::Span;
+use crate::timing::Timing;
+
+const KEY: GroupKey = GroupKey(9);
+/// How long a message is under way.
+const DELAY: u64 = 2;
+/// Which of the nodes.
+const A: usize = 0;
+const B: usize = 1;
+
+fn spec(safety: Safety) -> GroupSpec {
+    let ms = Span::from_millis;
+    GroupSpec {
+        key: KEY,
+        definition: 77,
+        preferred: false,
+        safety,
+        failback: Failback::Never,
+        has_units: true,
+        address_after_units: false,
+        recover_after: Span::from_secs(60),
+        address_limit: Span::from_secs(1),
+        start_limit: Span::from_secs(20),
+        stop_limit: Span::from_secs(5),
+        stops_within: Some(Span::from_secs(30)),
+        peer_stops_within: None,
+        highest: Epoch::NONE,
+        timing: Timing {
+            lease: ms(1000),
+            heartbeat: ms(100),
+            slack: ms(100),
+            promise: ms(1100),
+            margin: ms(5),
+            restart_lease: ms(8000),
+            restart_promise: ms(9000),
+            takeover_at_most: ms(1500),
+        },
+    }
+}
+
+struct Message {
+    from: Sender,
+    to: Sender,
+    session: Session,
+    /// When was sent what the sender had heard last of the receiver.
+    echo: Option<u64>,
+    beat: Beat,
+}
+
+/// One machine with a node on it, and what its kernel and its units are.
+struct Machine {
+    pair: Option<Pair>,
+    session: Session,
+    /// When was sent what it heard last, by sender.
+    heard: BTreeMap<Sender, u64>,
+    kept: Option<Kept>,
+    guard_until: u64,
+    address: bool,
+    units: bool,
+    /// Steps that fail from now on.
+    breaks: Option<Step>,
+    steps: Vec<(u64, PairEvent)>,
+    told: Vec<PairReport>,
+}
+
+struct World {
+    millis: u64,
+    safety: Safety,
+    sessions: u64,
+    machines: [Machine; 2],
+    witness: Witness,
+    witness_heard: BTreeMap<Sender, u64>,
+    under_way: Vec<(u64, Message)>,
+    /// When each machine had an open guard and the address, in milliseconds.
+    passed: [Vec<u64>; 2],
+    ran: [Vec<u64>; 2],
+}
+
+fn at(millis: u64) -> Clocks {
+    Clocks::ZERO.after(Span::from_millis(millis))
+}
+
+impl World {
+    fn new(safety: Safety) -> Self {
+        let machine = || Machine {
+            pair: None,
+            session: Session(0),
+            heard: BTreeMap::new(),
+            kept: None,
+            guard_until: 0,
+            address: false,
+            units: false,
+            breaks: None,
+            steps: vec![],
+            told: vec![],
+        };
+        let mut world = Self {
+            millis: 1_000_000,
+            safety,
+            sessions: 0,
+            machines: [machine(), machine()],
+            witness: Witness::start(at(1_000_000)),
+            witness_heard: BTreeMap::new(),
+            under_way: vec![],
+            passed: [vec![], vec![]],
+            ran: [vec![], vec![]],
+        };
+        world.boot(A);
+        world.boot(B);
+        world
+    }
+
+    /// A pair of which A is active, B ready, and all voters remember.
+    fn settled(safety: Safety) -> Self {
+        let mut world = Self::new(safety);
+        world.run(30_000);
+        if world.role(B) == Role::Active {
+            world.order(B, Order::Switchover);
+            world.run(20_000);
+        }
+        assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now { at: at(self.millis), unix_secs: self.millis / 1000 }
+    }
+
+    fn boot(&mut self, node: usize) {
+        self.sessions += 1;
+        let member = [Member::First, Member::Second][node];
+        let session = Session(self.sessions);
+        let seed = 7 + u64::try_from(node).unwrap();
+        let identity = Identity { member, session, seed };
+        let kept = self.machines[node].kept.take();
+        self.machines[node].session = kept.as_ref().map_or(session, |kept| kept.me.session);
+        let mut out = PairActions::new();
+        let groups = vec![(spec(self.safety), Arbiter::Witness(WitnessSeat::default()))];
+        let pair = Pair::start(identity, groups, kept, self.now(), &mut out);
+        self.machines[node].pair = Some(pair);
+        self.machines[node].heard.clear();
+        self.perform(node, out);
+    }
+
+    /// The daemon is gone; the machine stays.
+    fn kill(&mut self, node: usize, with_memory: bool) {
+        let machine = &mut self.machines[node];
+        machine.kept = machine.pair.take().filter(|_| with_memory).map(|pair| pair.kept());
+        machine.steps.clear();
+    }
+
+    fn cut_power(&mut self, node: usize) {
+        self.kill(node, false);
+        let machine = &mut self.machines[node];
+        (machine.guard_until, machine.address, machine.units) = (0, false, false);
+    }
+
+    fn turn(&mut self, node: usize, events: &[PairEvent]) {
+        let now = self.now();
+        let Some(pair) = &mut self.machines[node].pair else { return };
+        let mut out = PairActions::new();
+        for event in events {
+            pair.handle(event, now, &mut out);
+        }
+        pair.tick(now, &mut out);
+        assert!(pair.next_deadline(now.at) > now.at.boot, "a busy loop: {pair:?}");
+        self.perform(node, out);
+    }
+
+    fn perform(&mut self, node: usize, out: PairActions) {
+        for action in out {
+            let machine = &mut self.machines[node];
+            match action {
+                PairAction::Send { to, beat } => self.send(node, to, beat),
+                PairAction::OpenGuard { until, .. } => {
+                    machine.guard_until = until.boot.since(Mono::BOOT).as_millis();
+                }
+                PairAction::CloseGuard { .. } => machine.guard_until = 0,
+                PairAction::Begin(id) => {
+                    let ok = machine.breaks != Some(id.step);
+                    match id.step {
+                        _ if !ok => {}
+                        Step::AddAddresses => machine.address = true,
+                        Step::RemoveAddresses => machine.address = false,
+                        Step::StartUnits => machine.units = true,
+                        Step::StopUnits => machine.units = false,
+                        Step::Fence => unreachable!("no fence here"),
+                    }
+                    machine.steps.push((self.millis + 5, PairEvent::Done { step: id, ok }));
+                }
+                PairAction::Report(report) => machine.told.push(report),
+                PairAction::AskGateway { .. } | PairAction::ProbeAddress { .. } => {
+                    unreachable!("no wire here")
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, node: usize, to: Sender, beat: Beat) {
+        let machine = &self.machines[node];
+        let from = Sender::Node([Member::First, Member::Second][node]);
+        let echo = machine.heard.get(&to).copied();
+        let message = Message { from, to, session: machine.session, echo, beat };
+        self.under_way.push((self.millis + DELAY, message));
+    }
+
+    fn deliver(&mut self, message: &Message) {
+        let sent = self.millis - DELAY;
+        let echo_age = message.echo.map(|echo| Span::from_millis(self.millis - echo));
+        let (from, session, beat) = (message.from, message.session, message.beat);
+        match message.to {
+            Sender::Witness => {
+                let Sender::Node(member) = from else { return };
+                let (now, to) = (at(self.millis), from);
+                let reply = self.witness.hear(member, session, echo_age, &beat, now);
+                self.witness_heard.insert(from, sent);
+                let (from, session) = (Sender::Witness, Session(999));
+                let echo = Some(sent);
+                let reply = reply.map(|beat| Message { from, to, session, echo, beat });
+                self.under_way.extend(reply.map(|reply| (self.millis + DELAY, reply)));
+            }
+            Sender::Node(member) => {
+                let node = if member == Member::First { A } else { B };
+                self.machines[node].heard.insert(from, sent);
+                self.turn(node, &[PairEvent::Heard { from, session, echo_age, beat }]);
+            }
+        }
+    }
+
+    /// Millisecond by millisecond; I1 and I2 hold in each.
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.millis += 1;
+            let now = self.millis;
+            if now % 1000 == 0 {
+                let health =
+                    PairEvent::Health { group: KEY, health: Health::Healthy, not_ready: None };
+                (A..=B).for_each(|node| self.turn(node, core::slice::from_ref(&health)));
+            }
+            for node in [A, B] {
+                let steps = self.machines[node].steps.extract_if(.., |(at, _)| *at <= now);
+                let steps: Vec<_> = steps.map(|(_, event)| event).collect();
+                let due = self.machines[node]
+                    .pair
+                    .as_ref()
+                    .is_some_and(|pair| pair.next_deadline(at(now)) <= at(now).boot);
+                if due || !steps.is_empty() {
+                    self.turn(node, &steps);
+                }
+            }
+            let arrived: Vec<_> = self.under_way.extract_if(.., |(at, _)| *at <= now).collect();
+            for (_, message) in arrived {
+                self.deliver(&message);
+            }
+            self.judge();
+        }
+    }
+
+    fn judge(&mut self) {
+        let passes = [A, B].map(|node| {
+            self.machines[node].address && self.machines[node].guard_until > self.millis
+        });
+        let runs = [A, B].map(|node| self.machines[node].units);
+        assert!(!(passes[A] && passes[B]), "I1: two owners at {}", self.millis);
+        let exclusive = self.safety != Safety::Network;
+        assert!(!(exclusive && runs[A] && runs[B]), "I2: units twice at {}", self.millis);
+        for node in [A, B] {
+            if passes[node] {
+                self.passed[node].push(self.millis);
+            }
+            if runs[node] {
+                self.ran[node].push(self.millis);
+            }
+        }
+    }
+
+    fn order(&mut self, node: usize, order: Order) {
+        self.turn(node, &[PairEvent::Order { group: KEY, order }]);
+    }
+
+    fn role(&self, node: usize) -> Role {
+        self.machines[node].pair.as_ref().unwrap().groups()[0].role()
+    }
+
+    fn epoch(&self, node: usize) -> Epoch {
+        self.machines[node].pair.as_ref().unwrap().groups()[0].lease().unwrap().epoch
+    }
+
+    /// How long from `since` to the first millisecond at which `node` passed traffic.
+    fn passed_after(&self, node: usize, since: u64) -> u64 {
+        self.passed[node].iter().find(|at| **at > since).expect("it never had it") - since
+    }
+
+    fn ran_after(&self, node: usize, since: u64) -> u64 {
+        self.ran[node].iter().find(|at| **at > since).expect("they never ran") - since
+    }
+
+    /// For how many milliseconds since then nobody passed traffic.
+    fn silent_since(&self, since: u64) -> u64 {
+        let passed = |node: usize| self.passed[node].iter().filter(|at| **at > since).count();
+        self.millis - since - u64::try_from(passed(A) + passed(B)).unwrap()
+    }
+}
+
+const DATA: Safety = Safety::Data { fenced: false };
+
+#[test]
+fn a_cold_start_has_an_owner_once_the_voters_may_speak() {
+    for safety in [Safety::Network, DATA] {
+        let mut world = World::new(safety);
+        let started = world.millis;
+        world.run(12_000);
+        let roles = [world.role(A), world.role(B)];
+        assert!(roles.contains(&Role::Active) && roles.contains(&Role::Standby), "{roles:?}");
+        let owner = if roles[A] == Role::Active { A } else { B };
+        let after = world.passed_after(owner, started);
+        assert!((10_000..10_500).contains(&after), "{after}");
+    }
+}
+
+#[test]
+fn after_a_power_cut_the_standby_is_active_within_the_promised_time() {
+    let mut world = World::settled(Safety::Network);
+    let before = world.epoch(A);
+    let cut = world.millis;
+    world.cut_power(A);
+    world.run(5000);
+    assert_eq!(world.role(B), Role::Active);
+    assert!(world.epoch(B) > before);
+    let after = world.passed_after(B, cut);
+    assert!(after <= 1500, "{after}");
+}
+
+#[test]
+fn a_frozen_owner_has_no_traffic_when_the_other_takes_it_and_yields_when_it_wakes() {
+    let mut world = World::settled(Safety::Network);
+    let frozen = world.machines[A].pair.take().unwrap();
+    world.run(5000);
+    assert_eq!(world.role(B), Role::Active);
+    assert!(world.machines[A].address, "its kernel still has it, behind a closed guard");
+    world.machines[A].pair = Some(frozen);
+    world.run(1000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+    assert!(!world.machines[A].address);
+}
+
+#[test]
+fn units_of_a_silent_owner_are_given_its_stop_time() {
+    let mut world = World::settled(DATA);
+    let cut = world.millis;
+    world.cut_power(A);
+    world.run(40_000);
+    assert_eq!(world.role(B), Role::Active);
+    let after = world.ran_after(B, cut);
+    assert!((31_000..31_700).contains(&after), "{after}");
+}
+
+#[test]
+fn units_start_as_soon_as_the_owner_before_is_back_with_nothing() {
+    let mut world = World::settled(DATA);
+    let cut = world.millis;
+    world.cut_power(A);
+    world.run(8000);
+    assert_eq!(world.role(B), Role::Taking);
+    world.boot(A);
+    world.run(1000);
+    assert_eq!(world.role(B), Role::Active);
+    let after = world.ran_after(B, cut);
+    assert!(after < 8300, "{after}");
+}
+
+#[test]
+fn a_switchover_costs_the_steps_and_a_round_trip_and_waits_for_no_stop_time() {
+    for safety in [Safety::Network, DATA] {
+        let mut world = World::settled(safety);
+        let ordered = world.millis;
+        world.order(A, Order::Switchover);
+        world.run(3000);
+        assert_eq!((world.role(A), world.role(B)), (Role::Waiting, Role::Active), "yielded");
+        // Stop, remove, told, asked, granted, added, started.
+        let after = world.ran_after(B, ordered);
+        assert!(after <= 30, "{after}");
+        world.run(10_000);
+        assert_eq!(world.role(A), Role::Standby);
+    }
+}
+
+#[test]
+fn a_switchover_to_a_node_that_cannot_is_taken_back() {
+    let mut world = World::settled(DATA);
+    world.machines[B].breaks = Some(Step::StartUnits);
+    let ordered = world.millis;
+    world.order(A, Order::Switchover);
+    world.run(3000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Fault));
+    let gap = world.silent_since(ordered);
+    assert!(gap < 200, "{gap}");
+}
+
+#[test]
+fn bad_health_moves_a_group_and_it_stays_there() {
+    let mut world = World::settled(Safety::Network);
+    let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
+    world.turn(A, &[failed]);
+    world.run(70_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+}
+
+#[test]
+fn a_planned_restart_changes_no_role_and_no_epoch() {
+    for owner in [A, B] {
+        let mut world = World::settled(DATA);
+        if owner == B {
+            world.order(A, Order::Switchover);
+            world.run(20_000);
+        }
+        let (epoch, began) = (world.epoch(owner), world.millis);
+        world.order(owner, Order::PrepareRestart);
+        world.run(200);
+        let ready = |report: &PairReport| matches!(report, PairReport::RestartReady { .. });
+        assert!(world.machines[owner].told.iter().any(ready));
+        world.kill(owner, true);
+        world.run(5000);
+        world.boot(owner);
+        world.run(20_000);
+        assert_eq!((world.role(owner), world.epoch(owner)), (Role::Active, epoch));
+        assert_eq!(world.silent_since(began), 0);
+    }
+}
+
+#[test]
+fn a_standby_that_forgets_votes_again_later_and_costs_nothing() {
+    for standby in [B, A] {
+        let owner = 1 - standby;
+        let mut world = World::settled(Safety::Network);
+        if owner == B {
+            world.order(A, Order::Switchover);
+            world.run(20_000);
+        }
+        let began = world.millis;
+        world.kill(standby, false);
+        world.boot(standby);
+        world.run(15_000);
+        assert_eq!((world.role(owner), world.role(standby)), (Role::Active, Role::Standby));
+        assert_eq!(world.silent_since(began), 0);
+        // The owner has its vote again, and lives on it while the witness is away.
+        world.witness = Witness::start(at(world.millis));
+        world.run(5000);
+        assert_eq!((world.role(owner), world.silent_since(began)), (Role::Active, 0));
+    }
+}
+
+#[test]
+fn a_witness_that_forgets_costs_nothing() {
+    let mut world = World::settled(DATA);
+    let (began, epoch) = (world.millis, world.epoch(A));
+    world.witness = Witness::start(at(world.millis));
+    world.run(20_000);
+    assert_eq!((world.role(A), world.epoch(A)), (Role::Active, epoch));
+    assert_eq!(world.silent_since(began), 0);
+}
+
+#[test]
+fn a_daemon_that_forgets_its_lease_sweeps_and_waits() {
+    let mut world = World::settled(DATA);
+    let killed = world.millis;
+    world.kill(A, false);
+    world.boot(A);
+    world.run(1);
+    assert!(!world.machines[A].address && !world.machines[A].units);
+    world.run(5000);
+    // It says that it has nothing: the other takes the lease when its promise ends, and all of it.
+    assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+    assert!(world.ran_after(B, killed) <= 1500);
+}
