@@ -110,8 +110,7 @@ pub(super) enum State {
     /// Everything.
     Active { lease: Lease },
     /// The lease, until everything is gone.
-    /// `closed`: the guard is, and a grant must not open it again.
-    Yielding { lease: Lease, cause: Cause, step: Underway, closed: bool },
+    Yielding { lease: Lease, cause: Cause, step: Underway },
     /// No lease: everything must go now.
     Dropping { epoch: Epoch, cause: Cause, left: Leftovers },
 }

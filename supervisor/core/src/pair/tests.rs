@@ -245,7 +245,7 @@ impl World {
         for _ in 0..millis {
             self.millis += 1;
             let now = self.millis;
-            if now % 1000 == 0 {
+            if now.is_multiple_of(1000) {
                 let health =
                     PairEvent::Health { group: KEY, health: Health::Healthy, not_ready: None };
                 (A..=B).for_each(|node| self.turn(node, core::slice::from_ref(&health)));

@@ -102,9 +102,6 @@ impl Group {
     /// Lets traffic pass until the lease ends (I3). The shell renews a relative guard by itself
     /// only up to that moment.
     pub(super) fn open_guard(&self, lease: &Lease, turn: &mut Turn<'_>) {
-        if matches!(self.state, State::Yielding { closed: true, .. }) {
-            return;
-        }
         let (group, until) = (self.spec.key, lease.end());
         turn.out.push(PairAction::OpenGuard { group, until });
     }

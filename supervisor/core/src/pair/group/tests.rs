@@ -106,7 +106,7 @@ fn with_witness(state: State) -> Group {
 }
 
 fn idle() -> State {
-    State::Idle { fit_since: None, yielded_until: None }
+    State::IDLE
 }
 
 /// A standby beside an owner that it promised the group to.

@@ -21,18 +21,17 @@ impl Group {
             self.gone(lease.epoch, cause, turn);
             return;
         }
-        let (step, closed) = self.begin_leaving(self.spec.yielding_step(), false, turn);
-        self.state = State::Yielding { lease, cause, step, closed };
+        let step = self.begin_leaving(self.spec.yielding_step(), turn);
+        self.state = State::Yielding { lease, cause, step };
         self.tell_role(cause, turn);
     }
 
     /// Begins a step of letting go; the guard closes before the addresses go, and stays closed.
-    fn begin_leaving(&mut self, step: Step, closed: bool, turn: &mut Turn<'_>) -> (Underway, bool) {
-        let closed = closed || step == Step::RemoveAddresses;
-        if closed {
+    fn begin_leaving(&mut self, step: Step, turn: &mut Turn<'_>) -> Underway {
+        if step == Step::RemoveAddresses {
             self.close_guard(turn);
         }
-        (self.begin(step, turn), closed)
+        self.begin(step, turn)
     }
 
     /// Whether the guard was closed although a lease is there: it stays so, or something would be
@@ -109,7 +108,7 @@ impl Group {
     /// A step of letting go ended.
     pub(super) fn left_step_done(&mut self, id: StepId, ok: bool, turn: &mut Turn<'_>) {
         match self.state.clone() {
-            State::Yielding { lease, cause, step, closed } if step.id == id => {
+            State::Yielding { lease, cause, step } if step.id == id => {
                 if !ok {
                     // What does not stop in time is not waited for: no renewal, and the watchdog
                     // decides (I13).
@@ -119,8 +118,8 @@ impl Group {
                 }
                 match self.spec.yielding_step_after(Some(id.step)) {
                     Some(next) => {
-                        let (step, closed) = self.begin_leaving(next, closed, turn);
-                        self.state = State::Yielding { lease, cause, step, closed };
+                        let step = self.begin_leaving(next, turn);
+                        self.state = State::Yielding { lease, cause, step };
                     }
                     None => self.gone(lease.epoch, cause, turn),
                 }

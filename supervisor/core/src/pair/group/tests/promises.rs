@@ -267,7 +267,8 @@ fn a_failed_promotion_is_undone_and_says_at_once_that_it_cannot() {
     assert_eq!(group.not_ready(at(T + 3)), Some(NotReady::Recovering));
     // The node that handed over to it hears that, and does not wait.
     let yielded_until = Some(at(T + 9000).boot);
-    let mut releaser = with_witness(State::Idle { fit_since: None, yielded_until });
+    let mut releaser =
+        with_witness(State::Idle { fit_since: None, yielded_until, quiet_until: None });
     hear(&mut releaser, PEER_NODE, Beat { not_ready: Some(NotReady::Yielded), ..peer_beat() }, T);
     assert_eq!(state_name(&releaser), "idle");
     let cannot = Beat { not_ready: group.not_ready(at(T + 3)), role: Role::Fault, ..peer_beat() };
