@@ -326,7 +326,7 @@ impl Group {
         let State::Dropping { cause, left, .. } = &self.state else { return false };
         let units = self.spec.is_exclusive() && left.units != Left::Gone;
         let overdue = now.longest_since(left.since) >= self.spec.stop_limit;
-        (overdue && (units || left.addresses != Left::Gone)) || (*cause == Cause::Start && units)
+        (overdue || *cause == Cause::Start) && (units || left.addresses != Left::Gone)
     }
 
     /// Whether the peer is known to reckon with this node's stop time: a longer one is valid only
