@@ -121,6 +121,13 @@ impl Candidacy {
         *self = Self::new(epoch, self.cause, now);
     }
 
+    /// Asks for a higher number from now on, if nothing was granted yet.
+    pub fn renumber(&mut self, epoch: Epoch) {
+        if !self.has_grant(Seat::Peer) && !self.has_grant(Seat::Third) {
+            self.epoch = self.epoch.max(epoch);
+        }
+    }
+
     /// Whether `seat` has granted.
     #[must_use]
     pub const fn has_grant(&self, seat: Seat) -> bool {

@@ -18,6 +18,7 @@ impl Group {
             self.withdraw(candidacy, turn);
             return;
         }
+        self.renew_number(turn);
         self.vouch_for_candidate(turn);
         for seat in [Seat::Peer, Seat::Third] {
             let State::Asking(mut candidacy) = self.state else { return };
@@ -32,6 +33,17 @@ impl Group {
         }
         if let State::Asking(candidacy) = self.state {
             self.take_if_won(candidacy, turn);
+        }
+    }
+
+    /// I8: while this candidate asked in vain, or did not run, an owner may have come and gone
+    /// unheard. A number of now is above that owner's.
+    fn renew_number(&mut self, turn: &Turn<'_>) {
+        let fresh = self.next_epoch(turn);
+        if let State::Asking(candidacy) = &mut self.state
+            && [Seat::Peer, Seat::Third].iter().any(|seat| candidacy.is_due(*seat, turn.at()))
+        {
+            candidacy.renumber(fresh);
         }
     }
 
@@ -76,7 +88,8 @@ impl Group {
         let Some(Won { lease, peer_stopped }) = candidacy.won(own_vote, own_knows, now) else {
             return;
         };
-        if now.ends_lease(self.last_moment(&lease)) {
+        // I8: whoever granted it may have forgotten a higher one; the next tick asks for that.
+        if now.ends_lease(self.last_moment(&lease)) || lease.epoch < self.highest {
             return;
         }
         self.voter.raise(lease.epoch);

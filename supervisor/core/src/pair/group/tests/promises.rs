@@ -144,18 +144,23 @@ fn a_restart_does_not_prolong_the_stop_time() {
 }
 
 #[test]
-fn a_daemon_that_resumes_no_lease_does_not_pet_before_exclusive_units_are_gone() {
+fn a_daemon_that_resumes_no_lease_does_not_pet_before_leftovers_are_gone() {
     let (over, _) = restarted(&with_witness(active()), 600);
     for mut group in [over, started().0] {
         assert!(group.forbids_pet(at(T + 600)), "{}", state_name(&group));
         let stop = group.attempts;
         done(&mut group, Step::StopUnits, stop, T + 700);
-        assert!(!group.forbids_pet(at(T + 700)), "addresses have the guard");
+        assert!(group.forbids_pet(at(T + 700)), "the addresses are still there");
+        done(&mut group, Step::RemoveAddresses, stop - 1, T + 800);
+        assert!(!group.forbids_pet(at(T + 800)));
     }
-    let network = GroupSpec { safety: Safety::Network, ..spec() };
+    let network = GroupSpec { safety: Safety::Network, has_units: false, ..spec() };
     let arbiter = Arbiter::Witness(witness::Witness::default());
-    let (over, _) = restarted(&super::group(network, arbiter, active()), 600);
-    assert!(!over.forbids_pet(at(T + 600)));
+    let (mut over, _) = restarted(&super::group(network, arbiter, active()), 600);
+    assert!(over.forbids_pet(at(T + 600)));
+    let remove = over.attempts;
+    done(&mut over, Step::RemoveAddresses, remove, T + 700);
+    assert!(!over.forbids_pet(at(T + 700)));
 }
 
 #[test]
