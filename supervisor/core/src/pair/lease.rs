@@ -56,8 +56,11 @@ impl<T> Seats<T> {
 /// The right to hold a group, by two votes of three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
-    /// Its number.
+    /// Its number: one that was granted, so that no other owner gets it.
     pub epoch: Epoch,
+    /// The number that is asked for with the next renewal; above `epoch` while nobody has granted
+    /// it yet.
+    pub asks: Epoch,
     /// Until when each grant lasts.
     pub granted: Seats<Option<Clocks>>,
     /// Whether the node's own vote is one of the two.
@@ -125,6 +128,7 @@ mod tests {
     fn of_two_grants_the_later_counts_and_without_the_own_vote_the_earlier() {
         let lease = |peer: Option<u64>, third: Option<u64>, own_vote| Lease {
             epoch: Epoch(1),
+            asks: Epoch(1),
             granted: Seats { peer: peer.map(at), third: third.map(at) },
             own_vote,
         };
@@ -154,7 +158,8 @@ mod tests {
         };
         assert_eq!(grant_end(&answer, at(1900)), Some(at(1998)));
         assert_eq!(grant_end(&answer, at(999)), None);
-        let mut lease = Lease { epoch: Epoch(1), granted: Seats::default(), own_vote: true };
+        let (epoch, asks) = (Epoch(1), Epoch(1));
+        let mut lease = Lease { epoch, asks, granted: Seats::default(), own_vote: true };
         lease.extend(Seat::Peer, at(500));
         lease.extend(Seat::Peer, at(400));
         assert_eq!(lease.end(), at(500));

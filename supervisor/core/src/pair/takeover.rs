@@ -159,7 +159,8 @@ impl Candidacy {
         };
         let granted =
             Seats { peer: peer.map(|grant| grant.end), third: third.map(|grant| grant.end) };
-        Some(Won { lease: Lease { epoch: self.epoch, granted, own_vote }, peer_stopped: knows })
+        let lease = Lease { epoch: self.epoch, asks: self.epoch, granted, own_vote };
+        Some(Won { lease, peer_stopped: knows })
     }
 }
 

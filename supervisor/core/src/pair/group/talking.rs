@@ -169,7 +169,7 @@ impl Group {
         let Some(Late { sent, vote }) = late else { return };
         let epoch = match &self.state {
             State::Asking(candidacy) => candidacy.epoch,
-            _ => self.lease().map_or(Epoch::NONE, |lease| lease.epoch),
+            _ => self.lease().map_or(Epoch::NONE, |lease| lease.asks),
         };
         let answer = Answer { epoch, sent, lease: self.spec.timing.lease, vote };
         self.hear_answer(Seat::Third, &answer, Epoch::NONE, turn);
@@ -231,42 +231,53 @@ impl Group {
     }
 
     fn hear_as_holder(&mut self, seat: Seat, answer: &Answer, highest: Epoch, turn: &mut Turn<'_>) {
-        let now = turn.at();
         let raised = self.next_epoch(turn);
         let Some(lease) = self.lease_mut() else { return };
-        if answer.epoch != lease.epoch {
+        if let Vote::Granted { .. } = answer.vote {
+            if answer.epoch == lease.epoch || answer.epoch == lease.asks {
+                self.hear_renewed(seat, answer, turn);
+            }
+            return;
+        }
+        if answer.epoch != lease.asks {
             return;
         }
         match answer.vote {
-            Vote::Granted { .. } => {
-                let Some(end) = grant_end(answer, now) else { return };
-                lease.extend(seat, end);
-                let lease = *lease;
-                // Without the own vote the lease is as long as the shorter of two grants.
-                let long =
-                    answer.lease > self.spec.timing.lease && lease.end().earliest(end) == end;
-                if !self.has_closed_guard() {
-                    self.open_guard(&lease, turn);
-                }
-                if long && core::mem::take(&mut self.restarting) {
-                    let group = self.spec.key;
-                    turn.out.push(PairAction::Report(PairReport::RestartReady { group }));
-                }
-            }
             // Somebody with a higher number holds: whatever the clocks say, it is not this node.
             Vote::Busy { why: Refusal::Held, .. } if highest > lease.epoch => {
                 let epoch = lease.epoch;
                 self.drop_everything(epoch, Cause::NewerOwner, turn);
             }
-            // Only promised, or run out: go on with a still higher number.
-            Vote::Busy { why, .. } if highest > lease.epoch || why == Refusal::Epoch => {
-                lease.epoch = raised;
+            // Only promised, or run out: go on with a still higher number, once it is granted.
+            Vote::Busy { why, .. } if highest > lease.asks || why == Refusal::Epoch => {
+                lease.asks = raised;
                 self.highest = raised;
-                self.voter.raise(raised);
-                let report = PairReport::Epoch { group: self.spec.key, epoch: raised };
-                turn.out.push(PairAction::Report(report));
             }
-            Vote::Busy { .. } => {}
+            Vote::Granted { .. } | Vote::Busy { .. } => {}
+        }
+    }
+
+    /// A voter extends the lease, perhaps under a higher number.
+    fn hear_renewed(&mut self, seat: Seat, answer: &Answer, turn: &mut Turn<'_>) {
+        let Some(end) = grant_end(answer, turn.at()) else { return };
+        let asked_long = answer.lease > self.spec.timing.lease;
+        let Some(lease) = self.lease_mut() else { return };
+        lease.extend(seat, end);
+        // Without the own vote the lease is as long as the shorter of two grants.
+        let long = asked_long && lease.end().earliest(end) == end;
+        let goes_on = answer.epoch > lease.epoch;
+        lease.epoch = lease.epoch.max(answer.epoch);
+        let (lease, group) = (*lease, self.spec.key);
+        if !self.has_closed_guard() {
+            self.open_guard(&lease, turn);
+        }
+        if goes_on {
+            self.voter.raise(lease.epoch);
+            let report = PairReport::Epoch { group, epoch: lease.epoch };
+            turn.out.push(PairAction::Report(report));
+        }
+        if long && core::mem::take(&mut self.restarting) {
+            turn.out.push(PairAction::Report(PairReport::RestartReady { group }));
         }
     }
 
@@ -338,7 +349,7 @@ impl Group {
         } else {
             (timing.lease, timing.promise)
         };
-        Some(Ask { epoch: lease.epoch, sent: now, lease: length, promise, held: true })
+        Some(Ask { epoch: lease.asks, sent: now, lease: length, promise, held: true })
     }
 
     /// The operator's word, in place of the peer's grant.

@@ -131,7 +131,12 @@ fn asking() -> State {
 
 /// Granted by the witness until `end`, with the own vote.
 fn lease(end: u64) -> Lease {
-    Lease { epoch: EPOCH, granted: Seats { peer: None, third: Some(at(end)) }, own_vote: true }
+    Lease {
+        epoch: EPOCH,
+        asks: EPOCH,
+        granted: Seats { peer: None, third: Some(at(end)) },
+        own_vote: true,
+    }
 }
 
 fn step(step: Step, attempt: u32, until: u64) -> Underway {
