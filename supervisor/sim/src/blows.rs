@@ -45,6 +45,7 @@ impl World {
             Fault::PauseWithClock(place) => {
                 let machine = self.machine(place);
                 machine.stopped = true;
+                machine.clock_stopped = true;
                 machine.clock.run(false, false, now);
             }
             Fault::Suspend(place) => return self.suspend(place, lasts),
@@ -129,8 +130,7 @@ impl World {
                 self.power_on(1, SECOND);
             }
             Fault::Freeze(place) | Fault::FreezeMidTurn(place) => self.thaw(place),
-            Fault::Pause(place) => self.go_on(place),
-            Fault::PauseWithClock(place) => self.go_on_with_clock(place),
+            Fault::Pause(place) | Fault::PauseWithClock(place) => self.go_on(place),
             Fault::Suspend(place) => {
                 self.go_on(place);
                 self.order(place, Order::Resume, false);
@@ -153,9 +153,11 @@ impl World {
             | Fault::DiskLost(_)
             | Fault::Upgrade(_)
             | Fault::Reconfigure(_)
-            | Fault::Order(..)
             | Fault::Replay
             | Fault::Forge => {}
+            Fault::Order(place, order) => {
+                self.order(place, order, false);
+            }
         }
     }
 
@@ -187,25 +189,21 @@ impl World {
         }
     }
 
+    /// A clock that stopped with its machine takes up a lease where it was: for the rest of it
+    /// there may be two, as is said wherever the promise is.
     fn go_on(&mut self, place: Place) {
         let now = self.now;
+        let rest = self.longest_lease();
         let machine = self.machine(place);
+        if core::mem::take(&mut machine.clock_stopped) {
+            machine.excused_until = now + rest;
+        }
         machine.stopped = false;
         machine.clock.run(true, true, now);
         machine.petted_at = if machine.petted_at > 0 { now } else { 0 };
         if machine.is_awake() {
             self.schedule_turn(place, now);
         }
-    }
-
-    /// A clock that stopped with its machine takes up a lease where it was: for the rest of it
-    /// there may be two, as is said wherever the promise is.
-    fn go_on_with_clock(&mut self, place: Place) {
-        let now = self.now;
-        if self.machine(place).stopped {
-            self.machine(place).excused_until = now + self.longest_lease();
-        }
-        self.go_on(place);
     }
 
     fn longest_lease(&self) -> Time {
@@ -308,7 +306,7 @@ impl World {
             self.machine(place).wall_error = 0;
             self.machine(place).clock.slew(0, now);
             if self.machine(place).stopped {
-                self.go_on_with_clock(place);
+                self.go_on(place);
             }
             self.thaw(place);
             self.power_on(place, SECOND);
@@ -317,7 +315,10 @@ impl World {
                 let boot = machine.boot;
                 self.at(now + 5 * SECOND, Coming::Starts { place, boot });
             }
-            self.order(place, Order::Resume, false);
+            // A daemon that is just being restarted is told when it is back.
+            let resume = Fault::Order(place, Order::Resume);
+            self.at(now, Coming::Over(resume));
+            self.at(now + 8 * SECOND, Coming::Over(resume));
         }
         // Both nodes end with one configuration, as an operator would see to.
         for place in 0..2 {

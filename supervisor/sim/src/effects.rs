@@ -37,7 +37,7 @@ impl World {
     fn perform_one(&mut self, place: Place, action: PairAction, decided: Clocks) {
         let time = self.now;
         match action {
-            PairAction::Send { to, beat } => self.send(place, place_of(to), beat),
+            PairAction::Send { to, beat } => self.send(place, place_of(to), beat, decided),
             PairAction::OpenGuard { group, until } => {
                 let machine = self.machine(place);
                 let now = machine.clock.read(time);
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, place: Place, to: Place, beat: Beat) {
+    fn send(&mut self, place: Place, to: Place, beat: Beat, decided: Clocks) {
         let time = self.now;
         let machine = self.machine(place);
         let now = machine.clock.read(time);
@@ -71,7 +71,9 @@ impl World {
             1 => second,
             _ => witness,
         };
-        self.judge.hear(machine, sender, &beat, owner(to, heard), time);
+        // A promise binds from when it was decided, however late the word of it leaves.
+        let age = i64::try_from(now.longest_since(decided).as_nanos()).unwrap_or(0);
+        self.judge.hear(machine, sender, &beat, owner(to, heard), (time, time - age));
         for path in 0..self.network.paths(place, to) {
             self.transmit(Packet { from: place, to, path, envelope, beat });
         }
@@ -130,6 +132,10 @@ impl World {
         let session = self.machine(place).pair().map(|pair| pair.me().session);
         let Some(session) = session else { return };
         let me = owner(place, session);
+        // With a clock that stood still it may use what is long over: said, and excused.
+        if time < self.machine(place).excused_until {
+            return;
+        }
         match report {
             PairReport::Role { group, to, epoch, .. } => {
                 if to == Role::Taking {

@@ -5,7 +5,7 @@
 use core::fmt;
 use std::collections::HashMap;
 
-use mastiff_core::pair::message::{Beat, Epoch, Owner, Vote};
+use mastiff_core::pair::message::{Answer, Beat, Epoch, Owner, Vote};
 
 use crate::clock::{SECOND, Time};
 use crate::machine::Machine;
@@ -87,7 +87,14 @@ impl Judge {
     }
 
     /// A node, or the witness, says something.
-    pub fn hear(&mut self, machine: &Machine, owner: Owner, beat: &Beat, to: Owner, now: Time) {
+    pub fn hear(
+        &mut self,
+        machine: &Machine,
+        owner: Owner,
+        beat: &Beat,
+        to: Owner,
+        (now, decided): (Time, Time),
+    ) {
         let group = Plan::index(beat.group);
         self.hear_release(machine, owner, beat, group, now);
         if let Some(ask) = beat.ask
@@ -99,7 +106,7 @@ impl Judge {
         if let Some(answer) = beat.answer
             && matches!(answer.vote, Vote::Granted { .. })
         {
-            self.hear_grant(machine, answer.epoch, answer.lease, to, group, now);
+            self.hear_grant(machine, answer, to, group, (now, decided));
         }
     }
 
@@ -133,11 +140,10 @@ impl Judge {
     fn hear_grant(
         &mut self,
         machine: &Machine,
-        epoch: Epoch,
-        lease: mastiff_core::time::Span,
+        answer: Answer,
         to: Owner,
         group: usize,
-        now: Time,
+        (now, decided): (Time, Time),
     ) {
         if machine
             .kernels
@@ -150,14 +156,14 @@ impl Judge {
         }
         let Some(record) = self.groups.get_mut(group) else { return };
         // A late answer to a request of what was released since binds nobody: it is never used.
-        if record.released.get(&to).is_some_and(|released| epoch <= *released) {
+        if record.released.get(&to).is_some_and(|released| answer.epoch <= *released) {
             return;
         }
         let Some(place) = record.promised.get_mut(machine.place) else { return };
         // The lease is what the promise protects: 0.4 % for two oscillators.
-        let lease = i64::try_from(lease.as_nanos()).unwrap_or(0);
-        let until = now + lease - lease / 250;
-        let broken = place.filter(|before| before.to != to && before.until > now);
+        let lease = i64::try_from(answer.lease.as_nanos()).unwrap_or(0);
+        let (epoch, until) = (answer.epoch, decided + lease - lease / 250);
+        let broken = place.filter(|before| before.to != to && before.until > decided);
         let longer = place.filter(|before| before.to == to).map_or(until, |b| b.until.max(until));
         *place = Some(Promised { to, epoch, until: longer });
         if let Some(before) = broken {

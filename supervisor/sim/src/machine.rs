@@ -81,6 +81,8 @@ pub struct Machine {
     pub frozen: bool,
     /// The whole machine is stopped: suspended or paused.
     pub stopped: bool,
+    /// Its clocks are stopped with it.
+    pub clock_stopped: bool,
     /// Its clocks were stopped with it, lately: until then the assumption of I1 does not hold.
     pub excused_until: Time,
     /// One kernel for each group.
@@ -118,6 +120,7 @@ impl Machine {
             daemon: None,
             frozen: false,
             stopped: false,
+            clock_stopped: false,
             excused_until: 0,
             kernels: vec![Kernel::new(guard); groups],
             memory: Memory::default(),
@@ -186,6 +189,7 @@ impl Machine {
     pub fn power_off(&mut self, guard: GuardKind) {
         self.end_daemon();
         self.power = false;
+        self.clock_stopped = false;
         self.stopped = false;
         self.frozen = false;
         self.boot += 1;
