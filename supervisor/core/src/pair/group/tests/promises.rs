@@ -484,3 +484,33 @@ fn a_candidate_on_the_wire_takes_after_unanswered_probes_and_withdraws_after_an_
         answered = lonely(Arbiter::Wire(wire::Wire::default()));
     }
 }
+
+#[test]
+fn a_candidate_on_the_wire_is_woken_for_each_probe_whatever_its_heartbeat() {
+    let mut group = lonely(Arbiter::Wire(wire::Wire::default()));
+    group.spec.timing.heartbeat = ms(167);
+    let (mut millis, mut probes) = (T + 50, 0);
+    while state_name(&group) == "asking" {
+        let out = turn(&mut group, None, millis);
+        probes += in_words(&group, &out).matches("probe").count();
+        turn(&mut group, Some(&PairEvent::GatewayAnswered { sent: at(millis) }), millis);
+        millis = group.next_deadline(at(millis)).since(Mono::BOOT).as_millis();
+    }
+    assert_eq!((probes, group.lease().unwrap().end()), (5, at(T + 1050 + 998)));
+}
+
+#[test]
+fn a_node_grants_no_number_that_it_has_had_itself() {
+    let mut group = with_witness(asking());
+    let yes = Vote::Granted { peer_stopped: false };
+    let beat = Beat { highest: Epoch(51), ..answer(Epoch(51), T - 50, ms(1000), yes) };
+    hear(&mut group, Sender::Witness, beat, T);
+    let order = PairEvent::Order { group: KEY, order: Order::LetGo };
+    turn(&mut group, Some(&order), T + 10);
+    assert_eq!(state_name(&group), "idle");
+    for (epoch, words) in [(51, "idle, refuse: epoch"), (52, "idle, grant")] {
+        let asked = Beat { ask: Some(ask(Epoch(epoch), false)), ..peer_beat() };
+        let out = hear(&mut group, PEER_NODE, asked, T + 20);
+        assert_eq!(in_words(&group, &out), words);
+    }
+}
