@@ -50,12 +50,16 @@ impl World {
             }
             Fault::Suspend(place) => return self.suspend(place, lasts),
             Fault::Slew(place, ppm) => self.machine(place).clock.slew(ppm, now),
-            Fault::SetDate(place, by) => self.machine(place).wall_error = by,
+            Fault::SetDate(place, by) => {
+                self.misled.0 |= by.abs() > 10;
+                self.machine(place).wall_error = by;
+            }
             Fault::Sick(place, health) => self.set_health(place, health),
             Fault::BrainStall(place) => self.machine(place).brain_stalled = true,
             Fault::StepsFail(place) => self.machine(place).steps = Steps::Fail,
             Fault::StepsHang(place) => self.machine(place).steps = Steps::Hang,
             Fault::DiskLost(place) => {
+                self.misled.1 = true;
                 let memory = &mut self.machine(place).memory;
                 memory.highest = Epoch::NONE;
                 memory.peer_stops_within = None;

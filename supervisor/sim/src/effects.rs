@@ -52,7 +52,7 @@ impl World {
             }
             PairAction::Begin(id) => self.begin_step(place, id),
             PairAction::AskGateway { .. } | PairAction::ProbeAddress { .. } => {}
-            PairAction::Report(report) => self.report(place, report),
+            PairAction::Report(report) => self.report(place, report, decided),
         }
     }
 
@@ -126,14 +126,17 @@ impl World {
         }
     }
 
-    fn report(&mut self, place: Place, report: PairReport) {
+    fn report(&mut self, place: Place, report: PairReport, decided: Clocks) {
         let time = self.now;
         self.timeline.note(time, Some(place), || crate::words::of(&report));
         let session = self.machine(place).pair().map(|pair| pair.me().session);
         let Some(session) = session else { return };
         let me = owner(place, session);
-        // With a clock that stood still it may use what is long over: said, and excused.
-        if time < self.machine(place).excused_until {
+        // With a clock that stood still it may use what is long over: said, and excused. And what a
+        // frozen daemon decided before others did is told late.
+        let machine = self.machine(place);
+        let late = time < machine.excused_until || machine.clock.read(time) != decided;
+        if late || self.misled == (true, true) {
             return;
         }
         match report {

@@ -8,6 +8,7 @@ use mastiff_core::pair::message::Sender;
 
 use crate::machine::{Daemon, Program, sender};
 use crate::network::{Packet, Place};
+use crate::plan::STOPS_WITHIN;
 use crate::world::{Coming, World};
 
 impl World {
@@ -51,6 +52,10 @@ impl World {
             let kept = pair.kept();
             next = Some(machine.clock.when(pair.next_deadline(now.at), time));
             machine.memory.kept = Some(kept);
+            // On disk, without waiting for it.
+            let highest = pair.groups().iter().map(|group| group.highest()).max();
+            machine.memory.highest = machine.memory.highest.max(highest.unwrap_or_default());
+            machine.memory.peer_stops_within = Some(STOPS_WITHIN);
             for kernel in &mut machine.kernels {
                 kernel.refresh(now.at, now.at);
             }

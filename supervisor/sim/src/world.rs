@@ -96,6 +96,8 @@ pub struct World {
     pub(crate) configured: [usize; 2],
     /// A freeze that waits for the middle of a node's turn.
     pub(crate) armed: Option<(Place, Time)>,
+    /// A date was far off, and state files were lost: both together are more than epochs stand.
+    pub(crate) misled: (bool, bool),
     coming: BinaryHeap<Reverse<Entry>>,
     order: u64,
 }
@@ -121,6 +123,7 @@ impl World {
             tally: Tally::default(),
             configured: [0, 0],
             armed: None,
+            misled: (false, false),
             coming: BinaryHeap::new(),
             order: 0,
             plan,
@@ -277,10 +280,6 @@ impl World {
         self.at(self.now + 2 * SECOND, Coming::Brain(place));
         let groups = self.plan.groups;
         let machine = self.machine(place);
-        let Some(pair) = machine.pair() else { return };
-        let highest = pair.groups().iter().map(|group| group.highest()).max();
-        machine.memory.highest = machine.memory.highest.max(highest.unwrap_or_default());
-        machine.memory.peer_stops_within = Some(crate::plan::STOPS_WITHIN);
         if !machine.is_awake() || machine.brain_stalled {
             return;
         }

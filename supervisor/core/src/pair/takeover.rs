@@ -37,6 +37,8 @@ struct Bid {
 pub struct Candidacy {
     /// The number it asks for.
     pub epoch: Epoch,
+    /// When that number was chosen.
+    numbered_at: Mono,
     /// Why it asks.
     pub cause: Cause,
     /// No voter has refused since then.
@@ -59,7 +61,7 @@ impl Candidacy {
     pub fn new(epoch: Epoch, cause: Cause, now: Clocks) -> Self {
         let bid = Bid { grant: None, blocked_since: None, ask_at: now.boot };
         let bids = Seats { peer: bid, third: bid };
-        Self { epoch, cause, unrefused_since: now.boot, bids }
+        Self { epoch, numbered_at: now.boot, cause, unrefused_since: now.boot, bids }
     }
 
     /// Whether `seat` is to be asked now.
@@ -121,10 +123,14 @@ impl Candidacy {
         *self = Self::new(epoch, self.cause, now);
     }
 
-    /// Asks for a higher number from now on, if nothing was granted yet.
-    pub fn renumber(&mut self, epoch: Epoch) {
-        if !self.has_grant(Seat::Peer) && !self.has_grant(Seat::Third) {
+    /// Asks for a higher number from now on, if nothing was granted yet and the old one is old (I8):
+    /// an owner may have come and gone unheard. A voter that forgot that owner was silent for
+    /// [`PROMISE_MAX`] since, so a number that is younger is above the owner's.
+    pub fn renumber(&mut self, epoch: Epoch, now: Clocks) {
+        let old = now.boot.since(self.numbered_at).times(2) >= PROMISE_MAX;
+        if old && !self.has_grant(Seat::Peer) && !self.has_grant(Seat::Third) {
             self.epoch = self.epoch.max(epoch);
+            self.numbered_at = now.boot;
         }
     }
 

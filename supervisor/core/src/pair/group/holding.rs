@@ -18,7 +18,10 @@ impl Group {
             self.withdraw(candidacy, turn);
             return;
         }
-        self.renew_number(turn);
+        let fresh = self.next_epoch(turn);
+        if let State::Asking(candidacy) = &mut self.state {
+            candidacy.renumber(fresh, now);
+        }
         self.vouch_for_candidate(turn);
         for seat in [Seat::Peer, Seat::Third] {
             let State::Asking(mut candidacy) = self.state else { return };
@@ -33,17 +36,6 @@ impl Group {
         }
         if let State::Asking(candidacy) = self.state {
             self.take_if_won(candidacy, turn);
-        }
-    }
-
-    /// I8: while this candidate asked in vain, or did not run, an owner may have come and gone
-    /// unheard. A number of now is above that owner's.
-    fn renew_number(&mut self, turn: &Turn<'_>) {
-        let fresh = self.next_epoch(turn);
-        if let State::Asking(candidacy) = &mut self.state
-            && [Seat::Peer, Seat::Third].iter().any(|seat| candidacy.is_due(*seat, turn.at()))
-        {
-            candidacy.renumber(fresh);
         }
     }
 
