@@ -123,8 +123,8 @@ impl Candidacy {
         *self = Self::new(epoch, self.cause, now);
     }
 
-    /// Asks for a higher number from now on, if nothing was granted yet and the old one is old (I8):
-    /// an owner may have come and gone unheard. A voter that forgot that owner was silent for
+    /// Asks for a higher number from now on, if nothing was granted yet and the old one is old
+    /// (I8): an owner may have come and gone unheard. A voter that forgot that owner was silent for
     /// [`PROMISE_MAX`] since, so a number that is younger is above the owner's.
     pub fn renumber(&mut self, epoch: Epoch, now: Clocks) {
         let old = now.boot.since(self.numbered_at).times(2) >= PROMISE_MAX;
