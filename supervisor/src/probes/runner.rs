@@ -25,6 +25,9 @@ use crate::{clock, signals, sys};
 /// What may be under way at one time; further orders wait for their turn. The brain bounds how
 /// many.
 pub const UNDER_WAY_MAX: usize = 128;
+/// Orders that are begun in one turn. Between two turns the brain hears what has ended, and so that
+/// the runner lives: on a busy machine it takes seconds to fork for a hundred of them.
+const BEGUN_MAX: usize = 16;
 /// Programs that were killed and hang in the kernel. With so many of them nothing new is started.
 pub const STUCK_MAX: usize = 64;
 /// Exit code for a failure of the operating system (sysexits.h, EX_OSERR).
@@ -107,9 +110,11 @@ impl Runner {
         self.probers.retain(
             |pid| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_none()),
         );
-        while self.under_way.len() < UNDER_WAY_MAX
-            && let Some((message, since)) = self.waiting.pop_front()
-        {
+        for _ in 0..BEGUN_MAX {
+            if !self.can_begin_more() {
+                break;
+            }
+            let Some((message, since)) = self.waiting.pop_front() else { break };
             let id = message.id;
             match late(message, now.since(since)) {
                 Some(message) => self.obey(message, None, now),
@@ -142,7 +147,7 @@ impl Runner {
         };
         let mut fds = vec![PollFd::new(self.brain.as_fd(), wants)];
         let mut owners = vec![None];
-        let mut deadline = Mono::FAR;
+        let mut deadline = if self.can_begin_more() { Mono::BOOT } else { Mono::FAR };
         for (id, work) in &self.under_way {
             let (until, descriptors) = work.waits_for();
             deadline = deadline.min(until);
@@ -175,27 +180,38 @@ impl Runner {
         Ok((brain_ready, ready))
     }
 
+    /// Whether an order waits, and not for room.
+    fn can_begin_more(&self) -> bool {
+        !self.waiting.is_empty() && self.under_way.len() < UNDER_WAY_MAX
+    }
+
+    /// Takes some; the rest is there in the next turn. False when the brain is gone.
     fn take_orders(&mut self, now: Mono) -> io::Result<bool> {
-        loop {
+        for _ in 0..BEGUN_MAX {
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = self.brain.receive::<Message<Order>>(&mut buffer);
             self.buffer = buffer;
             match received? {
-                (Received::Message(message), fd) => self.obey(message, fd, now),
+                (Received::Message(message), fd) => {
+                    let needs_room = matches!(message.body, Order::Run(_) | Order::Ask(..));
+                    let must_wait =
+                        !self.waiting.is_empty() || self.under_way.len() >= UNDER_WAY_MAX;
+                    if needs_room && must_wait {
+                        self.waiting.push_back((message, now));
+                    } else {
+                        self.obey(message, fd, now);
+                    }
+                }
                 (Received::Nothing, _) => return Ok(true),
                 (Received::Closed, _) => return Ok(false),
                 (Received::Garbage(why), _) => return Err(io::Error::other(why)),
             }
         }
+        Ok(true)
     }
 
     fn obey(&mut self, message: Message<Order>, fd: Option<OwnedFd>, now: Mono) {
         let id = message.id;
-        let needs_room = matches!(message.body, Order::Run(_) | Order::Ask(..));
-        if needs_room && self.under_way.len() >= UNDER_WAY_MAX {
-            self.waiting.push_back((message, now));
-            return;
-        }
         let result = match message.body {
             Order::Prober => self.fork_prober(fd).map(Some),
             Order::Kill { pid } => {
