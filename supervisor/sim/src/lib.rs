@@ -14,6 +14,7 @@
 //! | [`judge`] | the invariants I1 to I13, by a second bookkeeping |
 //! | [`timeline`] | what happened, for a person |
 //! | [`seeds`] | many worlds; a failing one made small |
+//! | [`model`] | no chance: every small world |
 #![forbid(unsafe_code)]
 
 mod blows;
@@ -23,6 +24,7 @@ pub mod fault;
 pub mod judge;
 pub mod kernel;
 pub mod machine;
+pub mod model;
 pub mod network;
 pub mod plan;
 pub mod rng;

@@ -1,10 +1,11 @@
-//! Runs worlds: `mastiff-sim seeds [--from N] [--count N]`, `mastiff-sim seed N`.
+//! Runs worlds: many, one, or every small one.
 
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mastiff_sim::model::command;
 use mastiff_sim::plan::Plan;
 use mastiff_sim::seeds;
 use mastiff_sim::world::{Tally, World};
@@ -18,8 +19,9 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("seeds") => run(number("--from", 0), number("--count", 10_000)),
         Some("seed") => tell(number("seed", 0)),
+        Some("model") => command::run(arguments.get(1..).unwrap_or_default()),
         _ => {
-            eprintln!("usage: mastiff-sim seeds [--from N] [--count N] | seed N");
+            eprintln!("usage: mastiff-sim seeds [--from N] [--count N] | seed N | model ...");
             ExitCode::from(64)
         }
     }
