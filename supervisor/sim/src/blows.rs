@@ -4,7 +4,7 @@ use mastiff_core::pair::event::{Order, PairEvent};
 use mastiff_core::pair::message::{Epoch, Health};
 
 use crate::clock::{MS, SECOND, Time};
-use crate::fault::{Blow, Fault};
+use crate::fault::{Blow, Fault, Names};
 use crate::machine::Steps;
 use crate::network::{PLACES, Place, WITNESS, Wire};
 use crate::plan::Plan;
@@ -22,7 +22,8 @@ impl World {
         let Blow { lasts, fault, .. } = blow;
         let now = self.now;
         self.tally.faults += 1;
-        self.timeline.note(now, None, || format!("*** {fault} ({} ms)", lasts / MS));
+        let words = |names: &Names| format!("*** {} ({} ms)", fault.words(names), lasts / MS);
+        self.timeline.note_with(now, words);
         if self.begin_fault(fault, lasts) {
             self.at(now + lasts, Coming::Over(fault));
         }
@@ -126,7 +127,7 @@ impl World {
 
     pub(crate) fn end_fault(&mut self, fault: Fault) {
         let now = self.now;
-        self.timeline.note(now, None, || format!("... end of: {fault}"));
+        self.timeline.note_with(now, |names| format!("... end of: {}", fault.words(names)));
         match fault {
             Fault::PowerCut(place) => self.power_on(place, SECOND),
             Fault::BothPowerCut => {

@@ -149,7 +149,10 @@ impl World {
             PairReport::Epoch { group, epoch } => {
                 self.judge.owns(Plan::index(group), me, epoch, time);
             }
-            PairReport::RestartReady { .. } => {
+            PairReport::RestartReady { group } => {
+                if let Some(kernel) = self.machine(place).kernels.get_mut(Plan::index(group)) {
+                    kernel.hold();
+                }
                 let life = self.machine(place).life;
                 self.at(time + MS, Coming::Stops { place, life });
             }

@@ -1,7 +1,5 @@
 //! Everything that goes wrong, as values: a plan is a list of them, and a list can be shortened.
 
-use core::fmt;
-
 use mastiff_core::pair::event::Order;
 use mastiff_core::pair::message::Health;
 
@@ -157,45 +155,95 @@ impl Blow {
     }
 }
 
-fn name(place: Place) -> &'static str {
-    match place {
-        0 => "db1",
-        1 => "db2",
-        _ => "witness",
+/// How people call the machines.
+#[derive(Clone, Debug)]
+pub struct Names(pub [String; 3]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(["db1".into(), "db2".into(), "witness".into()])
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Names {
+    /// The name of a place.
+    #[must_use]
+    pub fn of(&self, place: Place) -> &str {
+        self.0.get(place).map_or("nobody", String::as_str)
+    }
+}
+
+impl Fault {
+    /// The same with the nodes exchanged.
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        const fn other(place: Place) -> Place {
+            if place == WITNESS { WITNESS } else { 1 - place }
+        }
+        match self {
+            Self::PowerCut(place) => Self::PowerCut(other(place)),
+            Self::Crash(place, memory) => Self::Crash(other(place), memory),
+            Self::Freeze(place) => Self::Freeze(other(place)),
+            Self::FreezeMidTurn(place) => Self::FreezeMidTurn(other(place)),
+            Self::Pause(place) => Self::Pause(other(place)),
+            Self::PauseWithClock(place) => Self::PauseWithClock(other(place)),
+            Self::Suspend(place) => Self::Suspend(other(place)),
+            Self::Slew(place, ppm) => Self::Slew(other(place), ppm),
+            Self::SetDate(place, by) => Self::SetDate(other(place), by),
+            Self::OneWay(from, to) => Self::OneWay(other(from), other(to)),
+            Self::Between(from, to) => Self::Between(other(from), other(to)),
+            Self::CutOff(place) => Self::CutOff(other(place)),
+            Self::Sick(place, health) => Self::Sick(other(place), health),
+            Self::BrainStall(place) => Self::BrainStall(other(place)),
+            Self::StepsFail(place) => Self::StepsFail(other(place)),
+            Self::StepsHang(place) => Self::StepsHang(other(place)),
+            Self::DiskLost(place) => Self::DiskLost(other(place)),
+            Self::Upgrade(place) => Self::Upgrade(other(place)),
+            Self::Reconfigure(place) => Self::Reconfigure(other(place)),
+            Self::Order(place, order) => Self::Order(other(place), order),
+            Self::BothPowerCut
+            | Self::PathCut(_)
+            | Self::Loss(_)
+            | Self::Delay(_)
+            | Self::Copies
+            | Self::Replay
+            | Self::Forge => self,
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn words(&self, names: &Names) -> String {
+        let name = |place| names.of(place);
         match *self {
-            Self::PowerCut(place) => write!(f, "power cut of {}", name(place)),
-            Self::BothPowerCut => f.write_str("power cut of both nodes"),
-            Self::Crash(place, true) => write!(f, "{}: daemon killed, memory kept", name(place)),
-            Self::Crash(place, false) => write!(f, "{}: daemon killed, memory lost", name(place)),
-            Self::Freeze(place) => write!(f, "{}: daemon stopped (SIGSTOP)", name(place)),
-            Self::FreezeMidTurn(place) => write!(f, "{}: daemon stopped in a turn", name(place)),
-            Self::Pause(place) => write!(f, "{}: machine paused, clock runs on", name(place)),
-            Self::PauseWithClock(place) => write!(f, "{}: machine paused with clock", name(place)),
-            Self::Suspend(place) => write!(f, "{}: suspend", name(place)),
-            Self::Slew(place, ppm) => write!(f, "{}: clock slewed by {ppm} ppm", name(place)),
-            Self::SetDate(place, by) => write!(f, "{}: date set by {by} s", name(place)),
-            Self::PathCut(path) => write!(f, "path {} between the nodes cut", path + 1),
-            Self::OneWay(from, to) => write!(f, "nothing from {} to {}", name(from), name(to)),
-            Self::Between(from, to) => write!(f, "{} and {} cut off", name(from), name(to)),
-            Self::CutOff(place) => write!(f, "{} cut off from everything", name(place)),
-            Self::Loss(permille) => write!(f, "{} % loss everywhere", permille / 10),
-            Self::Delay(millis) => write!(f, "delays up to {millis} ms everywhere"),
-            Self::Copies => f.write_str("packets doubled"),
-            Self::Replay => f.write_str("old packets sent again"),
-            Self::Forge => f.write_str("forged packets"),
-            Self::Sick(place, health) => write!(f, "{}: health {health:?}", name(place)),
-            Self::BrainStall(place) => write!(f, "{}: brain stalled", name(place)),
-            Self::StepsFail(place) => write!(f, "{}: steps fail", name(place)),
-            Self::StepsHang(place) => write!(f, "{}: steps hang", name(place)),
-            Self::DiskLost(place) => write!(f, "{}: state files lost", name(place)),
-            Self::Upgrade(place) => write!(f, "{}: upgrade", name(place)),
-            Self::Reconfigure(place) => write!(f, "{}: another takeover-within", name(place)),
-            Self::Order(place, order) => write!(f, "{}: order {order:?}", name(place)),
+            Self::PowerCut(place) => format!("power cut of {}", name(place)),
+            Self::BothPowerCut => "power cut of both nodes".into(),
+            Self::Crash(place, true) => format!("{}: daemon killed, memory kept", name(place)),
+            Self::Crash(place, false) => format!("{}: daemon killed, memory lost", name(place)),
+            Self::Freeze(place) => format!("{}: daemon stopped (SIGSTOP)", name(place)),
+            Self::FreezeMidTurn(place) => format!("{}: daemon stopped in a turn", name(place)),
+            Self::Pause(place) => format!("{}: machine paused, clock runs on", name(place)),
+            Self::PauseWithClock(place) => format!("{}: machine paused with clock", name(place)),
+            Self::Suspend(place) => format!("{}: suspend", name(place)),
+            Self::Slew(place, ppm) => format!("{}: clock slewed by {ppm} ppm", name(place)),
+            Self::SetDate(place, by) => format!("{}: date set by {by} s", name(place)),
+            Self::PathCut(path) => format!("path {} between the nodes cut", path + 1),
+            Self::OneWay(from, to) => format!("nothing from {} to {}", name(from), name(to)),
+            Self::Between(from, to) => format!("nothing between {} and {}", name(from), name(to)),
+            Self::CutOff(place) => format!("{} cut off from everything", name(place)),
+            Self::Loss(permille) => format!("{} % loss everywhere", permille / 10),
+            Self::Delay(millis) => format!("delays up to {millis} ms everywhere"),
+            Self::Copies => "packets doubled".into(),
+            Self::Replay => "old packets sent again".into(),
+            Self::Forge => "forged packets".into(),
+            Self::Sick(place, health) => format!("{}: health {health:?}", name(place)),
+            Self::BrainStall(place) => format!("{}: brain stalled", name(place)),
+            Self::StepsFail(place) => format!("{}: steps fail", name(place)),
+            Self::StepsHang(place) => format!("{}: steps hang", name(place)),
+            Self::DiskLost(place) => format!("{}: state files lost", name(place)),
+            Self::Upgrade(place) => format!("{}: upgrade", name(place)),
+            Self::Reconfigure(place) => format!("{}: another takeover-within", name(place)),
+            Self::Order(place, order) => format!("{}: order {order:?}", name(place)),
         }
     }
 }

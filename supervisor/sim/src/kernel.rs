@@ -25,6 +25,8 @@ pub struct Kernel {
     pub addresses: bool,
     /// Whether the units run, or are being started or stopped.
     pub units: bool,
+    /// A planned restart: the guard stands open for the whole long lease, and nobody refreshes it.
+    held: bool,
     /// The newest start or stop of the units: an older one does not undo it.
     newest: Option<StepId>,
 }
@@ -33,7 +35,15 @@ impl Kernel {
     /// A machine that has just booted.
     #[must_use]
     pub const fn new(kind: GuardKind) -> Self {
-        Self { kind, open_until: None, wanted: None, addresses: false, units: false, newest: None }
+        Self {
+            kind,
+            open_until: None,
+            wanted: None,
+            addresses: false,
+            units: false,
+            held: false,
+            newest: None,
+        }
     }
 
     /// Whether traffic for the addresses passes.
@@ -56,6 +66,9 @@ impl Kernel {
     /// The daemon refreshes a relative time-out with each turn.
     pub fn refresh(&mut self, decided: Clocks, now: Clocks) {
         let Some(wanted) = self.wanted else { return };
+        if self.held {
+            return;
+        }
         match self.kind {
             GuardKind::Deadline => self.open_until = Some(wanted),
             GuardKind::Timeout(timeout) => {
@@ -74,13 +87,25 @@ impl Kernel {
 
     /// Lets nothing pass any more.
     pub const fn close(&mut self) {
+        self.held = false;
         self.open_until = None;
         self.wanted = None;
+    }
+
+    /// The long lease for a restart stands: the guard stays open for all of it, unattended.
+    pub fn hold(&mut self) {
+        self.open_until = self.wanted;
+        self.held = self.wanted.is_some();
     }
 
     /// The daemon's wish dies with it; what the kernel was told does not.
     pub const fn forget_wish(&mut self) {
         self.wanted = None;
+    }
+
+    /// A daemon is there again and looks after it.
+    pub const fn attended(&mut self) {
+        self.held = false;
     }
 
     /// A step begins.

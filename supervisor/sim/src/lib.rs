@@ -13,12 +13,15 @@
 //! | [`world`] | the world; with `turn`, `effects` and `blows` |
 //! | [`judge`] | the invariants I1 to I13, by a second bookkeeping |
 //! | [`timeline`] | what happened, for a person |
+//! | [`command`] | `mastiff-sim` |
+//! | [`scenario`] | one fault in a calm world: what it leads to, and how long that takes |
 //! | [`seeds`] | many worlds; a failing one made small |
 //! | [`model`] | no chance: every small world |
 #![forbid(unsafe_code)]
 
 mod blows;
 pub mod clock;
+pub mod command;
 mod effects;
 pub mod fault;
 pub mod judge;
@@ -28,6 +31,7 @@ pub mod model;
 pub mod network;
 pub mod plan;
 pub mod rng;
+pub mod scenario;
 pub mod seeds;
 pub mod timeline;
 mod turn;

@@ -101,6 +101,28 @@ impl Plan {
         plan
     }
 
+    /// A world of a seed in which nothing happens, with two paths: for one fault at a time.
+    #[must_use]
+    pub fn calm(seed: u64) -> Self {
+        Self { paths: 2, failback: Failback::Never, blows: Vec::new(), ..Self::of(seed) }
+    }
+
+    /// A world to measure takeovers in: oscillators at their worst. `None` where the wish cannot be
+    /// kept.
+    #[must_use]
+    pub fn measured(takeover_within: Span, guard: Guard) -> Option<Self> {
+        let plan = Self {
+            groups: 1,
+            exclusive: false,
+            address_after_units: false,
+            guard,
+            takeover_within: [takeover_within; 2],
+            ppm: [1000, -1000, 0],
+            ..Self::calm(0)
+        };
+        plan.timing(0).map(|_| plan)
+    }
+
     /// What some faults depend on.
     #[must_use]
     pub const fn terms(&self) -> Terms {

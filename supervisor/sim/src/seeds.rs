@@ -1,8 +1,9 @@
 //! Many worlds, and the smallest one that fails.
 
 use core::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::fault::Blow;
+use crate::fault::{Blow, Names};
 use crate::judge::Violation;
 use crate::plan::Plan;
 use crate::world::{Tally, World};
@@ -39,7 +40,7 @@ pub fn run(seed: u64) -> Result<Tally, (Violation, Box<Plan>)> {
 }
 
 fn run_plan(plan: &Plan) -> Result<Tally, Violation> {
-    let mut world = World::new(plan.clone(), false);
+    let mut world = World::new(plan.clone(), Names::default(), false);
     world.run().map(|()| world.tally)
 }
 
@@ -62,7 +63,7 @@ pub fn shrink(mut plan: Plan, mut violation: Violation) -> Failure {
         }
         chunk /= 2;
     }
-    let mut world = World::new(plan.clone(), true);
+    let mut world = World::new(plan.clone(), Names::default(), true);
     let _same = world.run();
     let timeline = world.timeline.to_string();
     Failure { seed: plan.seed, violation, blows: plan.blows, timeline }
@@ -79,4 +80,48 @@ pub const fn sum(one: Tally, other: Tally) -> Tally {
         faults: one.faults + other.faults,
         resets: one.resets + other.resets,
     }
+}
+
+/// Runs `count` worlds from seed `from`, `jobs` at a time; with one job the first that fails is the
+/// first there is.
+///
+/// # Errors
+/// A world that broke a promise, made small.
+pub fn many(from: u64, count: u64, jobs: u64) -> Result<Tally, Box<Failure>> {
+    let failed = AtomicBool::new(false);
+    let jobs = jobs.max(1);
+    let worker = |first: u64| {
+        let mut total = Tally::default();
+        for seed in (from + first..from + count).step_by(usize::try_from(jobs).unwrap_or(1)) {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let tally = run(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            total = sum(total, tally);
+        }
+        Ok(total)
+    };
+    let worker = &worker;
+    let results: Vec<Result<Tally, (Violation, Box<Plan>)>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..jobs).map(|first| scope.spawn(move || worker(first))).collect();
+        handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+    });
+    let mut total = Tally::default();
+    for result in results {
+        let (violation, plan) = match result {
+            Ok(tally) => {
+                total = sum(total, tally);
+                continue;
+            }
+            Err(broken) => broken,
+        };
+        return Err(Box::new(shrink(*plan, violation)));
+    }
+    Ok(total)
+}
+
+/// One for each processor.
+#[must_use]
+pub fn jobs() -> u64 {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::clock::{SECOND, Time};
+use crate::fault::Names;
 use crate::network::Place;
 
 /// The newest lines are kept: a failure is at the end.
@@ -21,14 +22,28 @@ struct Line {
 pub struct Timeline {
     /// Whether anything is written down at all: it costs time.
     pub on: bool,
+    names: Names,
     lines: std::collections::VecDeque<Line>,
 }
 
 impl Timeline {
     /// An empty one, written or not.
     #[must_use]
-    pub fn new(on: bool) -> Self {
-        Self { on, ..Self::default() }
+    pub fn new(on: bool, names: Names) -> Self {
+        Self { on, names, ..Self::default() }
+    }
+
+    /// Forgets what happened so far.
+    pub fn forget(&mut self) {
+        self.lines.clear();
+    }
+
+    /// Writes down what concerns no machine, or several.
+    pub fn note_with(&mut self, at: Time, text: impl FnOnce(&Names) -> String) {
+        if self.on {
+            let text = text(&self.names);
+            self.note(at, None, || text);
+        }
     }
 
     /// Writes down what `text` says, if anybody wants to know.
@@ -46,12 +61,7 @@ impl Timeline {
 impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Line { at, place, text } in &self.lines {
-            let name = match place {
-                Some(0) => "db1",
-                Some(1) => "db2",
-                Some(_) => "witness",
-                None => "",
-            };
+            let name = place.map_or("", |place| self.names.of(place));
             let (seconds, rest) = (at / SECOND, at % SECOND / 1000);
             writeln!(f, "{seconds:>4}.{rest:06} s  {name:<8} {text}")?;
         }

@@ -1,5 +1,6 @@
 //! The world: two nodes, a witness, wires and faults, in true time.
 
+use core::fmt;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -9,8 +10,9 @@ use mastiff_core::pair::witness::Witness;
 use mastiff_core::pair::{Identity, Pair};
 
 use crate::clock::{Clock, MS, SECOND, Time};
-use crate::fault::Fault;
+use crate::fault::{Fault, Names};
 use crate::judge::{Judge, Violation};
+use crate::kernel::Kernel;
 use crate::machine::{Daemon, Machine, Program, links};
 use crate::network::{Network, PLACES, Packet, Place, WITNESS};
 use crate::plan::{Plan, WATCHDOG};
@@ -80,6 +82,17 @@ pub struct Tally {
     pub resets: u64,
 }
 
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { turns, heard, refused, active, faults, resets } = self;
+        write!(
+            f,
+            "{faults} faults, {active} times active, {resets} resets by the watchdog, {turns} \
+             turns, {heard} messages heard, {refused} refused"
+        )
+    }
+}
+
 /// The world.
 pub struct World {
     pub(crate) now: Time,
@@ -105,7 +118,7 @@ pub struct World {
 impl World {
     /// The world of a plan, all machines just switched on.
     #[must_use]
-    pub fn new(plan: Plan, timeline: bool) -> Self {
+    pub fn new(plan: Plan, names: Names, timeline: bool) -> Self {
         let guard = plan.guard_kind();
         let machines = core::array::from_fn(|place| {
             let groups = if place == WITNESS { 0 } else { plan.groups };
@@ -119,7 +132,7 @@ impl World {
             machines,
             network: Network::new(plan.paths),
             judge: Judge::new(plan.groups),
-            timeline: Timeline::new(timeline),
+            timeline: Timeline::new(timeline, names),
             tally: Tally::default(),
             configured: [0, 0],
             armed: None,
@@ -234,6 +247,7 @@ impl World {
         let now = machine.now(time);
         machine.life += 1;
         machine.frozen = false;
+        machine.kernels.iter_mut().for_each(Kernel::attended);
         let mut actions = Vec::new();
         let (program, session) = if place == WITNESS {
             (Program::Witness(Box::new(Witness::start(now.at))), session)
@@ -331,7 +345,32 @@ impl World {
         }
     }
 
-    /// Whether all is well as after a calm start: for scenarios.
+    /// One step; its time. `None` after `until`, or when something is broken.
+    pub fn next_step(&mut self, until: Time) -> Option<Time> {
+        let next = self.coming.peek().is_some_and(|Reverse(Entry(at, ..))| *at <= until);
+        (next && self.step()).then_some(self.now)
+    }
+
+    /// What was broken.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.judge.violation.clone()
+    }
+
+    /// Whether any node runs at all.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.machines.iter().take(2).any(Machine::is_running)
+    }
+
+    /// The role of a node for a group.
+    #[must_use]
+    pub fn role(&self, place: Place, group: usize) -> Option<Role> {
+        let pair = self.machines.get(place)?.pair()?;
+        Some(pair.groups().get(group)?.role())
+    }
+
+    /// Which node has a group now.
     #[must_use]
     pub fn holder(&self, group: usize) -> Option<Place> {
         Judge::holder(&self.machines, group, self.now)
