@@ -28,10 +28,12 @@ mod doctor;
 mod events;
 mod explain;
 mod failure;
+mod guard;
 mod nagios;
 mod pause;
 mod print;
 mod reload;
+mod simulate;
 mod status;
 mod table;
 
@@ -108,6 +110,7 @@ enum Verb {
     Resume(pause::Resume),
     Reload(reload::Arguments),
     Config(config::Arguments),
+    Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
 }
 
@@ -212,6 +215,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),
         Verb::Config(arguments) => config::run(&context, arguments),
+        Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),
     };
     done.unwrap_or_else(|failure| {

@@ -42,7 +42,9 @@
 //!   forgotten promise may last.
 //! - **I7**: a node votes for nobody else from the first moment of holding to the end of its
 //!   demotion.
-//! - **I8**: epochs only grow: that of each owner is above that of every owner before.
+//! - **I8**: epochs only grow: that of each owner is above that of every owner before. (Assumed:
+//!   dates are right to ten seconds, or nobody forgot: a voter without a disk is not restarted and
+//!   no state file is lost.)
 //! - **I9**: a node says "released" only when the guard is closed, the addresses are gone and the
 //!   units are stopped; a released epoch is never used again.
 //! - **I10**: while a majority of voters, a ready node among them, is up and connected, a node is

@@ -32,6 +32,9 @@ impl World {
     /// Begins a fault; whether it has an end.
     fn begin_fault(&mut self, fault: Fault, lasts: Time) -> bool {
         let now = self.now;
+        if let Fault::PowerCut(WITNESS) | Fault::Crash(WITNESS, _) | Fault::DiskLost(_) = fault {
+            self.misled.1 = true;
+        }
         match fault {
             Fault::PowerCut(place) => self.cut_power(place),
             Fault::BothPowerCut => {
@@ -60,7 +63,6 @@ impl World {
             Fault::StepsFail(place) => self.machine(place).steps = Steps::Fail,
             Fault::StepsHang(place) => self.machine(place).steps = Steps::Hang,
             Fault::DiskLost(place) => {
-                self.misled.1 = true;
                 let memory = &mut self.machine(place).memory;
                 memory.highest = Epoch::NONE;
                 memory.peer_stops_within = None;
@@ -137,6 +139,11 @@ impl World {
             Fault::Freeze(place) | Fault::FreezeMidTurn(place) => self.thaw(place),
             Fault::Pause(place) | Fault::PauseWithClock(place) => self.go_on(place),
             Fault::Suspend(place) => {
+                // The watchdog sleeps with its machine.
+                let machine = self.machine(place);
+                if machine.stopped && machine.petted_at > 0 {
+                    machine.petted_at = now;
+                }
                 self.go_on(place);
                 self.order(place, Order::Resume, false);
             }
@@ -205,7 +212,6 @@ impl World {
         }
         machine.stopped = false;
         machine.clock.run(true, true, now);
-        machine.petted_at = if machine.petted_at > 0 { now } else { 0 };
         if machine.is_awake() {
             self.schedule_turn(place, now);
         }

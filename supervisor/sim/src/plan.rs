@@ -5,7 +5,7 @@ use mastiff_core::pair::arbiters::{self, Arbiter};
 use mastiff_core::pair::message::{Epoch, GroupKey};
 use mastiff_core::pair::spec::{Failback, GroupSpec, Safety};
 use mastiff_core::time::Span;
-use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, RoundTrip, Timing};
+use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, Refusal, RoundTrip, Timing};
 
 use crate::clock::{SECOND, Time};
 use crate::fault::{Blow, Terms};
@@ -44,6 +44,8 @@ pub struct Plan {
     pub address_after_units: bool,
     /// How the guard ends by itself.
     pub guard: Guard,
+    /// How far away the voters are, for the timers.
+    pub round_trip: RoundTrip,
     /// The wish; the second is what a reload changes it to.
     pub takeover_within: [Span; 2],
     /// Whether the group returns by itself.
@@ -82,6 +84,7 @@ impl Plan {
             exclusive,
             address_after_units: exclusive && rng.one_in(3),
             guard,
+            round_trip: RoundTrip::Measured(Span::from_millis(1)),
             takeover_within: core::array::from_fn(|_| rng.of(&wishes, Span::from_secs(1))),
             failback: if rng.one_in(3) {
                 Failback::After(Span::from_secs(4))
@@ -132,16 +135,24 @@ impl Plan {
     /// The timers; `which` of both wishes.
     #[must_use]
     pub fn timing(&self, which: usize) -> Option<Timing> {
+        self.derived(which).ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Why a wish cannot be kept.
+    pub fn derived(&self, which: usize) -> Result<Timing, Vec<Refusal>> {
         let facts = Facts {
-            takeover_within: self.takeover_within.get(which).copied()?,
+            takeover_within: self.takeover_within.get(which).copied().unwrap_or(Span::ZERO),
             guard: self.guard,
             arbiter: timing::Arbiter::Witness,
-            round_trip: RoundTrip::Measured(Span::from_millis(1)),
+            round_trip: self.round_trip,
             address: NETLINK_ASSUMED,
             announce: NETLINK_ASSUMED,
             safety: timing::Safety::Network,
         };
-        timing::derive(&facts).ok().map(|(timing, _)| timing)
+        timing::derive(&facts).map(|(timing, _)| timing)
     }
 
     /// The guard as a machine's kernel has it.

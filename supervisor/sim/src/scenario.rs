@@ -152,7 +152,7 @@ pub fn run(scenario: &Scenario, mut plan: Plan, names: Names) -> Told {
     let mut world = World::new(plan, names, true);
     world.run_until(at);
     let active = world.holder(0).unwrap_or(ACTIVE);
-    world.timeline.forget();
+    world.timeline.begin(at);
     let fault = if active == ACTIVE { scenario.fault } else { scenario.fault.mirrored() };
     world.inflict(Blow { at, lasts: scenario.lasts, fault });
     let (mut taken_after, mut outage, mut before) = (None, 0, at);

@@ -23,6 +23,8 @@ pub struct Timeline {
     /// Whether anything is written down at all: it costs time.
     pub on: bool,
     names: Names,
+    /// What times are counted from.
+    origin: Time,
     lines: std::collections::VecDeque<Line>,
 }
 
@@ -33,8 +35,9 @@ impl Timeline {
         Self { on, names, ..Self::default() }
     }
 
-    /// Forgets what happened so far.
-    pub fn forget(&mut self) {
+    /// Forgets what happened before `now`, and counts from it.
+    pub fn begin(&mut self, now: Time) {
+        self.origin = now;
         self.lines.clear();
     }
 
@@ -62,6 +65,7 @@ impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Line { at, place, text } in &self.lines {
             let name = place.map_or("", |place| self.names.of(place));
+            let at = at - self.origin;
             let (seconds, rest) = (at / SECOND, at % SECOND / 1000);
             writeln!(f, "{seconds:>4}.{rest:06} s  {name:<8} {text}")?;
         }

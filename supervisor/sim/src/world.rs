@@ -109,7 +109,7 @@ pub struct World {
     pub(crate) configured: [usize; 2],
     /// A freeze that waits for the middle of a node's turn.
     pub(crate) armed: Option<(Place, Time)>,
-    /// A date was far off, and state files were lost: both together are more than epochs stand.
+    /// A date was far off, and somebody forgot: both together are more than epochs stand.
     pub(crate) misled: (bool, bool),
     coming: BinaryHeap<Reverse<Entry>>,
     order: u64,

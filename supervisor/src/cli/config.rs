@@ -12,7 +12,6 @@ use super::{Context, complain};
 use crate::config::{Config, Fault, Faults, load_or_default, not_run, show};
 
 mod explain;
-mod guard;
 
 /// Check the configuration, show what is in effect, or what it promises
 #[derive(Debug, clap::Args)]

@@ -258,8 +258,8 @@ pub enum PairReport {
         /// The number.
         epoch: Epoch,
     },
-    /// The long lease for a restart stands: the shell opens the guard for all of it, renews no more,
-    /// and the daemon may stop.
+    /// The long lease for a restart stands: the shell opens the guard for all of it, renews no
+    /// more, and the daemon may stop.
     RestartReady {
         /// Of which group.
         group: GroupKey,

@@ -10,8 +10,8 @@ use mastiff_hwmon::root::Root;
 
 use super::super::Context;
 use super::super::failure::{EX_CONFIG, Failure};
+use super::super::guard::{self, Chosen, Wanted};
 use super::super::print::{self, Out, Tone, counted};
-use super::guard::{self, Chosen, Wanted};
 use crate::config::pair::{ArbiterConfig, FENCE_DEADLINE, GroupConfig, PairConfig, STOP_WITHIN};
 use crate::config::{Config, not_run};
 
