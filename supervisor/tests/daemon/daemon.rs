@@ -21,8 +21,9 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a test waits for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for what must happen: twice the longest that a daemon itself may wait in
+/// one of them, which is a minute until a hook that has failed twice is tried again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at something that gives no sign when it changes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
