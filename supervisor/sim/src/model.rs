@@ -2,17 +2,21 @@
 //!
 //! A world is two nodes, a witness and one group, in discrete time. Where nothing is said it is a
 //! calm one; a budget of faults is spent in all possible ways, at all possible ticks. What is
-//! checked in each state, and how, is in [`judge`]; what may happen, in [`fault`]; what the world
-//! leaves out, in [`world`] and [`setup`].
+//! checked in each state, and how, is in [`judge`]; what may happen, in [`fault`].
+//!
+//! Left out, and left to the seeds: times between ticks, and so daemons that wake at a deadline;
+//! clocks that part (suspend, slewing, drift); a daemon that stops between deciding and acting;
+//! all random waits but those of one seed for each node; more than one group; other arbiters;
+//! failback, an operator's word that the peer is off, definitions that differ.
 //!
 //! Breadth first, tick by tick: since the worlds carry the time, two of different ticks are never
-//! the same, so only one tick's worlds are kept, and for the path back four bytes a fault. A world
+//! the same, so only one tick's worlds are kept, and sixteen bytes each for the path back. A world
 //! that was met with as much budget or more is not followed again, which is sound: whatever can
 //! happen with less, can with more. Worlds are told apart by a hash of 64 bits; with ten million
 //! in a tick two would be mixed up once in 400,000 runs.
 //!
-//! Own code and not the `stateright` crate: that brings 45 packages (a web explorer, threads) and
-//! neither bounds by ticks nor a budget; this file is shorter than the glue would be.
+//! Own code and not the `stateright` crate: that is 45 packages with a web explorer, which nobody
+//! here would use, for a search of two pages.
 
 mod clock;
 pub mod command;

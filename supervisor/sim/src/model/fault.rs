@@ -64,7 +64,7 @@ pub fn all() -> Vec<Fault> {
             Fault::CutPower(member, u32::MAX),
             Fault::Freeze(member, 1),
             Fault::Freeze(member, 3),
-            Fault::Freeze(member, 5),
+            Fault::Freeze(member, LONG),
             Fault::Unwell(member, LONG),
             Fault::Trouble(member, Trouble::Fail, 1),
             Fault::Trouble(member, Trouble::Fail, 2 * LONG),

@@ -17,9 +17,9 @@ pub const TICK_NANOS: i64 = 2_500_000_000;
 pub const GROUP: GroupKey = GroupKey(1);
 /// Hash of its definition, the same on both nodes.
 const DEFINITION: u64 = 7;
-/// An armed watchdog resets a machine that was not petted for so many ticks. Long enough for a
-/// daemon to be late beyond its lease and wake again.
-pub const WATCHDOG_TICKS: u32 = 5;
+/// An armed watchdog resets a machine that was not petted for so many ticks. So long that a daemon
+/// can wake when the next owner waits for the stop time already, and pet too long.
+pub const WATCHDOG_TICKS: u32 = 6;
 /// How long a step may take.
 const STEP_TICKS: u64 = 1;
 
