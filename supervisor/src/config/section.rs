@@ -75,23 +75,36 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         table: DeTable<'v>,
         take: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let left = table
-            .into_iter()
-            .map(|(key, value)| (key.get_ref().to_string(), (key.span(), value)))
-            .collect();
-        let mut section = Self { review, name, known, left };
+        let mut section = Self::open(review, name, known, table);
         let taken = take(&mut section);
         section.finish();
         taken
     }
 
+    /// Apart from `read`, which there is one of for each section: this is the larger part.
+    #[inline(never)]
+    fn open(
+        review: &'r mut Review<'t>,
+        name: &'static str,
+        known: &'static [&'static str],
+        table: DeTable<'v>,
+    ) -> Self {
+        let left = table
+            .into_iter()
+            .map(|(key, value)| (key.get_ref().to_string(), (key.span(), value)))
+            .collect();
+        Self { review, name, known, left }
+    }
+
     /// A text; `wanted` says what it should be, for those who write something else.
+    #[inline(never)]
     pub(super) fn text(&mut self, key: &str, wanted: &str) -> Field<String> {
         let Some(value) = self.take(key) else { return Field::Missing };
         text(self.review, self.path(key), value, wanted)
     }
 
     /// A text or a list of texts.
+    #[inline(never)]
     pub(super) fn texts(&mut self, key: &str, wanted: &str) -> Field<Vec<Given<String>>> {
         let Some(value) = self.take(key) else { return Field::Missing };
         let (path, span) = (self.path(key), value.span());
@@ -147,6 +160,7 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
     }
 
     /// `true` or `false`.
+    #[inline(never)]
     pub(super) fn flag(&mut self, key: &str) -> Field<bool> {
         let Some(value) = self.take(key) else { return Field::Missing };
         let (path, span) = (self.path(key), value.span());
@@ -176,6 +190,7 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
     }
 
     /// Reports every key that nobody took.
+    #[inline(never)]
     fn finish(self) {
         for (key, (span, _)) in &self.left {
             let home = SECTIONS.iter().find(|section| section.keys.contains(&key.as_str()));
@@ -193,6 +208,7 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         format!("{}.{key}", self.name)
     }
 
+    #[inline(never)]
     fn take(&mut self, key: &str) -> Option<Spanned<DeValue<'v>>> {
         self.left.remove(key).map(|(_, value)| value)
     }
