@@ -63,10 +63,11 @@ pub struct Network {
 }
 
 impl Network {
-    /// Clean wires; `paths` between the nodes (one or two), one to the witness.
+    /// Wires with delays that vary by `spread`; `paths` between the nodes (one or two), one to the witness.
     #[must_use]
-    pub const fn new(paths: usize) -> Self {
-        Self { wires: [[[Wire::CLEAN; 2]; PLACES]; PLACES], paths, recorded: VecDeque::new() }
+    pub const fn new(paths: usize, spread: Time) -> Self {
+        let wire = Wire { spread, ..Wire::CLEAN };
+        Self { wires: [[[wire; 2]; PLACES]; PLACES], paths, recorded: VecDeque::new() }
     }
 
     /// How many paths lead from one machine to the other.

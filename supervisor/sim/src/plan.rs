@@ -7,10 +7,10 @@ use mastiff_core::pair::spec::{Failback, GroupSpec, Safety};
 use mastiff_core::time::Span;
 use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, Refusal, RoundTrip, Timing};
 
-use crate::clock::{SECOND, Time};
+use crate::clock::{MS, SECOND, Time};
 use crate::fault::{Blow, Terms};
 use crate::kernel::GuardKind;
-use crate::network::Place;
+use crate::network::{Place, Wire};
 use crate::rng::Rng;
 
 /// The watchdog of every node fires so long after the last pet.
@@ -52,6 +52,8 @@ pub struct Plan {
     pub failback: Failback,
     /// Paths between the nodes.
     pub paths: usize,
+    /// How much the delay of a packet varies.
+    pub spread: Time,
     /// Oscillators, in parts per million.
     pub ppm: [i64; 3],
     /// What goes wrong.
@@ -92,6 +94,7 @@ impl Plan {
                 Failback::Never
             },
             paths: if rng.one_in(2) { 1 } else { 2 },
+            spread: Wire::CLEAN.spread,
             ppm,
             blows: Vec::new(),
             healed_at: BLOWS_TO,
@@ -120,6 +123,8 @@ impl Plan {
             address_after_units: false,
             guard,
             takeover_within: [takeover_within; 2],
+            // There and back in the millisecond that the timers reckon with.
+            spread: MS * 2 / 5,
             ppm: [1000, -1000, 0],
             ..Self::calm(0)
         };

@@ -130,7 +130,7 @@ impl World {
             now: 0,
             rng: Rng::new(plan.seed ^ 0xfeed),
             machines,
-            network: Network::new(plan.paths),
+            network: Network::new(plan.paths, plan.spread),
             judge: Judge::new(plan.groups),
             timeline: Timeline::new(timeline, names),
             tally: Tally::default(),

@@ -144,6 +144,10 @@ pub struct Group {
     jitter: Jitter,
     /// An operator vouches that the peer is off.
     vouched: bool,
+    /// The power of the owner before is being cut, so that its units are surely gone.
+    fencing: Option<StepId>,
+    /// After an attempt that failed, not before then.
+    fence_again: Mono,
     /// The long lease for a restart is asked for.
     restarting: bool,
 }
@@ -189,6 +193,8 @@ impl Group {
             attempts: 0,
             jitter: Jitter::new(seed ^ spec.key.0),
             vouched: false,
+            fencing: None,
+            fence_again: now.boot,
             restarting: false,
             spec,
         }

@@ -215,13 +215,13 @@ fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
     let start = seconds(sums.units_start.unwrap_or_default());
     if stop.lines.is_empty() {
         let sentence = format!(
-            "Units start after {start} at most: the fence agent has confirmed by then that the other node is off."
+            "Address and units come after {start} at most: the fence agent has confirmed by then that the other node is off."
         );
         paragraph(text, out, 2, &sentence);
         return;
     }
     let sentence = format!(
-        "Units start {start} after the death of the owner at most. Unless that one released them, the new owner waits before it starts them:"
+        "Address and units come {start} after the death of the owner at most. Unless that one released them, the new owner has the lease and waits before it takes them:"
     );
     paragraph(text, out, 2, &sentence);
     text.push('\n');

@@ -1,10 +1,11 @@
 //! From candidate to owner: asking, winning, taking, staying.
 
 use super::{Group, Stage, State, Turn};
+use crate::pair::arbiters::fence;
 use crate::pair::clock::Clocks;
-use crate::pair::event::{Cause, PairAction, PairReport, StepId};
+use crate::pair::event::{Cause, PairAction, PairReport, Step, StepId};
 use crate::pair::lease::{Lease, Seat};
-use crate::pair::spec::Failback;
+use crate::pair::spec::{Failback, Safety};
 use crate::pair::takeover::{Candidacy, Won};
 
 impl Group {
@@ -121,11 +122,36 @@ impl Group {
                 let stage = Stage::Step(self.begin(self.spec.taking_step(None), turn));
                 self.state = State::Taking { lease, stage, cause };
             }
+            State::Taking { stage: Stage::Wait(_), .. } => self.fence_owner_before(turn),
             State::Taking { lease, stage: Stage::Step(step), .. } if now.boot >= step.until => {
                 self.fail_step(lease, turn);
             }
             State::Active { lease } => self.consider_moving(lease, turn),
             _ => {}
+        }
+    }
+
+    /// Where a fence agent is there beside another arbiter, it ends the wait for units that may still
+    /// run. As everywhere: only a silent peer is shot, and not by a node that has never heard it.
+    fn fence_owner_before(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.at();
+        let has_agent = self.spec.safety == Safety::Data { fenced: true };
+        let silent = !self.peer.heard_within(self.spec.timing.promise, now);
+        let idle = self.fencing.is_none() && now.boot >= self.fence_again;
+        if has_agent && silent && idle && self.peer.is_known() {
+            self.fencing = Some(self.begin(Step::Fence, turn).id);
+        }
+    }
+
+    /// The agent is done: confirmed off, or to be asked again.
+    pub(super) fn owner_before_fenced(&mut self, step: StepId, ok: bool, turn: &Turn<'_>) {
+        if self.fencing != Some(step) {
+            return;
+        }
+        self.fencing = None;
+        self.fence_again = turn.at().boot.after(fence::RETRY);
+        if ok && let State::Taking { stage: Stage::Wait(until), .. } = &mut self.state {
+            *until = turn.at();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What people, the ladder and the daemon itself may want of a group.
 
-use super::{Group, State, Turn};
+use super::{Group, Stage, State, Turn};
 use crate::pair::event::{Cause, Order, OrderRefused, PairAction, PairReport};
 
 impl Group {
@@ -47,6 +47,14 @@ impl Group {
                 (*yielded_until, *quiet_until) = (None, None);
             }
             State::Asking(candidacy) => candidacy.ask_now(now),
+            // Just when the operator's word is wanted: it ends the wait for units of a dead node.
+            State::Taking { stage: Stage::Wait(until), .. } if peer_is_off => {
+                if self.peer.heard_within(self.spec.timing.promise, now) {
+                    return Err(OrderRefused::PeerAlive);
+                }
+                *until = now;
+                return Ok(());
+            }
             State::Taking { .. } | State::Active { .. } => return Err(OrderRefused::AlreadyActive),
             State::Yielding { .. } | State::Dropping { .. } => return Err(OrderRefused::Changing),
         }

@@ -144,6 +144,7 @@ impl Group {
 
     /// The fence agent is done.
     pub(in crate::pair) fn fenced(&mut self, step: StepId, ok: bool, turn: &mut Turn<'_>) {
+        self.owner_before_fenced(step, ok, turn);
         let late = self.arbiter.fenced(step, ok);
         self.hear_late(late, turn);
     }

@@ -52,8 +52,8 @@ the guard 5.0 ms before the lease ends. For a planned restart it asks for a leas
 until the promise of 10.0 s that goes with it has run out, a takeover takes as much longer.
 
 Group db: 192.0.2.100/32 dev eth0, 2001:db8::100/128 dev eth0, postgresql.service
-  Units start 31.0 s after the death of the owner at most. Unless that one released them, the
-  new owner waits before it starts them:
+  Address and units come 31.0 s after the death of the owner at most. Unless that one released
+  them, the new owner has the lease and waits before it takes them:
 
        30.0 s  the fence agent confirms that the owner is off        pair.fence
        30.0 s  at most
@@ -118,7 +118,7 @@ fn each_guard_and_arbiter_has_its_own_sum_and_statement() {
             &[
                 "arbiter: the fence agent.",
                 "30000.0 ms the fence agent confirms",
-                "Units start after 31.0 s at most: the fence agent has confirmed by then",
+                "Address and units come after 31.0 s at most: the fence agent has confirmed by",
                 "Never two owners: who takes over has seen the other one switched off.",
             ],
         ),

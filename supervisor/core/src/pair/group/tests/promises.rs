@@ -451,6 +451,38 @@ fn a_candidate_with_a_fence_takes_when_the_peer_is_confirmed_off() {
 }
 
 #[test]
+fn a_fence_agent_beside_a_witness_ends_the_wait_for_units_that_may_still_run() {
+    let fenced = GroupSpec { safety: Safety::Data { fenced: true }, ..spec() };
+    let witness = Arbiter::Witness(witness::Witness::default());
+    let new = || {
+        let mut group = super::group(fenced.clone(), witness.clone(), super::waiting());
+        group.peer = Peer::new(None);
+        group
+    };
+    // Never heard, so never shot; heard a while ago, so silent.
+    let mut stranger = new();
+    assert!(!in_words(&stranger, &turn(&mut stranger.clone(), None, T + 50)).contains("shoot"));
+    turn(&mut stranger, None, T + 50);
+    let mut group = new();
+    group.peer.hear(&peer_beat(), true, at(T - 5000));
+    let out = turn(&mut group, None, T + 50);
+    assert!(in_words(&group, &out).contains("shoot"));
+    let shot = group.attempts;
+    let mut failed = group.clone();
+    done(&mut group, Step::Fence, shot, T + 100);
+    turn(&mut group, None, T + 101);
+    assert_eq!(state_name(&group), "taking");
+    // Not confirmed: no units, and again later.
+    let event = PairEvent::Done {
+        step: StepId { group: KEY, step: Step::Fence, attempt: shot },
+        ok: false,
+    };
+    let out = turn(&mut failed, Some(&event), T + 100);
+    assert_eq!(state_name(&failed), "waiting");
+    assert!(!in_words(&failed, &out).contains("shoot"));
+}
+
+#[test]
 fn a_candidate_on_the_wire_takes_after_unanswered_probes_and_withdraws_after_an_answer() {
     let gateway = |group: &mut Group, millis| {
         let event = PairEvent::GatewayAnswered { sent: at(T + millis) };
