@@ -5,6 +5,7 @@ use mastiff_core::pair::message::{Epoch, Health};
 
 use crate::clock::{MS, SECOND, Time};
 use crate::fault::{Blow, Fault, Names};
+use crate::forge;
 use crate::machine::Steps;
 use crate::network::{PLACES, Place, WITNESS, Wire};
 use crate::plan::Plan;
@@ -71,7 +72,8 @@ impl World {
             Fault::Upgrade(place) => return self.order(place, Order::PrepareRestart, true),
             Fault::Reconfigure(place) => return self.reconfigure(place),
             Fault::Order(place, order) => return self.order(place, order, false),
-            Fault::Replay | Fault::Forge => return self.replay(lasts),
+            Fault::Replay => return self.replay(lasts),
+            Fault::Forge => return self.forge(),
             Fault::PathCut(_)
             | Fault::OneWay(..)
             | Fault::Between(..)
@@ -288,6 +290,18 @@ impl World {
             let Some(packet) = self.network.replay(&mut self.rng) else { break };
             let later = self.rng.below(lasts.unsigned_abs()).cast_signed();
             self.at(self.now + later, Coming::Arrives(Box::new(packet)));
+        }
+        false
+    }
+
+    /// What has no key is refused before anybody acts on it, so nothing arrives.
+    fn forge(&mut self) -> bool {
+        for _ in 0..50 {
+            let Some(packet) = self.network.replay(&mut self.rng) else { break };
+            self.tally.refused += 1;
+            if let Err(believed) = forge::attempt(&packet, &mut self.rng) {
+                self.judge.accuse("wire", self.now, || believed);
+            }
         }
         false
     }

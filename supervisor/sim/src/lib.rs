@@ -10,7 +10,7 @@
 //! | [`machine`] | power, clocks, kernel, disk, daemon |
 //! | [`fault`] | everything that goes wrong, as values |
 //! | [`plan`] | a world before it begins |
-//! | [`world`] | the world; with `turn`, `effects` and `blows` |
+//! | [`world`] | the world; with `turn`, `effects`, `blows` and `forge` |
 //! | [`judge`] | the invariants I1 to I13, by a second bookkeeping |
 //! | [`timeline`] | what happened, for a person |
 //! | [`command`] | `mastiff-sim` |
@@ -24,6 +24,7 @@ pub mod clock;
 pub mod command;
 mod effects;
 pub mod fault;
+mod forge;
 pub mod judge;
 pub mod kernel;
 pub mod machine;
