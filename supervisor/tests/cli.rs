@@ -490,8 +490,10 @@ fn wrong_usage_exits_64_and_help_0() {
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
-    let verbs =
-        ["status", "check", "explain", "events", "pause", "resume", "reload", "config", "doctor"];
+    let verbs = [
+        "status", "check", "explain", "events", "pause", "resume", "reload", "config", "simulate",
+        "doctor",
+    ];
     let calls = verbs.iter().map(|verb| vec![*verb, "--help"]);
     for arguments in calls.chain([vec!["--help"], vec!["--version"]]) {
         let output = mastiff(socket, &arguments).output().unwrap();
@@ -499,6 +501,44 @@ fn wrong_usage_exits_64_and_help_0() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{arguments:?}:\n{shown}");
     }
+}
+
+#[test]
+fn a_fault_is_simulated_with_the_names_and_timers_of_the_configuration() {
+    let folder = folder();
+    let config = folder.join("pair.toml");
+    let pair = "[node]\nname = \"alpha\"\n\n[pair]\nname = \"p\"\npeer = \"beta\"\nkey-file = \"/k\"\n\
+        takeover-within = \"2s\"\nwitness = \"192.0.2.50:4170\"\n\
+        paths = [{ local = \"192.0.2.1:4170\", peer = \"192.0.2.2:4170\" }]\n\n\
+        [[group]]\nname = \"web\"\naddresses = [\"192.0.2.100/32 dev eth0\"]\n";
+    std::fs::write(&config, pair).unwrap();
+    let simulate = |arguments: &[&str]| {
+        let mut all = vec!["--config", config.to_str().unwrap(), "simulate", "--guard", "bpf"];
+        all.extend(arguments);
+        let output = mastiff(Path::new("/nowhere"), &all).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, shown, _) = simulate(&["power cut of alpha"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("beta has the group after"), "{shown}");
+    assert!(shown.contains("Promised: at most 2000.0 ms."), "{shown}");
+    let (code, shown, _) = simulate(&["path 1 cut", "--takeover-within", "30ms"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("alpha keeps the group, without a gap."), "{shown}");
+    let (code, shown, _) = simulate(&["freeze of active", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((code, &json["broken"]), (Some(0), &serde_json::Value::Null), "{shown}");
+    assert!(json["taken_after_ms"].as_f64().unwrap() <= json["promised_ms"].as_f64().unwrap());
+    let (code, _, said) = simulate(&["power cut of alfa"]);
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("did you mean"), "{said}");
+    let (code, _, said) = simulate(&["power cut of alpha", "--takeover-within", "5ms"]);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("30ms"), "{said}");
+    let (code, shown, _) = simulate(&[]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("switchover"), "{shown}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

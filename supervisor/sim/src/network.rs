@@ -63,7 +63,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Wires with delays that vary by `spread`; `paths` between the nodes (one or two), one to the witness.
+    /// Wires with delays that vary by `spread`; `paths` between the nodes (one or two), one to the
+    /// witness.
     #[must_use]
     pub const fn new(paths: usize, spread: Time) -> Self {
         let wire = Wire { spread, ..Wire::CLEAN };

@@ -1,5 +1,5 @@
-//! `mastiff simulate`: what a fault leads to. The real core of a pair runs in a simulated world, with
-//! the timers of this configuration; nothing on this machine is touched.
+//! `mastiff simulate`: what a fault leads to. The real core of a pair runs in a simulated world,
+//! with the timers of this configuration; nothing on this machine is touched.
 
 use mastiff_core::time::Span;
 use mastiff_core::timing::RoundTrip;
@@ -16,7 +16,7 @@ use super::print;
 use crate::config::Config;
 use crate::config::pair::{ArbiterConfig, PairConfig};
 
-/// Show what a fault would lead to, with the pair's real decisions and timers
+/// Show what a fault would lead to in the pair, as a timeline
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

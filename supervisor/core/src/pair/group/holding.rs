@@ -131,8 +131,9 @@ impl Group {
         }
     }
 
-    /// Where a fence agent is there beside another arbiter, it ends the wait for units that may still
-    /// run. As everywhere: only a silent peer is shot, and not by a node that has never heard it.
+    /// Where a fence agent is there beside another arbiter, it ends the wait for units that may
+    /// still run. As everywhere: only a silent peer is shot, and not by a node that has never heard
+    /// it.
     fn fence_owner_before(&mut self, turn: &mut Turn<'_>) {
         let now = turn.at();
         let has_agent = self.spec.safety == Safety::Data { fenced: true };
