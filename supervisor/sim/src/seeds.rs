@@ -1,7 +1,7 @@
 //! Many worlds, and the smallest one that fails.
 
 use core::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fault::{Blow, Names};
 use crate::judge::Violation;
@@ -82,22 +82,24 @@ pub const fn sum(one: Tally, other: Tally) -> Tally {
     }
 }
 
-/// Runs `count` worlds from seed `from`, `jobs` at a time; with one job the first that fails is the
-/// first there is.
+/// Runs `count` worlds from seed `from`, `jobs` at a time. Of several that fail the first is told:
+/// the same one, however many jobs there are.
 ///
 /// # Errors
 /// A world that broke a promise, made small.
 pub fn many(from: u64, count: u64, jobs: u64) -> Result<Tally, Box<Failure>> {
-    let failed = AtomicBool::new(false);
+    let lowest = AtomicU64::new(u64::MAX);
     let jobs = jobs.max(1);
     let worker = |first: u64| {
         let mut total = Tally::default();
         for seed in (from + first..from + count).step_by(usize::try_from(jobs).unwrap_or(1)) {
-            if failed.load(Ordering::Relaxed) {
+            if seed > lowest.load(Ordering::Relaxed) {
                 break;
             }
-            let tally = run(seed).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            total = sum(total, tally);
+            let failed = |_: &_| {
+                lowest.fetch_min(seed, Ordering::Relaxed);
+            };
+            total = sum(total, run(seed).inspect_err(failed)?);
         }
         Ok(total)
     };
@@ -107,17 +109,17 @@ pub fn many(from: u64, count: u64, jobs: u64) -> Result<Tally, Box<Failure>> {
         handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
     });
     let mut total = Tally::default();
+    let mut failed = Vec::new();
     for result in results {
-        let (violation, plan) = match result {
-            Ok(tally) => {
-                total = sum(total, tally);
-                continue;
-            }
-            Err(broken) => broken,
-        };
-        return Err(Box::new(shrink(*plan, violation)));
+        match result {
+            Ok(tally) => total = sum(total, tally),
+            Err(failure) => failed.push(failure),
+        }
     }
-    Ok(total)
+    match failed.into_iter().min_by_key(|(_, plan)| plan.seed) {
+        Some((violation, plan)) => Err(Box::new(shrink(*plan, violation))),
+        None => Ok(total),
+    }
 }
 
 /// One for each processor.
