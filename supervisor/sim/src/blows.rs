@@ -256,8 +256,11 @@ impl World {
         }
         // Nobody vouches for what he has not seen.
         let other = self.machine(1 - place).power;
-        if order == (Order::Failover { peer_is_off: true }) && other {
-            return false;
+        if order == (Order::Failover { peer_is_off: true }) {
+            if other {
+                return false;
+            }
+            self.judge.vouched();
         }
         let events = (0..self.plan.groups)
             .map(|group| PairEvent::Order { group: Plan::key(group), order })

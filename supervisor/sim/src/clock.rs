@@ -58,6 +58,18 @@ impl Clock {
         now + left * 1000 / (1_000_000 + self.boot_ppm) * 1000 + 1000
     }
 
+    /// When the first of both clocks will show `deadline`, if nothing bends them meanwhile.
+    #[must_use]
+    pub fn when_first(&self, deadline: Clocks, now: Time) -> Time {
+        let shown = self.read(now);
+        let passes = |deadline: Mono, shown: Mono, ppm: i64| {
+            let left = deadline.as_nanos().saturating_sub(shown.as_nanos());
+            now.saturating_add(left.saturating_sub(left / (1_000_000 + ppm) * ppm))
+        };
+        let boot = passes(deadline.boot, shown.boot, self.boot_ppm);
+        boot.min(passes(deadline.raw, shown.raw, self.raw_ppm))
+    }
+
     fn rebase(&mut self, now: Time) {
         let shown = self.read(now);
         (self.boot, self.raw) = (shown.boot.as_nanos(), shown.raw.as_nanos());

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::pair::event::{PairAction, PairEvent, PairReport, Step, StepId};
-use mastiff_core::pair::message::{Beat, Role, Session};
+use mastiff_core::pair::message::{Beat, GroupKey, Role, Session};
+use mastiff_core::time::Span;
 
 use crate::clock::MS;
+use crate::judge::Said;
 use crate::machine::{Steps, place_of};
 use crate::network::{Packet, Place};
 use crate::plan::Plan;
@@ -44,6 +46,9 @@ impl World {
                 if let Some(kernel) = machine.kernels.get_mut(Plan::index(group)) {
                     kernel.open(until, decided, now);
                 }
+                if now == decided {
+                    self.judge_guard(place, group, until);
+                }
             }
             PairAction::CloseGuard { group } => {
                 if let Some(kernel) = self.machine(place).kernels.get_mut(Plan::index(group)) {
@@ -73,10 +78,22 @@ impl World {
         };
         // A promise binds from when it was decided, however late the word of it leaves.
         let age = i64::try_from(now.longest_since(decided).as_nanos()).unwrap_or(0);
-        self.judge.hear(machine, sender, &beat, owner(to, heard), (time, time - age));
+        let lease = beat.answer.map_or(Span::ZERO, |answer| answer.lease);
+        let known = self.promises.iter().filter(|(length, _)| *length == lease);
+        let promise = known.map(|(_, promise)| *promise).min().unwrap_or(lease);
+        let said = Said { now: time, decided: time - age, clocks: decided, promise };
+        self.judge.hear(machine, sender, &beat, owner(to, heard), said);
         for path in 0..self.network.paths(place, to) {
             self.transmit(Packet { from: place, to, path, envelope, beat });
         }
+    }
+
+    fn judge_guard(&mut self, place: Place, group: GroupKey, until: Clocks) {
+        let time = self.now;
+        let Some(machine) = self.machines.get(place) else { return };
+        let Some(session) = machine.pair().map(|pair| pair.me().session) else { return };
+        let end = machine.clock.when_first(until, time);
+        self.judge.opens(machine, Plan::index(group), owner(place, session), end, time);
     }
 
     fn begin_step(&mut self, place: Place, id: StepId) {

@@ -160,6 +160,15 @@ impl Plan {
         timing::derive(&facts).map(|(timing, _)| timing)
     }
 
+    /// Every length of a lease, and how long the promise is that is asked for with it.
+    #[must_use]
+    pub fn promises(&self) -> Vec<(Span, Span)> {
+        let timings = (0..2).filter_map(|which| self.timing(which));
+        timings
+            .flat_map(|it| [(it.lease, it.promise), (it.restart_lease, it.restart_promise)])
+            .collect()
+    }
+
     /// The guard as a machine's kernel has it.
     #[must_use]
     pub fn guard_kind(&self) -> GuardKind {

@@ -45,7 +45,8 @@ impl World {
                 pair.handle(&event, now, &mut actions);
             }
             pair.tick(now, &mut actions);
-            if !pair.forbids_pet(now.at) {
+            let pets = !pair.forbids_pet(now.at);
+            if pets {
                 machine.petted_at = time;
             }
             // Before the first message leaves.
@@ -58,6 +59,9 @@ impl World {
             machine.memory.peer_stops_within = Some(STOPS_WITHIN);
             for kernel in &mut machine.kernels {
                 kernel.refresh(now.at, now.at);
+            }
+            if let Some(machine) = self.machines.get(place) {
+                self.judge.turned(machine, &actions, pets, time);
             }
         }
         self.perform(place, actions.into(), now.at);

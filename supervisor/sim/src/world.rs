@@ -8,6 +8,7 @@ use mastiff_core::pair::event::{PairEvent, StepId};
 use mastiff_core::pair::message::{Health, Member, Owner, Role, Session};
 use mastiff_core::pair::witness::Witness;
 use mastiff_core::pair::{Identity, Pair};
+use mastiff_core::time::Span;
 
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::fault::{Fault, Names};
@@ -111,6 +112,8 @@ pub struct World {
     pub(crate) armed: Option<(Place, Time)>,
     /// A date was far off, and somebody forgot: both together are more than epochs stand.
     pub(crate) misled: (bool, bool),
+    /// How long the promise is that goes with each length of a lease.
+    pub(crate) promises: Vec<(Span, Span)>,
     coming: BinaryHeap<Reverse<Entry>>,
     order: u64,
 }
@@ -137,6 +140,7 @@ impl World {
             configured: [0, 0],
             armed: None,
             misled: (false, false),
+            promises: plan.promises(),
             coming: BinaryHeap::new(),
             order: 0,
             plan,
@@ -249,6 +253,7 @@ impl World {
         machine.frozen = false;
         machine.kernels.iter_mut().for_each(Kernel::attended);
         let mut actions = Vec::new();
+        let mut with_memory = false;
         let (program, session) = if place == WITNESS {
             (Program::Witness(Box::new(Witness::start(now.at))), session)
         } else {
@@ -258,12 +263,14 @@ impl World {
             let (highest, stop) = (machine.memory.highest, machine.memory.peer_stops_within);
             let identity = Identity { member, session, seed };
             let groups = plan.specs(place, which, highest, stop);
+            with_memory = kept.is_some();
             let pair = Pair::start(identity, groups, kept, now, &mut actions);
             (Program::Node(Box::new(pair)), session)
         };
         let links = links(place, session);
         machine.daemon = Some(Daemon { program, links, interrupted: None });
         self.timeline.note(time, Some(place), || "daemon starts".into());
+        self.judge.starts(place, with_memory, time);
         self.perform(place, actions.into(), now.at);
         self.schedule_turn(place, time);
     }
