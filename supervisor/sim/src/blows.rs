@@ -78,6 +78,7 @@ impl World {
             | Fault::OneWay(..)
             | Fault::Between(..)
             | Fault::CutOff(_)
+            | Fault::Deaf(_)
             | Fault::Loss(_)
             | Fault::Delay(_)
             | Fault::Copies => self.spoil_wires(fault, true),
@@ -101,6 +102,11 @@ impl World {
             Fault::CutOff(place) => {
                 for other in (0..PLACES).filter(|other| *other != place) {
                     self.cut(place, other, None, on);
+                    self.cut(other, place, None, on);
+                }
+            }
+            Fault::Deaf(place) => {
+                for other in (0..PLACES).filter(|other| *other != place) {
                     self.cut(other, place, None, on);
                 }
             }
@@ -131,6 +137,10 @@ impl World {
 
     pub(crate) fn end_fault(&mut self, fault: Fault) {
         let now = self.now;
+        let healed = !matches!(fault, Fault::Suspend(_) | Fault::Order(..));
+        if healed && now > self.plan.healed_at {
+            return;
+        }
         self.timeline.note_with(now, |names| format!("... end of: {}", fault.words(names)));
         match fault {
             Fault::PowerCut(place) => self.power_on(place, SECOND),
@@ -160,6 +170,7 @@ impl World {
             | Fault::OneWay(..)
             | Fault::Between(..)
             | Fault::CutOff(_)
+            | Fault::Deaf(_)
             | Fault::Loss(_)
             | Fault::Delay(_)
             | Fault::Copies => self.spoil_wires(fault, false),
@@ -321,7 +332,7 @@ impl World {
         }
     }
 
-    /// All faults end now.
+    /// All faults end now, but for one that the pair must stand.
     pub(crate) fn heal(&mut self) {
         let now = self.now;
         self.timeline.note(now, None, || "*** all is healed".into());
@@ -353,6 +364,10 @@ impl World {
             if self.configured.get(place) == Some(&1) {
                 self.reconfigure(place);
             }
+        }
+        if let Some(fault) = self.plan.lasting {
+            self.timeline.note(now, None, || format!("*** for ever: {fault}"));
+            self.begin_fault(fault, 0);
         }
     }
 }

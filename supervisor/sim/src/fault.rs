@@ -38,6 +38,8 @@ pub enum Fault {
     Between(Place, Place),
     /// A machine is cut off from everything.
     CutOff(Place),
+    /// A node hears nobody, and is heard by all.
+    Deaf(Place),
     /// Loss everywhere, in parts per thousand.
     Loss(u64),
     /// Delays everywhere of up to so many milliseconds: packets overtake each other.
@@ -94,7 +96,7 @@ impl Fault {
         let node = if rng.one_in(2) { 0 } else { 1 };
         let place = rng.of(&[0, 0, 1, 1, WITNESS], WITNESS);
         let (from, to) = rng.of(&[(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)], (0, 1));
-        match rng.below(29) {
+        match rng.below(30) {
             0 | 1 => Self::PowerCut(place),
             2 => Self::BothPowerCut,
             3 | 4 => Self::Crash(place, place != WITNESS && rng.one_in(2)),
@@ -120,7 +122,25 @@ impl Fault {
             25 => Self::DiskLost(node),
             26 => Self::Upgrade(node),
             27 => Self::Reconfigure(node),
+            28 => Self::Deaf(node),
             _ => Self::Order(node, any_order(rng)),
+        }
+    }
+}
+
+impl Fault {
+    /// What the pair stands for ever: two voters, a ready node among them, still hear each other.
+    #[must_use]
+    pub fn any_lasting(rng: &mut Rng) -> Self {
+        let node = if rng.one_in(2) { 0 } else { 1 };
+        let place = rng.of(&[0, 1, WITNESS], WITNESS);
+        let (from, to) = rng.of(&[(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)], (0, 1));
+        match rng.below(5) {
+            0 => Self::PowerCut(place),
+            1 => Self::CutOff(place),
+            2 => Self::Between(from, to),
+            3 => Self::OneWay(from, to),
+            _ => Self::Deaf(node),
         }
     }
 }
@@ -193,6 +213,7 @@ impl Fault {
             Self::OneWay(from, to) => Self::OneWay(other(from), other(to)),
             Self::Between(from, to) => Self::Between(other(from), other(to)),
             Self::CutOff(place) => Self::CutOff(other(place)),
+            Self::Deaf(place) => Self::Deaf(other(place)),
             Self::Sick(place, health) => Self::Sick(other(place), health),
             Self::BrainStall(place) => Self::BrainStall(other(place)),
             Self::StepsFail(place) => Self::StepsFail(other(place)),
@@ -231,6 +252,7 @@ impl Fault {
             Self::OneWay(from, to) => format!("nothing from {} to {}", name(from), name(to)),
             Self::Between(from, to) => format!("nothing between {} and {}", name(from), name(to)),
             Self::CutOff(place) => format!("{} cut off from everything", name(place)),
+            Self::Deaf(place) => format!("{} hears nobody", name(place)),
             Self::Loss(permille) => format!("{} % loss everywhere", permille / 10),
             Self::Delay(millis) => format!("delays up to {millis} ms everywhere"),
             Self::Copies => "packets doubled".into(),

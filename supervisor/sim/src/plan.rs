@@ -8,7 +8,7 @@ use mastiff_core::time::Span;
 use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, Refusal, RoundTrip, Timing};
 
 use crate::clock::{MS, SECOND, Time};
-use crate::fault::{Blow, Terms};
+use crate::fault::{Blow, Fault, Terms};
 use crate::kernel::GuardKind;
 use crate::network::{Place, Wire};
 use crate::rng::Rng;
@@ -58,7 +58,9 @@ pub struct Plan {
     pub ppm: [i64; 3],
     /// What goes wrong.
     pub blows: Vec<Blow>,
-    /// When all is healed.
+    /// What is not healed at the end.
+    pub lasting: Option<Fault>,
+    /// When all else is healed.
     pub healed_at: Time,
     /// When the world ends.
     pub ends_at: Time,
@@ -97,6 +99,7 @@ impl Plan {
             spread: Wire::CLEAN.spread,
             ppm,
             blows: Vec::new(),
+            lasting: None,
             healed_at: BLOWS_TO,
             ends_at: BLOWS_TO + RECOVERED_AFTER,
         };
@@ -104,13 +107,20 @@ impl Plan {
         let many = BLOWS_MIN + rng.below(20);
         plan.blows = (0..many).map(|_| Blow::any(&mut rng, terms, BLOWS_FROM, BLOWS_TO)).collect();
         plan.blows.sort_by_key(|blow| blow.at);
+        plan.lasting = rng.one_in(2).then(|| Fault::any_lasting(&mut rng));
         plan
     }
 
     /// A world of a seed in which nothing happens, with two paths: for one fault at a time.
     #[must_use]
     pub fn calm(seed: u64) -> Self {
-        Self { paths: 2, failback: Failback::Never, blows: Vec::new(), ..Self::of(seed) }
+        Self {
+            paths: 2,
+            failback: Failback::Never,
+            blows: Vec::new(),
+            lasting: None,
+            ..Self::of(seed)
+        }
     }
 
     /// A world to measure takeovers in: oscillators at their worst. `None` where the wish cannot be

@@ -47,6 +47,14 @@ fn run_plan(plan: &Plan) -> Result<Tally, Violation> {
 /// Leaves out faults for as long as the same promise is still broken, then tells the story.
 #[must_use]
 pub fn shrink(mut plan: Plan, mut violation: Violation) -> Failure {
+    if plan.lasting.is_some() {
+        let smaller = Plan { lasting: None, ..plan.clone() };
+        if let Err(other) = run_plan(&smaller)
+            && other.invariant == violation.invariant
+        {
+            (plan, violation) = (smaller, other);
+        }
+    }
     let mut chunk = plan.blows.len().div_ceil(2);
     while chunk > 0 {
         let mut from = 0;

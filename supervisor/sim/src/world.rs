@@ -331,7 +331,8 @@ impl World {
         }
     }
 
-    /// After healing, all must be well: each group on one node, the other ready for it.
+    /// After healing, all must be well: each group on one node, the other ready for it. With a
+    /// fault that lasts, the group is on one node at least (I10).
     fn demand_recovery(&mut self) {
         let now = self.now;
         for group in 0..self.plan.groups {
@@ -343,7 +344,7 @@ impl World {
                 .map(|pair| pair.groups().get(group).map(|group| group.role()))
                 .collect();
             let one = roles.contains(&Some(Role::Active));
-            let other = roles.contains(&Some(Role::Standby));
+            let other = roles.contains(&Some(Role::Standby)) || self.plan.lasting.is_some();
             if holder.is_none() || !one || !other {
                 self.judge.accuse("I10", now, || {
                     format!("group {group} has not recovered: roles {roles:?}")
