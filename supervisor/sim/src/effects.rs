@@ -134,12 +134,10 @@ impl World {
         if machine.life != life {
             return;
         }
+        machine.ended.push_back(PairEvent::Done { step: id, ok });
+        // Else it learns of it when it goes on.
         if machine.is_awake() {
-            self.turn(place, VecDeque::from([PairEvent::Done { step: id, ok }]));
-        } else {
-            // It reads it when it goes on.
-            let time = self.now + 50 * MS;
-            self.at(time, Coming::Ends { place, boot, life, id, ok });
+            self.turn(place, VecDeque::new());
         }
     }
 

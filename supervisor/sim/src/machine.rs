@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mastiff_core::pair::clock::{Clocks, Now};
-use mastiff_core::pair::event::PairAction;
+use mastiff_core::pair::event::{PairAction, PairEvent};
 use mastiff_core::pair::link::Link;
 use mastiff_core::pair::message::{Epoch, Health, Sender, Session};
 use mastiff_core::pair::witness::Witness;
@@ -91,6 +91,8 @@ pub struct Machine {
     pub memory: Memory,
     /// What arrived and was not read.
     pub inbox: VecDeque<Packet>,
+    /// Steps that ended while the daemon did not run on.
+    pub ended: VecDeque<PairEvent>,
     /// When the next turn is.
     pub turn_at: Option<Time>,
     /// What the brain says.
@@ -125,6 +127,7 @@ impl Machine {
             kernels: vec![Kernel::new(guard); groups],
             memory: Memory::default(),
             inbox: VecDeque::new(),
+            ended: VecDeque::new(),
             turn_at: None,
             health: Health::Healthy,
             brain_stalled: false,
@@ -179,6 +182,7 @@ impl Machine {
         self.daemon = None;
         self.life += 1;
         self.inbox.clear();
+        self.ended.clear();
         self.turn_at = None;
         for kernel in &mut self.kernels {
             kernel.forget_wish();

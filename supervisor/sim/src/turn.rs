@@ -28,6 +28,7 @@ impl World {
         machine.turn_at = None;
         let Some(mut daemon) = machine.daemon.take() else { return };
         let packets = core::mem::take(&mut machine.inbox);
+        let ended = core::mem::take(&mut machine.ended);
         let rest = daemon.interrupted.take();
         machine.daemon = Some(daemon);
         if let Some((decided, actions)) = rest {
@@ -35,6 +36,12 @@ impl World {
         }
         self.tally.turns += 1;
         let mut actions = Vec::new();
+        // As in the shell, outcomes come before words.
+        if let Some(Daemon { program: Program::Node(pair), .. }) = &mut self.machine(place).daemon {
+            for event in ended {
+                pair.handle(&event, now, &mut actions);
+            }
+        }
         for packet in packets {
             self.receive(place, &packet, &mut actions);
         }
