@@ -366,7 +366,7 @@ impl World {
             }
         }
         if let Some(fault) = self.plan.lasting {
-            self.timeline.note(now, None, || format!("*** for ever: {fault}"));
+            self.timeline.note_with(now, |names| format!("*** for ever: {}", fault.words(names)));
             self.begin_fault(fault, 0);
         }
     }
