@@ -13,20 +13,19 @@ use crate::kernel::GuardKind;
 use crate::network::{Place, Wire};
 use crate::rng::Rng;
 
-/// The watchdog of every node fires so long after the last pet.
-pub const WATCHDOG: Time = 3 * SECOND;
+/// The watchdog of every node fires so long after the last pet: before a voter without memory
+/// votes again, or long after it.
+pub const WATCHDOGS: [Time; 2] = [3 * SECOND, 15 * SECOND];
 /// Units take so long to stop at most, or the watchdog ends them.
 pub const STOP_LIMIT: Span = Span::from_millis(1500);
-/// How long units may outlive a lease: stop time, watchdog, and a second.
-pub const STOPS_WITHIN: Span = Span::from_millis(1500 + 3000 + 1000);
 /// A node that failed stays away for so long.
 pub const RECOVER_AFTER: Span = Span::from_secs(5);
 /// Blows fall from here ...
 pub const BLOWS_FROM: Time = 14 * SECOND;
 /// ... to here; then all is healed.
 pub const BLOWS_TO: Time = 90 * SECOND;
-/// Within this time after healing all is well again: a voter's silence, a stop time, a recovery, a
-/// yielded group and some turns.
+/// Within this time and that of a watchdog after healing all is well again: a voter's silence, a
+/// stop time, a recovery, a yielded group and some turns.
 pub const RECOVERED_AFTER: Time = 40 * SECOND;
 /// Faults in each world, at least.
 pub const BLOWS_MIN: u64 = 20;
@@ -54,6 +53,8 @@ pub struct Plan {
     pub paths: usize,
     /// How much the delay of a packet varies.
     pub spread: Time,
+    /// So long after the last pet a node is reset.
+    pub watchdog: Time,
     /// Oscillators, in parts per million.
     pub ppm: [i64; 3],
     /// What goes wrong.
@@ -97,6 +98,7 @@ impl Plan {
             },
             paths: if rng.one_in(2) { 1 } else { 2 },
             spread: Wire::CLEAN.spread,
+            watchdog: SECOND,
             ppm,
             blows: Vec::new(),
             lasting: None,
@@ -107,6 +109,8 @@ impl Plan {
         let many = BLOWS_MIN + rng.below(20);
         plan.blows = (0..many).map(|_| Blow::any(&mut rng, terms, BLOWS_FROM, BLOWS_TO)).collect();
         plan.blows.sort_by_key(|blow| blow.at);
+        plan.watchdog = rng.of(&WATCHDOGS, SECOND);
+        plan.ends_at += plan.watchdog;
         plan.lasting = rng.one_in(2).then(|| Fault::any_lasting(&mut rng));
         plan
     }
@@ -170,6 +174,12 @@ impl Plan {
         timing::derive(&facts).map(|(timing, _)| timing)
     }
 
+    /// How long units may outlive a lease: stop time, watchdog, and a second.
+    #[must_use]
+    pub fn stops_within(&self) -> Span {
+        STOP_LIMIT.plus(Span::from_nanos((self.watchdog + SECOND).unsigned_abs()))
+    }
+
     /// Every length of a lease, and how long the promise is that is asked for with it.
     #[must_use]
     pub fn promises(&self) -> Vec<(Span, Span)> {
@@ -226,7 +236,7 @@ impl Plan {
                     address_limit: Span::from_secs(1),
                     start_limit: Span::from_secs(2),
                     stop_limit: STOP_LIMIT,
-                    stops_within: Some(STOPS_WITHIN),
+                    stops_within: Some(self.stops_within()),
                     peer_stops_within,
                     highest,
                     timing,

@@ -10,7 +10,7 @@ use crate::clock::{MS, SECOND, Time};
 use crate::fault::{Blow, Fault, Names};
 use crate::judge::Violation;
 use crate::network::{Place, WITNESS};
-use crate::plan::{Plan, STOPS_WITHIN};
+use crate::plan::Plan;
 use crate::world::World;
 
 /// When the fault begins: long after the start.
@@ -147,7 +147,7 @@ pub fn run(scenario: &Scenario, mut plan: Plan, names: Names) -> Told {
     let promised = plan.timing(0).map_or(0, |timing| timing.takeover_at_most.as_nanos());
     let promised = i64::try_from(promised).unwrap_or(i64::MAX);
     // Units take their time to stop and to start; and nobody may know that they stopped.
-    let units = if plan.exclusive { STOPS_WITHIN.as_nanos() + 2_500_000_000 } else { 0 };
+    let units = if plan.exclusive { plan.stops_within().as_nanos() + 2_500_000_000 } else { 0 };
     let promised = promised.saturating_add_unsigned(units);
     let mut world = World::new(plan, names, true);
     world.run_until(at);

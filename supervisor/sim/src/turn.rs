@@ -8,7 +8,6 @@ use mastiff_core::pair::message::Sender;
 
 use crate::machine::{Daemon, Program, sender};
 use crate::network::{Packet, Place};
-use crate::plan::STOPS_WITHIN;
 use crate::world::{Coming, World};
 
 impl World {
@@ -23,6 +22,7 @@ impl World {
     /// One turn of a daemon: what arrived, what ended, what is due.
     pub(crate) fn turn(&mut self, place: Place, events: VecDeque<PairEvent>) {
         let time = self.now;
+        let stops_within = self.plan.stops_within();
         let machine = self.machine(place);
         let now = machine.now(time);
         machine.turn_at = None;
@@ -63,7 +63,7 @@ impl World {
             // On disk, without waiting for it.
             let highest = pair.groups().iter().map(|group| group.highest()).max();
             machine.memory.highest = machine.memory.highest.max(highest.unwrap_or_default());
-            machine.memory.peer_stops_within = Some(STOPS_WITHIN);
+            machine.memory.peer_stops_within = Some(stops_within);
             for kernel in &mut machine.kernels {
                 kernel.refresh(now.at, now.at);
             }

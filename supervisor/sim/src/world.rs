@@ -16,7 +16,7 @@ use crate::judge::{Judge, Violation};
 use crate::kernel::Kernel;
 use crate::machine::{Daemon, Machine, Program, links};
 use crate::network::{Network, PLACES, Packet, Place, WITNESS};
-use crate::plan::{Plan, WATCHDOG};
+use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::timeline::Timeline;
 
@@ -316,12 +316,12 @@ impl World {
 
     fn watchdog(&mut self) {
         self.at(self.now + SECOND / 4, Coming::Watchdog);
-        let time = self.now;
+        let (time, limit) = (self.now, self.plan.watchdog);
         for place in 0..2 {
             let machine = self.machine(place);
             // Hardware: it also fires when the whole machine stands still.
             let armed = machine.petted_at > 0 && machine.power;
-            if armed && time - machine.petted_at >= WATCHDOG && self.plan.exclusive {
+            if armed && time - machine.petted_at >= limit && self.plan.exclusive {
                 self.tally.resets += 1;
                 self.timeline.note(time, Some(place), || "reset by the watchdog".into());
                 let guard = self.plan.guard_kind();
