@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::pair::event::PairAction;
-use mastiff_core::pair::message::{Answer, Beat, Epoch, Owner, Vote};
+use mastiff_core::pair::message::{Answer, Beat, Epoch, Member, Owner, Vote};
 use mastiff_core::time::Span;
 use mastiff_core::timing::PROMISE_MAX;
 
 use crate::clock::{MS, SECOND, Time};
 use crate::machine::Machine;
-use crate::network::Place;
+use crate::network::{Place, WITNESS};
 use crate::plan::{Plan, STOP_LIMIT};
 
 /// A promise that was broken.
@@ -83,6 +83,9 @@ struct Record {
     highest: Option<(Epoch, Owner)>,
     /// Of each life of each node: what it released last.
     released: HashMap<Owner, Epoch>,
+    /// Of each node: whether the witness promised it something, and since then it has not said
+    /// that it holds nothing.
+    unaccounted: [bool; 2],
     /// Of each node: its lease.
     held: [Option<Held>; 2],
     /// An operator vouched that a node is off: then a lease may rest on his word.
@@ -179,6 +182,9 @@ impl Judge {
         }
         let Some(record) = self.groups.get_mut(group) else { return };
         record.released.insert(owner, release.epoch);
+        if let Some(unaccounted) = record.unaccounted.get_mut(machine.place) {
+            *unaccounted = false;
+        }
         for promised in record.promised.iter_mut().flatten() {
             if promised.to == release.owner && promised.epoch <= release.epoch {
                 promised.until = promised.until.min(now);
@@ -209,6 +215,23 @@ impl Judge {
             self.accuse("I6", now, || {
                 format!("voter {} started without memory, and votes", machine.place)
             });
+        }
+        let Some(record) = self.groups.get_mut(group) else { return };
+        let asker = usize::from(to.member == Member::Second);
+        if machine.place == WITNESS {
+            // I12: whatever it has forgotten.
+            let knows = answer.vote == Vote::Granted { peer_stopped: true };
+            let lies = knows && record.unaccounted.get(1 - asker) == Some(&true);
+            if let Some(unaccounted) = record.unaccounted.get_mut(asker) {
+                let late = record.released.get(&to).is_some_and(|epoch| answer.epoch <= *epoch);
+                *unaccounted |= !late;
+            }
+            if lies {
+                self.accuse("I12", now, || {
+                    format!("the witness cannot know that node {} has stopped", 1 - asker)
+                });
+                return;
+            }
         }
         let Some(record) = self.groups.get_mut(group) else { return };
         // A late answer to a request of what was released since binds nobody: it is never used.
