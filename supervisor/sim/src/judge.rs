@@ -216,22 +216,8 @@ impl Judge {
                 format!("voter {} started without memory, and votes", machine.place)
             });
         }
-        let Some(record) = self.groups.get_mut(group) else { return };
-        let asker = usize::from(to.member == Member::Second);
         if machine.place == WITNESS {
-            // I12: whatever it has forgotten.
-            let knows = answer.vote == Vote::Granted { peer_stopped: true };
-            let lies = knows && record.unaccounted.get(1 - asker) == Some(&true);
-            if let Some(unaccounted) = record.unaccounted.get_mut(asker) {
-                let late = record.released.get(&to).is_some_and(|epoch| answer.epoch <= *epoch);
-                *unaccounted |= !late;
-            }
-            if lies {
-                self.accuse("I12", now, || {
-                    format!("the witness cannot know that node {} has stopped", 1 - asker)
-                });
-                return;
-            }
+            self.hear_what_the_witness_knows(answer, to, group, now);
         }
         let Some(record) = self.groups.get_mut(group) else { return };
         // A late answer to a request of what was released since binds nobody: it is never used.
@@ -261,6 +247,24 @@ impl Judge {
         if let Some(before) = broken {
             self.accuse("I5", now, || {
                 format!("voter {} promised to {:?} and to {to:?}", machine.place, before.to)
+            });
+        }
+    }
+
+    /// I12: whatever the witness has forgotten, it may not say that a node has stopped which was
+    /// granted the group and has not released it.
+    fn hear_what_the_witness_knows(&mut self, answer: Answer, to: Owner, group: usize, now: Time) {
+        let Some(record) = self.groups.get_mut(group) else { return };
+        let asker = usize::from(to.member == Member::Second);
+        let knows = answer.vote == Vote::Granted { peer_stopped: true };
+        let lies = knows && record.unaccounted.get(1 - asker) == Some(&true);
+        let late = record.released.get(&to).is_some_and(|epoch| answer.epoch <= *epoch);
+        if let Some(unaccounted) = record.unaccounted.get_mut(asker) {
+            *unaccounted |= !late;
+        }
+        if lies {
+            self.accuse("I12", now, || {
+                format!("the witness cannot know that node {} has stopped", 1 - asker)
             });
         }
     }
