@@ -210,7 +210,7 @@ fn the_core_names_nothing_of_the_world() {
 
 #[test]
 fn what_the_readme_points_to_exists() {
-    for page in ["README.md", "packaging/SECURITY.md"] {
+    for page in ["README.md", "packaging/SECURITY.md", "packaging/docs/pair.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         for path in text.split(['`', ' ', '\n', '(', ')']).filter(|word| {
             let folders = ["packaging/", "supervisor/", "hwmon/", "systemd/"];
