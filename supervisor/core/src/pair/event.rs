@@ -177,20 +177,14 @@ pub enum Cause {
     OwnerReleased,
     /// Nobody is known to have had it.
     NoOwner,
-    /// The lease was granted.
-    Granted,
     /// Everything is in place.
     Taken,
     /// Everything is gone.
     Gone,
-    /// The candidate is not fit any more, or met a fitter one.
-    Withdrew,
     /// A step failed or took too long.
     StepFailed,
     /// An operator's switchover.
     Switchover,
-    /// An operator's failover.
-    Failover,
     /// Bad health here, and the peer is well and ready.
     BadHealth,
     /// The preferred node has been well for long enough.
@@ -211,13 +205,10 @@ impl fmt::Display for Cause {
             Self::OwnerSilent => "the owner is silent",
             Self::OwnerReleased => "the owner released it",
             Self::NoOwner => "nobody has it",
-            Self::Granted => "the lease was granted",
             Self::Taken => "everything is in place",
             Self::Gone => "everything is gone",
-            Self::Withdrew => "gave up its candidacy",
             Self::StepFailed => "a step failed",
             Self::Switchover => "switchover by an operator",
-            Self::Failover => "failover by an operator",
             Self::BadHealth => "bad health",
             Self::Failback => "failback to the preferred node",
             Self::LetGo => "suspend, shutdown or removal",

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::clock::Clocks;
 use super::message::{
-    Answer, Beat, Epoch, GroupKey, Health, Member, Owner, Release, Role, Session, Standing,
+    Answer, Beat, Epoch, GroupKey, Health, Member, Owner, Role, Session, Standing,
 };
 use super::voter::Voter;
 use crate::time::Span;
@@ -37,8 +37,6 @@ struct Watched {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Known {
     stops_within: Option<Span>,
-    released: Option<Release>,
-    highest: Epoch,
 }
 
 impl Witness {
@@ -113,8 +111,6 @@ impl Watched {
             Member::Second => &mut self.second,
         };
         known.stops_within = known.stops_within.max(beat.stops_within);
-        known.released = beat.released.or(known.released);
-        known.highest = known.highest.max(beat.highest);
     }
 
     fn reply(&self, to: Member, answer: Option<Answer>) -> Beat {
@@ -148,7 +144,7 @@ const fn reply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pair::message::{Ask, Refusal, Vote};
+    use crate::pair::message::{Ask, Refusal, Release, Vote};
 
     const LIFE: Session = Session(7);
     const A: Owner = Owner { member: Member::First, session: LIFE };

@@ -69,7 +69,7 @@ impl Group {
         let wait = self.jitter.below(self.spec.timing.promise);
         let quiet_until = Some(turn.at().boot.after(wait));
         self.state = State::Idle { fit_since: None, yielded_until: None, quiet_until };
-        self.say(Some(Seat::Peer), Some(Seat::Third), turn);
+        self.say(turn);
     }
 
     /// Two votes of three: the lease is there.

@@ -322,23 +322,19 @@ impl Group {
     pub(super) fn beat_if_due(&mut self, turn: &mut Turn<'_>) {
         if turn.at().boot >= self.next_beat {
             self.next_beat = turn.at().boot.after(self.spec.timing.heartbeat);
-            self.say(Some(Seat::Peer), Some(Seat::Third), turn);
+            self.say(turn);
         }
     }
 
-    /// Says the state to the given voters, with a request for a vote where there is one to make.
-    pub(super) fn say(&mut self, peer: Option<Seat>, third: Option<Seat>, turn: &mut Turn<'_>) {
+    /// Says the state to both other voters, with a request for a vote where there is one to make.
+    pub(super) fn say(&mut self, turn: &mut Turn<'_>) {
         let now = turn.at();
         let ask = self.renewal(now);
         self.vouch(ask.as_ref(), now);
         let beat = Beat { ask, ..self.beat(now) };
-        if peer.is_some() {
-            let to = Sender::Node(self.me.member.other());
-            turn.out.push(PairAction::Send { to, beat });
-        }
-        if third.is_some() {
-            self.ask_third(ask.as_ref(), &beat, turn);
-        }
+        let to = Sender::Node(self.me.member.other());
+        turn.out.push(PairAction::Send { to, beat });
+        self.ask_third(ask.as_ref(), &beat, turn);
     }
 
     /// The request of an owner, which goes with every beat.

@@ -7,7 +7,7 @@
 use super::{Group, Left, Leftovers, Stage, State, Turn, Underway};
 use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, Step, StepId};
-use crate::pair::lease::{Lease, Seat};
+use crate::pair::lease::Lease;
 use crate::pair::message::Epoch;
 use crate::timing::PROMISE_MAX;
 
@@ -151,6 +151,6 @@ impl Group {
         let yielded_until = planned.then(|| turn.at().boot.after(PROMISE_MAX));
         self.state = State::Idle { fit_since: None, yielded_until, quiet_until: None };
         self.tell_role(Cause::Gone, turn);
-        self.say(Some(Seat::Peer), Some(Seat::Third), turn);
+        self.say(turn);
     }
 }
