@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`daemon`] | `mastiffd`: arguments, configuration, directories |
 //! | [`brain`] | the loop of checks, ladders, alerts and the control socket |
+//! | [`guard`] | what closes the packet path when the daemon cannot |
 //! | [`keeper`] | the real-time loop, in a thread of its own |
 //! | [`probes`] | who reads what, in which process; the runner and the prober |
 //! | [`effects`] | what a rung can do |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod effects;
+pub mod guard;
 pub mod journal;
 pub mod keeper;
 pub mod mac;

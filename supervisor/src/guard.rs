@@ -1,0 +1,109 @@
+//! The guard: what closes the packet path when the daemon cannot.
+//!
+//! Traffic for a group's addresses, ARP and neighbour discovery included, passes only while the
+//! guard is open, and it closes by itself at the end of the lease. *Absent means drop*: an address
+//! is put on its interface only after its guard stands there, closed.
+//!
+//! A form has two halves, because the kernel can block one of them:
+//!
+//! | half | who has it | what it does | cost |
+//! |---|---|---|---|
+//! | [`Gate`] | the keeper | open, extend, close | a store, or one packet; takes no lock |
+//! | [`Wall`] | the hands | load, attach, create, rebuild, remove | netlink, bpf(2): may wait for others |
+//!
+//! | form | ends | file |
+//! |---|---|---|
+//! | BPF | at an absolute moment | `bpf` |
+//! | nftables | a time-out after the last refresh | `nftables` |
+//! | lifetime | the address itself goes, in whole seconds | `lifetime` |
+
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use mastiff_core::pair::clock::Clocks;
+use mastiff_core::time::Mono;
+use mastiff_core::timing;
+
+/// A group, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+/// One address that is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// Its group.
+    pub slot: Slot,
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface that it belongs on; there may be none of that name now.
+    pub interface: String,
+}
+
+/// An interface as the kernel has it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Its number (`ifindex`): another one, where it has come back.
+    pub index: u32,
+}
+
+/// The keeper's half. Each call takes microseconds, waits for nothing and allocates nothing.
+pub trait Gate: fmt::Debug + Send {
+    /// Lets the group's traffic pass until `until` and no longer. `now` is the reading of the
+    /// clocks by which that was decided; a form with a time-out reads them again itself.
+    fn open(&mut self, slot: Slot, until: Clocks, now: Clocks);
+
+    /// The same for the whole long lease of a planned restart: nobody will refresh it.
+    fn hold(&mut self, slot: Slot, until: Clocks, now: Clocks);
+
+    /// Lets nothing pass any more, from this moment.
+    fn close(&mut self, slot: Slot);
+
+    /// Extends what must be extended by now, and returns the next moment at which that is so;
+    /// [`Mono::FAR`] for a form with an absolute deadline.
+    fn refresh(&mut self, now: Clocks) -> Mono;
+
+    /// A group whose gate closed although its lease goes on, because the keeper was late. It may
+    /// be opened again only by [`Wall::create`], with its addresses off. Each is returned once.
+    fn lapsed(&mut self) -> Option<Slot>;
+}
+
+/// The half of the hands, a thread that may wait for the kernel.
+pub trait Wall: fmt::Debug + Send {
+    /// What the timers are computed with.
+    fn form(&self) -> timing::Guard;
+
+    /// For `status`, as in "BPF (tcx)".
+    fn describe(&self) -> String;
+
+    /// Makes the guard stand on those interfaces; what stands already is left as it is. Gates that
+    /// are open stay open.
+    ///
+    /// # Errors
+    /// With what was tried and what the kernel said. Then no address may be added.
+    fn stand(&mut self, devices: &[Device]) -> Result<(), String>;
+
+    /// Whether everything still stands where [`Wall::stand`] put it.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn stands(&mut self) -> Result<bool, String>;
+
+    /// Opens a closed gate that its form cannot open from the keeper. Called with the group's
+    /// addresses off. It must not be open for longer than until `until`, whenever this is run.
+    ///
+    /// # Errors
+    /// With what was tried and what the kernel said.
+    fn create(&mut self, slot: Slot, until: Clocks) -> Result<(), String>;
+
+    /// Becomes readable when somebody may have changed it; read by [`Wall::drain`].
+    fn notices(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Reads all notices; whether [`Wall::stands`] should be asked.
+    fn drain(&mut self) -> bool;
+
+    /// Removes the guard: the daemon ends for good, and has no address any more.
+    fn remove(&mut self);
+}
