@@ -12,6 +12,7 @@
 //! | [`control`] | the control socket's language |
 //! | [`oneshot`] | every check once, without the daemon |
 //! | [`mac`] | the signature of the messages between the machines of a pair |
+//! | [`netlink`] | messages to and from the kernel |
 //! | [`journal`] | where log lines go |
 //! | [`clock`] | the one way to read the clock |
 //! | [`signals`] | which signals the brain takes, so that nobody else does |
@@ -38,6 +39,7 @@ pub mod guard;
 pub mod journal;
 pub mod keeper;
 pub mod mac;
+pub mod netlink;
 pub mod oneshot;
 pub mod probes;
 pub mod signals;
