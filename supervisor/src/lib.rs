@@ -15,6 +15,7 @@
 //! | [`netlink`] | messages to and from the kernel |
 //! | [`journal`] | where log lines go |
 //! | [`clock`] | the one way to read the clock |
+//! | [`udp`] | the pair's datagrams, many a call |
 //! | [`signals`] | which signals the brain takes, so that nobody else does |
 //! | `cli` | the operator's command line, one file for each verb (feature `cli`) |
 //! | [`sys`] | the crate's only unsafe code |
@@ -44,3 +45,4 @@ pub mod oneshot;
 pub mod probes;
 pub mod signals;
 pub mod sys;
+pub mod udp;

@@ -4,3 +4,4 @@
 #[cfg(feature = "cli")]
 pub mod local_time;
 pub mod process;
+pub mod udp;

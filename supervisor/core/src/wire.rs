@@ -71,7 +71,8 @@ pub const SIGNED: usize = 208;
 /// Bytes of a MAC.
 pub const TAG: usize = 16;
 
-const MAGIC: [u8; 3] = *b"MTF";
+/// What every message begins with, of whatever version.
+pub const MAGIC: [u8; 3] = *b"MTF";
 const VERSION: u8 = 1;
 /// Longer times cannot be added to a moment.
 const SPAN_MAX: Span = Span::from_nanos(i64::MAX.unsigned_abs());
