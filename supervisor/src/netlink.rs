@@ -33,6 +33,8 @@ const RECEIVE_BYTES: usize = 1 << 20;
 const KIND_ERROR: u16 = 2; // NLMSG_ERROR
 const KIND_DONE: u16 = 3; // NLMSG_DONE
 const FIRST_OF_FAMILY: u16 = 16; // NLMSG_MIN_TYPE
+/// `NLM_F_DUMP_INTR`: what was listed changed meanwhile, so that some of it may be missing.
+const INTERRUPTED: u16 = 0x010;
 const NESTED: u16 = 0x8000; // NLA_F_NESTED
 const KIND_MASK: u16 = 0x3fff; // NLA_TYPE_MASK
 
@@ -143,6 +145,8 @@ impl Request {
 pub struct Message<'a> {
     /// What it is about; its family says what the numbers mean.
     pub kind: u16,
+    /// As the kernel set them (`NLM_F_*`).
+    pub flags: u16,
     /// The family's header and the attributes.
     pub body: &'a [u8],
 }
@@ -176,9 +180,10 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<Message<'a>> {
         let length = usize::try_from(u32::from_ne_bytes(*self.0.first_chunk()?)).ok()?;
         let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk()?);
+        let flags = u16::from_ne_bytes(*self.0.get(6..)?.first_chunk()?);
         let body = self.0.get(HEADER..length)?;
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, body })
+        Some(Message { kind, flags, body })
     }
 }
 
@@ -271,7 +276,8 @@ impl Socket {
     /// hands over each answer.
     ///
     /// # Errors
-    /// What the kernel answered, or recv(2).
+    /// What the kernel answered, or recv(2); [`Errno::EINTR`] if what is listed changed meanwhile,
+    /// so that something may be missing from the answers.
     pub fn query(
         &mut self,
         request: &mut Request,
@@ -279,12 +285,16 @@ impl Socket {
     ) -> Result<(), Errno> {
         self.discard();
         self.send(request)?;
+        let mut result = Ok(());
         for _ in 0..READS_MAX {
             let length = recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT)?;
             for message in Messages(self.buffer.get(..length).unwrap_or_default()) {
+                if message.flags & INTERRUPTED != 0 {
+                    result = Err(Errno::EINTR);
+                }
                 match (message.outcome(), message.kind) {
                     (Some(outcome), _) => return outcome,
-                    (None, KIND_DONE) => return Ok(()),
+                    (None, KIND_DONE) => return result,
                     (None, FIRST_OF_FAMILY..) => each(message),
                     (None, _) => {}
                 }
