@@ -18,7 +18,11 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::clock;
 
+pub mod address;
+pub mod devices;
 mod lateness;
+#[cfg(test)]
+mod namespace;
 
 /// Its rhythm while there is no lease to renew.
 pub const TURN: Span = Span::from_secs(1);
