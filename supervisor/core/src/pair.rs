@@ -39,6 +39,7 @@ pub mod spec;
 pub mod takeover;
 pub mod voter;
 pub mod witness;
+mod words;
 
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};

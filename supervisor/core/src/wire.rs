@@ -107,7 +107,7 @@ pub trait Mac {
 }
 
 /// The keys of a pair.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Keys<M> {
     /// Whose.
     pub pair: PairId,

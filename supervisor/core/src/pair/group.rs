@@ -224,6 +224,13 @@ impl Group {
         self.role_since
     }
 
+    /// What the peer last said of itself, unless that is older than a lease: its role, its health
+    /// and why it could not take the group.
+    #[must_use]
+    pub fn peer(&self, now: Clocks) -> Option<(Role, Health, Option<NotReady>)> {
+        self.peer.said(self.fresh(), now)
+    }
+
     /// The lease, if it is held.
     #[must_use]
     pub const fn lease(&self) -> Option<&Lease> {

@@ -75,6 +75,16 @@ impl Peer {
         self.heard.and_then(|heard| heard.knows_of_us)
     }
 
+    /// What it said of itself within `fresh`, for status.
+    pub(super) fn said(
+        &self,
+        fresh: Span,
+        now: Clocks,
+    ) -> Option<(Role, Health, Option<NotReady>)> {
+        let heard = self.heard.filter(|heard| now.longest_since(heard.at) <= fresh)?;
+        Some((heard.role, heard.standing.health, heard.not_ready))
+    }
+
     /// Whether it was ever heard.
     #[must_use]
     pub const fn is_known(&self) -> bool {
