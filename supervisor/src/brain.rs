@@ -15,6 +15,7 @@
 //! | `reloading` | new configurations, and what is found on the machine |
 //! | `saving`, `state` | when the state file is written, and what it holds |
 //! | `notify` | the socket to PID 1 |
+//! | `pair` | what the keeper tells of the groups, and what is wanted of them |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -41,12 +42,14 @@ use alerts::Alerts;
 use clients::{Asked, ClientId, Clients};
 use events::Events;
 use notify::Notify;
+use pair::Desk;
 use saving::Save;
 
 pub mod alerts;
 pub mod clients;
 pub mod events;
 pub mod notify;
+pub mod pair;
 mod reloading;
 mod requests;
 mod saving;
@@ -56,7 +59,9 @@ mod work;
 
 const SIGNALS: Token = Token(0);
 const TIMER: Token = Token(1);
-const FIRST_CLIENT: usize = 2;
+/// The keeper has news.
+const NEWS: Token = Token(2);
+const FIRST_CLIENT: usize = 3;
 const FIRST_PROBE: usize = FIRST_CLIENT + clients::CLIENTS_MAX + 1;
 /// Descriptors that one wake-up reports; the rest is reported by the next.
 const READY_MAX: usize = 256;
@@ -81,6 +86,7 @@ pub struct Brain {
     node: Node,
     probes: Probes,
     keeper: Keeper,
+    desk: Desk,
     clients: Clients,
     events: Events,
     alerts: Alerts,
@@ -99,6 +105,8 @@ pub struct Brain {
     /// Clients that wait for a reload to end.
     reloading: Option<Vec<ClientId>>,
     ending: Option<Mono>,
+    /// The end waits until then for the groups to be let go.
+    letting_go: Option<Mono>,
 }
 
 /// When something is due that belongs to no part.
@@ -126,6 +134,7 @@ impl Brain {
             }
             let now = clock::now();
             let asked = self.gather(&ready, now);
+            self.take_pair_news(now);
             self.decide(now);
             for asked in asked {
                 self.obey(asked, now);
@@ -277,6 +286,7 @@ impl Brain {
         }
         self.notify.stopping();
         self.events.record("daemon-stops", Severity::Notice, None, "mastiffd stops");
+        self.letting_go = self.let_go(now);
         self.ending = Some(now.after(LAST_SAVE));
         self.save.due = Some(now);
     }
@@ -300,7 +310,8 @@ impl Brain {
 
     fn is_over(&self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
-        self.ending.is_some_and(|deadline| saved || now >= deadline)
+        let let_go = self.letting_go.is_none_or(|limit| now >= limit || self.has_let_go());
+        self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline))
     }
 
     fn pet(&mut self, progress: Progress, now: Mono) {
@@ -320,13 +331,17 @@ impl Brain {
     fn arm(&mut self) {
         let due = match self.ending {
             // Nothing else is looked after any more, so it may be overdue.
-            Some(ending) => ending.min(self.probes.next_deadline()),
+            Some(ending) => {
+                let let_go = self.letting_go.filter(|limit| *limit > ending);
+                ending.max(let_go.unwrap_or(Mono::BOOT)).min(self.probes.next_deadline())
+            }
             None => self
                 .node
                 .next_deadline()
                 .min(self.probes.next_deadline())
                 .min(self.alerts.next_deadline())
                 .min(self.clients.next_deadline())
+                .min(self.desk.next_deadline())
                 .min(self.clocks.discover)
                 .min(self.clocks.tell_keeper)
                 .min(self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet)),

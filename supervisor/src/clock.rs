@@ -1,5 +1,6 @@
 //! The one way to read the clock.
 
+use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::time::Mono;
 use nix::time::{ClockId, clock_gettime};
 
@@ -9,9 +10,18 @@ use nix::time::{ClockId, clock_gettime};
 /// Linux 2.6.39. Were it to fail all the same, time would stand still at boot: nothing is
 /// confirmed, nothing expires, nothing is petted.
 pub fn now() -> Mono {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Mono::BOOT, |at| {
-        Mono::from_nanos(at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec()))
-    })
+    read(ClockId::CLOCK_BOOTTIME)
+}
+
+/// Both clocks that leases and promises go by: `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW`.
+pub fn clocks() -> Clocks {
+    Clocks { boot: now(), raw: read(ClockId::CLOCK_MONOTONIC_RAW) }
+}
+
+/// What a turn of the keeper begins with.
+pub fn turn() -> Now {
+    let unix_secs = u64::try_from(unix_nanos().div_euclid(1_000_000_000)).unwrap_or(0);
+    Now { at: clocks(), unix_secs }
 }
 
 /// Now, by `CLOCK_MONOTONIC`, which stands still while the machine is suspended.
@@ -19,7 +29,11 @@ pub fn now() -> Mono {
 /// Only for how long somebody else has been silent: an application cannot beat in its sleep, and a
 /// restart because of a suspend is a false one. Never compared with [`now`].
 pub fn awake() -> Mono {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Mono::BOOT, |at| {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: ClockId) -> Mono {
+    clock_gettime(clock).map_or(Mono::BOOT, |at| {
         Mono::from_nanos(at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec()))
     })
 }

@@ -49,6 +49,21 @@ pub enum Request {
     },
     /// Reads the configuration again. For root only.
     Reload {},
+    /// Hands a group over, if the peer is ready. For root only.
+    Switchover {
+        /// The group; not needed where there is one.
+        #[serde(default)]
+        group: Option<String>,
+    },
+    /// Takes a group over although its owner is silent. For root only.
+    Failover {
+        /// The group; not needed where there is one.
+        #[serde(default)]
+        group: Option<String>,
+        /// The operator vouches that the peer is off and stays off.
+        #[serde(default)]
+        peer_is_off: bool,
+    },
 }
 
 /// What the daemon answers.
@@ -92,11 +107,78 @@ pub struct Status {
     pub checks: Vec<CheckView>,
     /// Maintenance.
     pub pauses: Vec<PauseView>,
+    /// The pair, if this node is in one.
+    #[serde(default)]
+    pub pair: Option<PairStatus>,
     /// How late the two loops run.
     pub lateness: Lateness,
     /// Numbers about the daemon itself, such as `events`, `alerts-waiting`, `alerts-dropped`,
     /// `probers-abandoned`, `requests-refused`, by name.
     pub counters: Vec<(String, u64)>,
+}
+
+/// The pair, seen from this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// Its name.
+    pub name: String,
+    /// The other node.
+    pub peer: String,
+    /// `witness`, `wire` or `fence`.
+    pub arbiter: String,
+    /// What closes the packet path when the daemon cannot, as in `BPF (tcx)`.
+    pub guard: String,
+    /// Why the keeper is no real-time thread, if it is none.
+    pub not_realtime: Option<String>,
+    /// All groups.
+    pub groups: Vec<GroupStatus>,
+    /// The paths to the peer, then the one to the witness.
+    pub paths: Vec<PathStatus>,
+}
+
+/// A group, seen from this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// What this node is for it: `active`, `standby`, `waiting`, `fault`, `maintenance`, `taking`,
+    /// `yielding`.
+    pub role: String,
+    /// Seconds since the role changed.
+    pub for_secs: f64,
+    /// Why it changed, in words.
+    pub cause: Option<String>,
+    /// The epoch of the lease, or the highest known.
+    pub epoch: u64,
+    /// Milliseconds until the lease ends, if one is held.
+    pub lease_left_ms: Option<f64>,
+    /// Why this node could not take it, in words; `None`: it could.
+    pub not_ready: Option<String>,
+    /// The other node's role; `None` while it is silent.
+    pub peer_role: Option<String>,
+    /// Why the other node could not take it, in words.
+    pub peer_not_ready: Option<String>,
+    /// Its addresses, as configured.
+    pub addresses: Vec<String>,
+}
+
+/// A path to another machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// To whom: the other node's name, or `witness`.
+    pub to: String,
+    /// This node's end; empty where the kernel chooses it.
+    pub local: String,
+    /// The other end.
+    pub remote: String,
+    /// Whether there is a socket.
+    pub open: bool,
+    /// Milliseconds since something was heard on it; `None`: never.
+    pub heard_ms_ago: Option<f64>,
+    /// Questions without an answer, of the last ten seconds, in percent; `None`: nothing asked.
+    pub loss_percent: Option<f64>,
+    /// Milliseconds from the newest question to its answer.
+    pub round_trip_ms: Option<f64>,
 }
 
 /// How late a loop woke up after the moment it had asked for, over the last minute.

@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::brain::Brain;
 use crate::config::{self, NodeConfig};
-use crate::{journal, signals};
+use crate::{journal, keeper, signals};
 
 /// All is well.
 pub const EXIT_OK: i32 = 0;
@@ -72,7 +72,7 @@ pub fn main() -> i32 {
         return EXIT_OK;
     }
     match run(config, path, named) {
-        Ok(()) => EXIT_OK,
+        Ok(code) => code,
         Err(why) => {
             log::error!("{why}");
             EXIT_UNAVAILABLE
@@ -80,12 +80,21 @@ pub fn main() -> i32 {
     }
 }
 
-fn run(config: config::Config, path: PathBuf, named: bool) -> Result<(), String> {
+fn run(config: config::Config, path: PathBuf, named: bool) -> Result<i32, String> {
     // Before any thread is started: each one inherits the mask, and the signals come by a
     // descriptor.
     signals::blocked().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
     let _lock = prepare(&config.node)?;
-    Brain::new(config, path, named)?.run()
+    let pair = match config.pair.as_ref().map(|pair| keeper::setup::prepare(&config, pair)) {
+        None => None,
+        Some(Ok(pair)) => Some(pair),
+        // Trying again does not mend it.
+        Some(Err(why)) => {
+            log::error!("{}: {why}", path.display());
+            return Ok(EXIT_CONFIG);
+        }
+    };
+    Brain::new(config, path, named, pair)?.run().map(|()| EXIT_OK)
 }
 
 /// Makes the directories, and makes sure that this daemon is the only one in them.

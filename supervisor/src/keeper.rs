@@ -1,28 +1,52 @@
 //! The keeper: the real-time loop.
 //!
-//! Today it measures its own lateness and receives the brain's health report; leases, addresses and
-//! petting come to it later, and the rules hold from the start: it touches no disk, spawns nothing,
-//! waits for nobody, and after its start it allocates nothing. What passes between it and the brain
-//! are two bounded queues and a waker.
+//! It talks to the other machines, renews leases, opens and closes the guard, and measures its own
+//! lateness. It touches no disk, spawns nothing, waits for nobody; its buffers are made at its
+//! start. What can wait for the kernel is done by its [`hands`], what needs programs by the brain.
+//! Between the three pass bounded queues and wakers.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`setup`] | from the configuration to timers, keys and guard |
+//! | `turn` | the loop |
+//! | [`shell`] | a turn of the pair |
+//! | [`remotes`], [`paths`] | the other machines, and how good the ways to them are |
+//! | [`memory`] | what a restarted daemon goes on with |
+//! | [`board`] | what the others may see, and how long a group may be had |
+//! | [`hands`] | the thread that may wait: addresses, announcements, the guard's care |
+//! | `lateness`, [`realtime`] | how late it is, and what it does against that |
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use lateness::Lateness;
 use mastiff_core::health::Verdict;
+use mastiff_core::pair::event::{Order, StepId};
+use mastiff_core::pair::message::GroupKey;
 use mastiff_core::time::{Mono, Span};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Poll, Waker};
 
-use crate::clock;
+use board::Board;
+use hands::Told;
+use setup::{Setup, Work};
+use shell::{Ends, News};
+use turn::Loop;
 
 pub mod address;
+pub mod board;
 pub mod devices;
+pub mod hands;
 mod lateness;
+pub mod memory;
 #[cfg(test)]
 mod namespace;
+pub mod paths;
+pub mod realtime;
+pub mod remotes;
+pub mod setup;
+pub mod shell;
+mod turn;
 
 /// Its rhythm while there is no lease to renew.
 pub const TURN: Span = Span::from_secs(1);
@@ -30,13 +54,18 @@ pub const TURN: Span = Span::from_secs(1);
 /// wake-up; more than a few mean that the other side is stuck, and then the newest message replaces
 /// nothing: it is counted as lost.
 const QUEUE: usize = 16;
-const WAKE: Token = Token(0);
+/// News of the pair that may wait for the brain: what 32 groups report in a few turns.
+const NEWS: usize = 256;
 
 /// What the brain tells the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToKeeper {
     /// The health of this node as of a moment.
     Health(Verdict, Mono),
+    /// Somebody wants something of a group.
+    Order(GroupKey, Order),
+    /// A step of the brain's ended; whether well.
+    Done(StepId, bool),
     /// The end.
     Stop,
 }
@@ -59,40 +88,80 @@ pub struct Report {
 pub struct Keeper {
     orders: SyncSender<ToKeeper>,
     reports: Receiver<Report>,
+    news: Receiver<News>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
     latest: Option<Report>,
     lost: u64,
+    board: Arc<Board>,
 }
 
 impl Keeper {
-    /// Starts the loop in a thread of its own.
+    /// Starts the loop in a thread of its own, and with a pair its hands in another one. The
+    /// `brain` is woken when there is news.
     ///
     /// # Errors
-    /// When the system gives no thread or no poll descriptor.
-    pub fn start() -> io::Result<Self> {
+    /// When the system gives no thread, no poll descriptor or no netlink socket.
+    pub fn start(pair: Option<(Setup, Work)>, brain: Arc<Waker>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
         let (orders, receiver) = sync_channel(QUEUE);
         let (sender, reports) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("keeper".into())
-            .spawn(move || run(poll, &receiver, &sender))?;
-        Ok(Self { orders, reports, waker, thread: Some(thread), latest: None, lost: 0 })
+        let (tell, news) = sync_channel(NEWS);
+        let board = Arc::new(match &pair {
+            Some((pair, _)) => {
+                Board::new(pair.specs.len(), pair.paths.len() + usize::from(pair.witness.is_some()))
+            }
+            None => Board::new(0, 0),
+        });
+        let pair = match pair {
+            Some((setup, work)) => {
+                let told = Told { news: tell.clone(), brain: Arc::clone(&brain) };
+                let (keeper, board) = (Arc::clone(&waker), Arc::clone(&board));
+                let (hands, outcomes) = hands::start(work, told, keeper, Arc::clone(&board))?;
+                Some((setup, Ends { hands, outcomes, news: tell, brain, board }))
+            }
+            None => None,
+        };
+        let mut keeper = Loop::new(poll, receiver, sender)?;
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || {
+            if let Some((setup, ends)) = pair {
+                keeper.take_pair(setup, ends);
+            }
+            keeper.run();
+        })?;
+        let (thread, latest) = (Some(thread), None);
+        Ok(Self { orders, reports, news, waker, thread, latest, lost: 0, board })
     }
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
     /// its silence.
     pub fn tell(&mut self, verdict: Verdict, now: Mono) {
-        match self.orders.try_send(ToKeeper::Health(verdict, now)) {
-            Ok(()) => {}
+        self.give(ToKeeper::Health(verdict, now));
+    }
+
+    /// Hands over what somebody wants; whether there was room.
+    pub fn order(&mut self, group: GroupKey, order: Order) -> bool {
+        self.give(ToKeeper::Order(group, order))
+    }
+
+    /// Hands over how a step ended. What is lost is missed by the step's deadline.
+    pub fn done(&mut self, step: StepId, ok: bool) {
+        self.give(ToKeeper::Done(step, ok));
+    }
+
+    fn give(&mut self, message: ToKeeper) -> bool {
+        let given = match self.orders.try_send(message) {
+            Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost = self.lost.saturating_add(1)
+                self.lost = self.lost.saturating_add(1);
+                false
             }
-        }
+        };
         if let Err(error) = self.waker.wake() {
             log::warn!("cannot wake the keeper: {error}");
         }
+        given
     }
 
     /// Its newest report; `None` before the first.
@@ -103,7 +172,17 @@ impl Keeper {
         self.latest
     }
 
-    /// Health reports that the keeper did not take.
+    /// What happened to the pair since the last call.
+    pub fn news(&self) -> impl Iterator<Item = News> + '_ {
+        self.news.try_iter()
+    }
+
+    /// How the pair stands.
+    pub fn board(&self) -> board::Shown {
+        self.board.read()
+    }
+
+    /// Messages that the keeper did not take.
     pub fn lost(&self) -> u64 {
         self.lost
     }
@@ -115,44 +194,6 @@ impl Keeper {
             && thread.join().is_err()
         {
             log::error!("the keeper panicked");
-        }
-    }
-}
-
-fn run(mut poll: Poll, orders: &Receiver<ToKeeper>, reports: &SyncSender<Report>) {
-    let mut events = Events::with_capacity(8);
-    let mut lateness = Lateness::default();
-    // On the grid of the brain's readings: one wake-up of the machine for both.
-    let mut due = clock::now().next_on_grid(TURN);
-    let mut health_of = None;
-    loop {
-        let wait = Duration::from_nanos(due.since(clock::now()).as_nanos());
-        if let Err(error) = poll.poll(&mut events, Some(wait))
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            // Without its poll it cannot keep time. Its silence stops the petting.
-            log::error!("the keeper cannot poll: {error}");
-            return;
-        }
-        let now = clock::now();
-        loop {
-            match orders.try_recv() {
-                Ok(ToKeeper::Health(_, at)) => health_of = Some(at),
-                Ok(ToKeeper::Stop) | Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => break,
-            }
-        }
-        if now >= due {
-            lateness.add(now, now.since(due));
-            due = now.next_on_grid(TURN);
-            let report = Report {
-                at: now,
-                late_max: lateness.max(now),
-                late_worst: lateness.worst(),
-                health_of,
-            };
-            // A brain that does not read has its own watchdog; this loop goes on.
-            reports.try_send(report).ok();
         }
     }
 }

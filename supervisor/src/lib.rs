@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`daemon`] | `mastiffd`: arguments, configuration, directories |
 //! | [`brain`] | the loop of checks, ladders, alerts and the control socket |
+//! | [`fdstore`] | descriptors that outlive the daemon |
 //! | [`guard`] | what closes the packet path when the daemon cannot |
 //! | [`keeper`] | the real-time loop, in a thread of its own |
 //! | [`probes`] | who reads what, in which process; the runner and the prober |
@@ -36,9 +37,11 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod effects;
+pub mod fdstore;
 pub mod guard;
 pub mod journal;
 pub mod keeper;
+pub mod key;
 pub mod mac;
 pub mod netlink;
 pub mod oneshot;

@@ -4,4 +4,5 @@
 #[cfg(feature = "cli")]
 pub mod local_time;
 pub mod process;
+pub mod thread;
 pub mod udp;

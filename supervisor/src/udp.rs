@@ -251,6 +251,12 @@ impl Outbox {
         }
     }
 
+    /// Whether the next message would find no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.messages.len() >= BATCH
+    }
+
     /// Sends all of it through a socket, and keeps it: the same bytes go out on every path. What
     /// cannot be sent is counted at the socket and left: the next turn says something newer.
     pub fn send(&self, socket: &mut Socket) {

@@ -2,6 +2,7 @@
 
 use mastiff_core::health::Verdict;
 use mastiff_core::maintenance::Pause;
+use mastiff_core::pair::event::Order;
 use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
@@ -51,6 +52,18 @@ impl Brain {
                 self.pause(check, for_secs, &why, &who, now)
             }
             Ok(Request::Resume { check }) => self.resume(check.as_deref(), now),
+            Ok(Request::Switchover { group }) => {
+                match self.order(client, group.as_deref(), Order::Switchover, now) {
+                    Some(answer) => answer,
+                    None => return, // answered when the group is gone
+                }
+            }
+            Ok(Request::Failover { group, peer_is_off }) => {
+                match self.order(client, group.as_deref(), Order::Failover { peer_is_off }, now) {
+                    Some(answer) => answer,
+                    None => return,
+                }
+            }
         };
         self.clients.answer(client, &answer);
     }
@@ -114,6 +127,7 @@ impl Brain {
             ready: self.ready,
             checks: self.node.views(now),
             pauses: self.node.pauses(now),
+            pair: self.pair_status(now),
             lateness: self.lateness(now),
             counters: self.counters(),
         }
@@ -179,6 +193,7 @@ impl Brain {
 fn changes_something(request: &Request) -> bool {
     match request {
         Request::Pause { .. } | Request::Resume { .. } | Request::Reload {} => true,
+        Request::Switchover { .. } | Request::Failover { .. } => true,
         Request::Status {} | Request::Explain { .. } | Request::Events { .. } => false,
     }
 }

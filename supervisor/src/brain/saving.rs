@@ -59,7 +59,8 @@ impl Brain {
             alerts,
             self.events.next(),
             events,
-        );
+        )
+        .with_pair(self.desk.memory.clone());
         let path = state_path(&self.config).display().to_string();
         let (text, cut) = state.text();
         self.say_cut(cut);

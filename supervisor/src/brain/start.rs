@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mastiff_core::node::Node;
 use mastiff_core::report::Severity;
 use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
 use mio::unix::SourceFd;
-use mio::{Interest, Poll};
+use mio::{Interest, Poll, Waker};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
@@ -18,13 +19,15 @@ use super::alerts::Alerts;
 use super::clients::Clients;
 use super::events::Events;
 use super::notify::Notify;
+use super::pair::{Desk, GroupMemory};
 use super::saving::{Save, state_path};
 use super::state::State;
-use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, SIGNALS, TIMER};
+use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, NEWS, SIGNALS, TIMER};
 use crate::config::Config;
-use crate::keeper::Keeper;
+use crate::keeper::setup::{Setup, Work};
+use crate::keeper::{Keeper, memory, realtime};
 use crate::probes::Probes;
-use crate::{clock, signals};
+use crate::{clock, fdstore, signals};
 
 impl Brain {
     /// Makes everything that the loop needs. The signals of [`signals::blocked`] must be blocked
@@ -32,7 +35,12 @@ impl Brain {
     ///
     /// # Errors
     /// With what was tried.
-    pub fn new(config: Config, config_path: PathBuf, config_named: bool) -> Result<Self, String> {
+    pub fn new(
+        config: Config,
+        config_path: PathBuf,
+        config_named: bool,
+        pair: Option<(Setup, Work)>,
+    ) -> Result<Self, String> {
         let now = clock::now();
         let poll = Poll::new().map_err(failed("make a poll descriptor"))?;
         let (signals, timer) = descriptors(&poll)?;
@@ -51,9 +59,11 @@ impl Brain {
             let text = format!("{why}; starting without what it remembered");
             events.record("state-lost", Severity::Warning, None, &text);
         }
+        let (keeper, desk) = keeper(pair, &config, state.pair, &poll)?;
         Ok(Self {
             alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
-            keeper: Keeper::start().map_err(failed("start the keeper"))?,
+            keeper,
+            desk,
             notify: Notify::from_environment(),
             config,
             config_path,
@@ -73,8 +83,40 @@ impl Brain {
             steps: BTreeMap::new(),
             reloading: None,
             ending: None,
+            letting_go: None,
         })
     }
+}
+
+/// The real-time loop, with a pair if there is one.
+fn keeper(
+    pair: Option<(Setup, Work)>,
+    config: &Config,
+    memory: BTreeMap<String, GroupMemory>,
+    poll: &Poll,
+) -> Result<(Keeper, Desk), String> {
+    let guard = pair.as_ref().map(|(_, work)| work.guard.clone()).unwrap_or_default();
+    let desk = Desk::new(config.pair.as_ref(), guard, memory);
+    let pair = pair.map(|(mut setup, work)| {
+        let groups = desk.groups();
+        setup.remember(|key| {
+            let name = groups.iter().find(|(known, _)| *known == key).map(|(_, name)| name);
+            name.and_then(|name| desk.memory.get(name)).copied().unwrap_or_default().into()
+        });
+        (setup, work)
+    });
+    if let Some((setup, _)) = &pair {
+        if let Err(why) = realtime::lock_memory() {
+            log::warn!("a machine out of memory may delay the keeper: {why}");
+        }
+        let memory = setup.memory.descriptor();
+        if let Err(why) = fdstore::keep(memory::NAME, memory.as_fd()) {
+            log::warn!("{why}: a restart will be slow");
+        }
+    }
+    let brain = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
+    let keeper = Keeper::start(pair, Arc::new(brain)).map_err(failed("start the keeper"))?;
+    Ok((keeper, desk))
 }
 
 /// The signals and the timer.

@@ -3,6 +3,7 @@
 //! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is
 //! a convenience, never a condition: a missing, old or damaged file is said once and replaced.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,6 +13,7 @@ use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
 use super::alerts::Queued;
+use super::pair::GroupMemory;
 use crate::control::EventView;
 use crate::probes::wire::MESSAGE_BYTES_MAX;
 
@@ -43,6 +45,9 @@ pub struct State {
     pub next_event: u64,
     /// The newest events.
     pub events: Vec<EventView>,
+    /// What is known of the pair's groups, by name.
+    #[serde(default)]
+    pub pair: BTreeMap<String, GroupMemory>,
 }
 
 impl State {
@@ -57,7 +62,15 @@ impl State {
     ) -> Self {
         let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
         let boot_id = boot_id();
-        Self { version: VERSION, boot_id, boot_unix_nanos, memory, alerts, next_event, events }
+        let (version, pair) = (VERSION, BTreeMap::new());
+        Self { version, boot_id, boot_unix_nanos, memory, alerts, next_event, events, pair }
+    }
+
+    /// With what is known of the pair's groups.
+    #[must_use]
+    pub fn with_pair(mut self, pair: BTreeMap<String, GroupMemory>) -> Self {
+        self.pair = pair;
+        self
     }
 
     /// As text, short enough for a message: the oldest events give way first, then the oldest

@@ -230,6 +230,7 @@ mod tests {
             ready: true,
             checks,
             pauses: Vec::new(),
+            pair: None,
             lateness: Lateness::default(),
             counters: vec![("events".into(), 12), ("alerts-dropped".into(), 0)],
         }

@@ -1,0 +1,313 @@
+//! The brain's part of a pair: what the keeper tells, what operators want, what only programs do.
+
+use std::collections::BTreeMap;
+
+use mastiff_core::pair::event::{Order, PairReport, Step, StepId};
+use mastiff_core::pair::message::{Epoch, GroupKey, Role};
+use mastiff_core::report::Severity;
+use mastiff_core::time::{Mono, Span};
+use serde::{Deserialize, Serialize};
+
+use super::Brain;
+use super::clients::ClientId;
+use crate::config::PairConfig;
+use crate::config::pair::{ArbiterConfig, GroupConfig};
+use crate::control::{Answer, GroupStatus, PairStatus, PathStatus};
+use crate::keeper::board::{GroupShown, PathShown};
+use crate::keeper::setup::{Remembered, group_key};
+use crate::keeper::shell::{News, Notice};
+
+/// An order that nothing has come of by then is answered so. A switchover takes milliseconds; a
+/// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
+const ORDER_WITHIN: Span = Span::from_secs(15);
+/// The end waits so long for the groups to be let go.
+const LET_GO_WITHIN: Span = Span::from_secs(2);
+
+/// What the state file keeps of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupMemory {
+    /// The highest epoch.
+    pub highest: u64,
+    /// The longest stop time that the peer named, in nanoseconds.
+    #[serde(default)]
+    pub peer_stops_within_ns: Option<u64>,
+}
+
+impl From<GroupMemory> for Remembered {
+    fn from(memory: GroupMemory) -> Self {
+        Self {
+            highest: Epoch(memory.highest),
+            peer_stops_within: memory.peer_stops_within_ns.map(Span::from_nanos),
+        }
+    }
+}
+
+/// The pair, as the brain knows it.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// Keys and names of the groups, in the order of the configuration.
+    groups: Vec<(GroupKey, String)>,
+    /// What the guard is, in words.
+    pub(super) guard: String,
+    /// What the state file keeps, by the group's name.
+    pub(super) memory: BTreeMap<String, GroupMemory>,
+    /// Clients that wait for what comes of their orders.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    client: ClientId,
+    group: GroupKey,
+    order: Order,
+    since: Mono,
+}
+
+impl Desk {
+    pub(super) fn new(
+        config: Option<&PairConfig>,
+        guard: String,
+        memory: BTreeMap<String, GroupMemory>,
+    ) -> Self {
+        let groups = config.into_iter().flat_map(|pair| &pair.groups);
+        let groups = groups.map(|group| (group_key(&group.name), group.name.clone())).collect();
+        Self { groups, guard, memory, waiting: Vec::new() }
+    }
+
+    pub(super) fn groups(&self) -> &[(GroupKey, String)] {
+        &self.groups
+    }
+
+    fn name(&self, key: GroupKey) -> &str {
+        let known = self.groups.iter().find(|(known, _)| *known == key);
+        known.map_or("?", |(_, name)| name)
+    }
+
+    /// When somebody has waited for long enough.
+    pub(super) fn next_deadline(&self) -> Mono {
+        let due = self.waiting.iter().map(|waiting| waiting.since.after(ORDER_WITHIN));
+        due.min().unwrap_or(Mono::FAR)
+    }
+}
+
+impl Brain {
+    /// Takes what the keeper has told.
+    pub(super) fn take_pair_news(&mut self, now: Mono) {
+        let news: Vec<News> = self.keeper.news().collect();
+        for news in news {
+            match news {
+                News::Report(report, at) => self.take_report(report, at, now),
+                News::Begin(step) => self.begin_step(step),
+                News::Notice(Notice { kind, severity, text }) => {
+                    self.events.record(kind, severity, None, &text);
+                }
+            }
+        }
+        let late = |waiting: &Waiting| now.since(waiting.since) >= ORDER_WITHIN;
+        for Waiting { client, group, order, .. } in self.desk.waiting.extract_if(.., |w| late(w)) {
+            let name = self.desk.groups.iter().find(|(key, _)| *key == group);
+            let name = name.map_or("?", |(_, name)| name);
+            let text = format!(
+                "nothing has come of the {order} of \"{name}\" within {ORDER_WITHIN}; \
+                 `mastiff status` shows how it stands"
+            );
+            self.clients.answer(client, &Answer::Error(text));
+        }
+    }
+
+    fn take_report(&mut self, report: PairReport, at: Mono, now: Mono) {
+        match report {
+            PairReport::Role { group, from, to, cause, epoch } => {
+                let name = self.desk.name(group).to_string();
+                let number = if epoch == Epoch::NONE {
+                    String::new()
+                } else {
+                    format!(" (epoch {})", epoch.0)
+                };
+                let text = format!("group \"{name}\": {from} -> {to}{number}: {cause}");
+                let severity = match to {
+                    Role::Fault => Severity::Error,
+                    Role::Waiting => Severity::Warning,
+                    Role::Standby | Role::Maintenance | Role::Taking => Severity::Notice,
+                    Role::Active | Role::Yielding => Severity::Notice,
+                };
+                self.events.record("role", severity, None, &text);
+                self.remember(&name, epoch, now);
+                self.answer_orders(group, from, to, at);
+            }
+            PairReport::Epoch { group, epoch } => {
+                let name = self.desk.name(group).to_string();
+                let text = format!("group \"{name}\": goes on in epoch {}", epoch.0);
+                self.events.record("epoch", Severity::Notice, None, &text);
+                self.remember(&name, epoch, now);
+            }
+            PairReport::Refused { group, order, why } => {
+                let text = format!("{order} of \"{}\" is refused: {why}", self.desk.name(group));
+                self.events.record("order-refused", Severity::Warning, None, &text);
+                self.answer(
+                    group,
+                    |waiting| waiting.order == order,
+                    |_| Answer::Error(text.clone()),
+                );
+            }
+            PairReport::RestartReady { group } => {
+                let text = format!("group \"{}\": ready for a restart", self.desk.name(group));
+                self.events.record("restart-ready", Severity::Notice, None, &text);
+            }
+            PairReport::CannotRemove { group, step } => {
+                let name = self.desk.name(group);
+                let text = format!("group \"{name}\": cannot {step}; tried again until it is done");
+                self.events.record("cannot-remove", Severity::Error, None, &text);
+            }
+        }
+    }
+
+    /// Who waited for this change is told how long it took.
+    fn answer_orders(&mut self, group: GroupKey, from: Role, to: Role, at: Mono) {
+        let name = self.desk.name(group).to_string();
+        let done = |order: Order| match order {
+            Order::Switchover | Order::MoveAway | Order::LetGo => from == Role::Yielding,
+            Order::Failover { .. } => to == Role::Active,
+            Order::Pause => to == Role::Maintenance,
+            Order::Resume => from == Role::Maintenance,
+            Order::PrepareRestart => false,
+        };
+        let answer = |waiting: &Waiting| {
+            let took = at.since(waiting.since);
+            Answer::Done(match waiting.order {
+                Order::Failover { .. } => format!("\"{name}\" is active here, after {took}"),
+                _ => format!("\"{name}\" was handed over: nothing of it is here, after {took}"),
+            })
+        };
+        self.answer(group, |waiting| done(waiting.order), answer);
+    }
+
+    fn answer(
+        &mut self,
+        group: GroupKey,
+        is_meant: impl Fn(&Waiting) -> bool,
+        answer: impl Fn(&Waiting) -> Answer,
+    ) {
+        let meant = |waiting: &mut Waiting| waiting.group == group && is_meant(waiting);
+        for waiting in self.desk.waiting.extract_if(.., meant) {
+            self.clients.answer(waiting.client, &answer(&waiting));
+        }
+    }
+
+    fn remember(&mut self, name: &str, epoch: Epoch, now: Mono) {
+        let memory = self.desk.memory.entry(name.to_string()).or_default();
+        if epoch.0 > memory.highest {
+            memory.highest = epoch.0;
+            self.save_soon(now);
+        }
+    }
+
+    /// What somebody wants of a group; without a name of the only one. `None`: answered later.
+    pub(super) fn order(
+        &mut self,
+        client: ClientId,
+        group: Option<&str>,
+        order: Order,
+        now: Mono,
+    ) -> Option<Answer> {
+        let (key, _) = match self.find_group(group) {
+            Ok(found) => found,
+            Err(why) => return Some(Answer::Error(why)),
+        };
+        if !self.keeper.order(key, order) {
+            return Some(Answer::Error("the keeper takes no order: it is overloaded".into()));
+        }
+        self.desk.waiting.push(Waiting { client, group: key, order, since: now });
+        None
+    }
+
+    fn find_group(&self, name: Option<&str>) -> Result<(GroupKey, String), String> {
+        let groups = self.desk.groups();
+        let all = || {
+            let names: Vec<&str> = groups.iter().map(|(_, name)| name.as_str()).collect();
+            names.join(", ")
+        };
+        match (name, groups) {
+            (_, []) => Err("this node is in no pair: there is no [pair] in its file".to_string()),
+            (None, [only]) => Ok(only.clone()),
+            (None, _) => Err(format!("name the group: {}", all())),
+            (Some(name), _) => groups
+                .iter()
+                .find(|(_, known)| known == name)
+                .cloned()
+                .ok_or_else(|| format!("there is no group \"{name}\"; there is: {}", all())),
+        }
+    }
+
+    /// How the pair stands; `None` without one.
+    pub(super) fn pair_status(&self, now: Mono) -> Option<PairStatus> {
+        let config = self.config.pair.as_ref()?;
+        let shown = self.keeper.board();
+        let at = shown.at;
+        let millis = |span: Span| span.as_secs_f64() * 1000.0;
+        let group = |(group, shown): (&GroupConfig, &GroupShown)| GroupStatus {
+            name: group.name.clone(),
+            role: shown.role.to_string(),
+            for_secs: now.since(shown.since).as_secs_f64(),
+            cause: shown.cause.map(|cause| cause.to_string()),
+            epoch: shown.epoch.0,
+            lease_left_ms: shown.lease_end.map(|end| millis(at.lease_left(end))),
+            not_ready: shown.not_ready.map(|why| why.to_string()),
+            peer_role: shown.peer.map(|(role, _, _)| role.to_string()),
+            peer_not_ready: shown.peer.and_then(|(_, _, why)| why).map(|why| why.to_string()),
+            addresses: group.addresses.iter().map(ToString::to_string).collect(),
+        };
+        let ends = config.paths.iter().map(|path| (path.local.to_string(), path.peer.to_string()));
+        let ends = ends.map(|(local, remote)| (config.peer.clone(), local, remote));
+        let witness = match config.arbiter {
+            ArbiterConfig::Witness(at) => {
+                Some(("witness".to_string(), String::new(), at.to_string()))
+            }
+            ArbiterConfig::Wire(_) | ArbiterConfig::Fence => None,
+        };
+        let path = |((to, local, remote), shown): ((String, String, String), &PathShown)| {
+            let quality = &shown.quality;
+            PathStatus {
+                to,
+                local,
+                remote,
+                open: shown.open,
+                heard_ms_ago: quality.heard_at.map(|at| millis(now.since(at))),
+                loss_percent: quality.loss_permille.map(|loss| f64::from(loss) / 10.0),
+                round_trip_ms: quality.round_trip.map(millis),
+            }
+        };
+        Some(PairStatus {
+            name: config.name.clone(),
+            peer: config.peer.clone(),
+            arbiter: config.arbiter.name().to_string(),
+            guard: self.desk.guard.clone(),
+            not_realtime: shown.realtime.clone().err(),
+            groups: config.groups.iter().zip(&shown.groups).map(group).collect(),
+            paths: ends.chain(witness).zip(&shown.paths).map(path).collect(),
+        })
+    }
+
+    fn begin_step(&mut self, step: StepId) {
+        match step.step {
+            // Not asked for: the configuration has neither units nor a fence agent yet.
+            Step::StartUnits | Step::StopUnits | Step::Fence => self.keeper.done(step, false),
+            Step::AddAddresses | Step::RemoveAddresses => {}
+        }
+    }
+
+    /// Before the end all groups are let go, so that the peer need not wait for a lease to run out.
+    pub(super) fn let_go(&mut self, now: Mono) -> Option<Mono> {
+        let groups: Vec<GroupKey> = self.desk.groups().iter().map(|(key, _)| *key).collect();
+        for group in &groups {
+            self.keeper.order(*group, Order::LetGo);
+        }
+        (!groups.is_empty()).then(|| now.after(LET_GO_WITHIN))
+    }
+
+    /// Whether nothing of any group is here.
+    pub(super) fn has_let_go(&self) -> bool {
+        let had = |role| matches!(role, Role::Taking | Role::Active | Role::Yielding | Role::Fault);
+        self.keeper.board().groups.iter().all(|group| !had(group.role))
+    }
+}

@@ -1,0 +1,402 @@
+//! The hands' loop, and what it owns.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use mastiff_core::pair::event::{PairEvent, Step, StepId};
+use mastiff_core::report::Severity;
+use mastiff_core::time::{Mono, Span};
+use mastiff_core::timing;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::{Answers, Job, Outcome, Told};
+use crate::clock;
+use crate::config::pair::AddressConfig;
+use crate::guard::{self, Slot, Wall};
+use crate::keeper::address::{Address, Addresses, Leftovers};
+use crate::keeper::board::Board;
+use crate::keeper::devices::{Device, Devices, Event, State};
+use crate::keeper::setup::Work;
+
+pub(super) const WAKE: Token = Token(0);
+const DEVICES: Token = Token(1);
+const GUARD: Token = Token(2);
+const READY_MAX: usize = 16;
+
+/// How often the lifetimes of addresses are renewed: each renewal wakes every program that listens
+/// for addresses.
+const RENEW_EVERY: Span = Span::from_secs(1);
+/// The same where the lifetime is the guard: it may not outlast the lease by more than it must.
+const RENEW_EVERY_AS_GUARD: Span = Span::from_millis(300);
+/// What an address may outlast the lease by, where the guard ends that: one renewal may be late.
+const LIFETIME_BEYOND: Span = Span::from_secs(2);
+/// How often it is looked whether the guard still stands.
+const LOOK_EVERY: Span = Span::from_secs(1);
+
+/// What the hands have to do with one group.
+#[derive(Debug)]
+struct GroupWork {
+    addresses: Vec<AddressConfig>,
+    /// Its addresses should be on their interfaces.
+    on: bool,
+    /// What the keeper was last told of its interfaces.
+    ready: Option<bool>,
+}
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    poll: Poll,
+    jobs: Receiver<Job>,
+    answers: Answers,
+    told: Told,
+    board: Arc<Board>,
+    devices: Devices,
+    addresses: Addresses,
+    wall: Box<dyn Wall>,
+    groups: Vec<GroupWork>,
+    /// Whether the lifetime of an address is all that guards it.
+    is_guard: bool,
+    /// Whether the guard has been asked to stand: before, nothing is looked after.
+    stood: bool,
+    renew_due: Mono,
+    look_due: Mono,
+    /// What was said of the guard, so that it is said once.
+    fault: Option<String>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        poll: Poll,
+        jobs: Receiver<Job>,
+        answers: Answers,
+        told: Told,
+        board: Arc<Board>,
+        work: Work,
+    ) -> io::Result<Self> {
+        let devices = Devices::open()?;
+        let registry = poll.registry();
+        let readable = Interest::READABLE;
+        registry.register(&mut SourceFd(&devices.as_fd().as_raw_fd()), DEVICES, readable)?;
+        if let Some(notices) = work.wall.notices() {
+            registry.register(&mut SourceFd(&notices.as_raw_fd()), GUARD, readable)?;
+        }
+        let group = |addresses| GroupWork { addresses, on: false, ready: None };
+        let now = clock::now();
+        Ok(Self {
+            poll,
+            jobs,
+            answers,
+            told,
+            board,
+            devices,
+            addresses: Addresses::open()?,
+            is_guard: matches!(work.wall.form(), timing::Guard::Lifetime),
+            wall: work.wall,
+            groups: work.addresses.into_iter().map(group).collect(),
+            stood: false,
+            renew_due: now,
+            look_due: now,
+            fault: None,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready = Events::with_capacity(READY_MAX);
+        loop {
+            let wait = Duration::from_nanos(self.next_deadline().since(clock::now()).as_nanos());
+            if let Err(error) = self.poll.poll(&mut ready, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                // Steps are missed by their deadlines from now on, and addresses expire.
+                log::error!("the keeper's hands cannot poll: {error}");
+                return;
+            }
+            let guard = ready.iter().any(|event| event.token() == GUARD) && self.wall.drain();
+            self.take_device_events();
+            if self.do_jobs() {
+                return;
+            }
+            self.look_after(guard, clock::now());
+        }
+    }
+
+    fn next_deadline(&self) -> Mono {
+        let is_on = self.groups.iter().any(|group| group.on);
+        let renew = if is_on { self.renew_due } else { Mono::FAR };
+        renew.min(self.look_due)
+    }
+
+    /// All jobs that wait; whether the end is among them.
+    fn do_jobs(&mut self) -> bool {
+        loop {
+            match self.jobs.try_recv() {
+                Ok(Job::Stand) => {
+                    self.stood = true;
+                    self.stand();
+                    self.tell_ready();
+                }
+                Ok(Job::Step(id, slot)) => self.step(id, slot),
+                Ok(Job::Recreate(slot)) => self.recreate(slot),
+                Ok(Job::AskGateway(_) | Job::Probe(_)) => {}
+                Ok(Job::Stop { remove }) => {
+                    if remove {
+                        self.wall.remove();
+                    }
+                    return true;
+                }
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn step(&mut self, id: StepId, slot: Slot) {
+        let ended = match id.step {
+            Step::AddAddresses => self.add(slot),
+            Step::RemoveAddresses => self.remove(slot),
+            Step::StartUnits | Step::StopUnits | Step::Fence => Ok(()),
+        };
+        if let Err(why) = &ended {
+            self.told.tell("addresses-failed", Severity::Error, why.clone());
+        }
+        let event = PairEvent::Done { step: id, ok: ended.is_ok() };
+        self.answers.give(Outcome::Event(event));
+    }
+
+    /// Puts the addresses of a group on, if it may be had.
+    fn add(&mut self, slot: Slot) -> Result<(), String> {
+        if self.fault.is_some() {
+            self.stand();
+        }
+        if let Some(fault) = &self.fault {
+            return Err(format!("no address is added, because the guard does not stand: {fault}"));
+        }
+        let now = clock::clocks();
+        let Some(left) = self.board.left(slot, now.boot) else {
+            return Err("the lease was over before the addresses were added".to_string());
+        };
+        self.wall.create(slot, now.after(left))?;
+        if let Some(group) = self.groups.get_mut(slot.0) {
+            group.on = true;
+        }
+        self.renew_due = self.renew_due.min(now.boot.after(RENEW_EVERY_AS_GUARD));
+        let added = self.put(slot, left);
+        // The kernel makes what comes too late, too.
+        let in_time = self.board.left(slot, clock::now()).is_some();
+        if added.is_ok() && in_time {
+            return Ok(());
+        }
+        let removed = self.remove(slot);
+        added.and(removed)?;
+        Err("the lease was over before the addresses were there; they are gone again".to_string())
+    }
+
+    /// Adds or renews each address of a group for what is `left` of its lease.
+    fn put(&mut self, slot: Slot, left: Span) -> Result<(), String> {
+        let Some(group) = self.groups.get(slot.0) else { return Ok(()) };
+        let lifetime = if self.is_guard { left } else { left.plus(LIFETIME_BEYOND) };
+        for config in &group.addresses {
+            let device = self.devices.called(&config.interface).ok_or_else(|| {
+                format!("cannot add {}: there is no interface {}", config.ip, config.interface)
+            })?;
+            self.addresses
+                .add(&address(config), device.index, lifetime)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses of a group off, wherever they are.
+    fn remove(&mut self, slot: Slot) -> Result<(), String> {
+        let Some(group) = self.groups.get_mut(slot.0) else { return Ok(()) };
+        group.on = false;
+        let floating: Vec<_> = group.addresses.iter().map(|config| config.ip).collect();
+        let all = self.addresses.list().map_err(|error| error.to_string())?;
+        let mut result = Ok(());
+        for found in all.iter().filter(|found| floating.contains(&found.address.ip)) {
+            if Leftovers::among(std::slice::from_ref(found), &floating).ours.is_empty() {
+                continue;
+            }
+            let removed = self.addresses.remove(&found.address, found.index);
+            result = result.and(removed.map_err(|error| error.to_string()));
+        }
+        result
+    }
+
+    /// The gate closed although the lease goes on: it may be opened again only with the addresses
+    /// off, since its time-out may be late once more.
+    fn recreate(&mut self, slot: Slot) {
+        if self.board.left(slot, clock::now()).is_none() {
+            return;
+        }
+        let text = "the guard ended before it was extended, because the daemon was late; \
+                    it is made anew";
+        self.told.tell("guard-lapsed", Severity::Warning, text.to_string());
+        if let Err(why) = self.remove(slot).and_then(|()| self.add(slot)) {
+            self.told.tell("addresses-failed", Severity::Error, why);
+        }
+    }
+
+    /// What others do to interfaces and addresses.
+    fn take_device_events(&mut self) {
+        let mut events = Vec::new();
+        if let Err(error) = self.devices.read(&mut events) {
+            log::warn!("cannot read what happens to interfaces: {}", error.desc());
+        }
+        if !self.stood || events.is_empty() {
+            return;
+        }
+        let mut again = BTreeSet::new();
+        let mut devices_changed = false;
+        for event in &events {
+            match event {
+                Event::AddressGone(found) => {
+                    let ip = found.address.ip;
+                    let has = |group: &GroupWork| group.addresses.iter().any(|a| a.ip == ip);
+                    let groups = self.groups.iter().enumerate();
+                    again.extend(groups.filter(|(_, g)| g.on && has(g)).map(|(at, _)| at));
+                }
+                Event::AddressThere(_) => {}
+                Event::Appeared(_) | Event::Changed(_) | Event::Gone(_) => devices_changed = true,
+                Event::Missed => {
+                    devices_changed = true;
+                    let groups = self.groups.iter().enumerate();
+                    again.extend(groups.filter(|(_, group)| group.on).map(|(at, _)| at));
+                }
+            }
+        }
+        if devices_changed {
+            self.stand();
+            let groups = self.groups.iter().enumerate();
+            again.extend(groups.filter(|(_, group)| group.on).map(|(at, _)| at));
+        }
+        for slot in again.into_iter().map(Slot) {
+            self.put_back(slot);
+        }
+        if devices_changed {
+            self.tell_ready();
+        }
+    }
+
+    /// Somebody took an address away, or its interface has come back.
+    fn put_back(&mut self, slot: Slot) {
+        let Some(left) = self.board.left(slot, clock::now()) else { return };
+        if self.fault.is_some() || self.is_complete(slot) {
+            return;
+        }
+        match self.put(slot, left) {
+            Ok(()) => {
+                let text = "somebody removed an address of a group that is active here; it is back";
+                self.told.tell("address-restored", Severity::Warning, text.to_string());
+            }
+            Err(why) => self.told.tell("addresses-failed", Severity::Warning, why),
+        }
+        if self.board.left(slot, clock::now()).is_none()
+            && let Err(why) = self.remove(slot)
+        {
+            self.told.tell("addresses-failed", Severity::Error, why);
+        }
+    }
+
+    /// Whether all addresses of a group are where they should be.
+    fn is_complete(&mut self, slot: Slot) -> bool {
+        let Some(group) = self.groups.get(slot.0) else { return true };
+        let index = |config: &AddressConfig| {
+            self.devices.called(&config.interface).map(|device| device.index)
+        };
+        let wanted: Option<Vec<(Address, u32)>> = group
+            .addresses
+            .iter()
+            .map(|config| index(config).map(|index| (address(config), index)))
+            .collect();
+        wanted.is_some_and(|wanted| self.addresses.verify(&wanted).is_ok())
+    }
+
+    /// What is due: lifetimes, and a look at the guard.
+    fn look_after(&mut self, guard_changed: bool, now: Mono) {
+        if !self.stood {
+            return;
+        }
+        if now >= self.renew_due {
+            let every = if self.is_guard { RENEW_EVERY_AS_GUARD } else { RENEW_EVERY };
+            self.renew_due = now.after(every);
+            for slot in (0..self.groups.len()).map(Slot) {
+                self.renew(slot);
+            }
+        }
+        if now >= self.look_due || guard_changed {
+            self.look_due = now.after(LOOK_EVERY);
+            match self.wall.stands() {
+                Ok(true) if self.fault.is_none() => {}
+                Ok(stands) => {
+                    if !stands && self.fault.is_none() {
+                        let text = format!(
+                            "somebody removed the guard ({}); it is built again",
+                            self.wall.describe()
+                        );
+                        self.told.tell("guard-rebuilt", Severity::Error, text);
+                    }
+                    self.stand();
+                }
+                Err(why) => log::warn!("cannot see whether the guard stands: {why}"),
+            }
+        }
+    }
+
+    fn renew(&mut self, slot: Slot) {
+        let is_on = self.groups.get(slot.0).is_some_and(|group| group.on);
+        let Some(left) = self.board.left(slot, clock::now()).filter(|_| is_on) else { return };
+        if let Err(why) = self.put(slot, left) {
+            self.told.tell("addresses-failed", Severity::Error, why);
+        }
+        if self.board.left(slot, clock::now()).is_none()
+            && let Err(why) = self.remove(slot)
+        {
+            self.told.tell("addresses-failed", Severity::Error, why);
+        }
+    }
+
+    /// Builds what is missing of the guard, on every interface of ours that is there.
+    fn stand(&mut self) {
+        let wanted = self.groups.iter().flat_map(|group| &group.addresses);
+        let names: BTreeSet<&str> = wanted.map(|config| config.interface.as_str()).collect();
+        let device = |name: &&str| self.devices.called(name).map(|device| named(name, device));
+        let devices: Vec<guard::Device> = names.iter().filter_map(device).collect();
+        let stood = self.wall.stand(&devices);
+        if let Err(why) = &stood
+            && self.fault.as_ref() != Some(why)
+        {
+            self.told.tell("guard-failed", Severity::Error, why.clone());
+        }
+        self.fault = stood.err();
+    }
+
+    /// Tells the keeper whether the interfaces of each group are there and up.
+    fn tell_ready(&mut self) {
+        let up = |config: &AddressConfig| {
+            let device = self.devices.called(&config.interface);
+            device.is_some_and(|device| device.state == State::Up)
+        };
+        for (slot, group) in self.groups.iter_mut().enumerate() {
+            let ready = group.addresses.iter().all(up);
+            if group.ready.replace(ready) != Some(ready) {
+                self.answers.give(Outcome::Ready(Slot(slot), ready));
+            }
+        }
+    }
+}
+
+fn address(config: &AddressConfig) -> Address {
+    Address { ip: config.ip, prefix: config.prefix }
+}
+
+/// By the name in the configuration, which may be one of several that it has.
+fn named(name: &str, device: &Device) -> guard::Device {
+    guard::Device { name: name.to_string(), index: device.index }
+}

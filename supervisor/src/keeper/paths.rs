@@ -1,0 +1,111 @@
+//! How good a path is: loss and round trip, for people. Nothing is decided by it.
+
+use mastiff_core::pair::clock::Clocks;
+use mastiff_core::pair::link::Dropped;
+use mastiff_core::pair::message::Beat;
+use mastiff_core::time::{Mono, Span};
+
+/// What is counted together.
+const WINDOW: Span = Span::from_secs(10);
+
+/// One direction and back, of one path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quality {
+    /// When something was last heard on it.
+    pub heard_at: Option<Mono>,
+    /// In the window before this one: answers that did not come, in thousandths of the questions.
+    pub loss_permille: Option<u16>,
+    /// Of the newest answer: from our question to its arrival.
+    pub round_trip: Option<Span>,
+    began: Mono,
+    asked: u32,
+    answered: u32,
+}
+
+impl Quality {
+    /// A message was taken from it first.
+    pub fn heard(&mut self, beat: &Beat, now: Clocks) {
+        self.heard_at = Some(now.boot);
+        if let Some(answer) = &beat.answer {
+            self.answered = self.answered.saturating_add(1);
+            self.round_trip = Some(now.longest_since(answer.sent));
+        }
+    }
+
+    /// A message was dropped; a copy of what came on another path shows that this one works.
+    pub fn dropped(&mut self, why: Dropped, beat: &Beat, now: Clocks) {
+        if why == Dropped::Copy {
+            self.heard(beat, now);
+        }
+    }
+
+    /// A message was sent on it; `asks`: an answer will tell whether it arrived.
+    pub const fn sent(&mut self, asks: bool) {
+        if asks {
+            self.asked = self.asked.saturating_add(1);
+        }
+    }
+
+    /// Ends a window that is over.
+    pub fn tick(&mut self, now: Mono) {
+        if now.since(self.began) < WINDOW {
+            return;
+        }
+        let lost = self.asked.saturating_sub(self.answered).saturating_mul(1000);
+        self.loss_permille = lost.checked_div(self.asked).and_then(|loss| u16::try_from(loss).ok());
+        (self.asked, self.answered, self.began) = (0, 0, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mastiff_core::pair::message::{Answer, Epoch, GroupKey, Role, Standing, Vote};
+
+    fn at(millis: u64) -> Clocks {
+        Clocks::ZERO.after(Span::from_millis(millis))
+    }
+
+    fn answer(sent: Clocks) -> Beat {
+        let vote = Vote::Granted { peer_stopped: false };
+        let answer = Answer { epoch: Epoch(1), sent, lease: Span::from_secs(1), vote };
+        Beat {
+            group: GroupKey(1),
+            definition: 1,
+            role: Role::Standby,
+            standing: Standing::default(),
+            not_ready: None,
+            highest: Epoch::NONE,
+            stops_within: None,
+            peer_stops_within: None,
+            released: None,
+            carried: None,
+            ask: None,
+            answer: Some(answer),
+        }
+    }
+
+    #[test]
+    fn loss_is_what_was_asked_and_not_answered() {
+        let mut quality = Quality::default();
+        quality.tick(at(20_000).boot);
+        assert_eq!(quality.loss_permille, None, "nothing asked");
+        for beat in 0..8 {
+            quality.sent(true);
+            let sent = at(20_000 + beat);
+            let copy = answer(sent);
+            match beat % 4 {
+                0 => {}
+                1 => quality.dropped(Dropped::Copy, &copy, at(20_003 + beat)),
+                2 => quality.dropped(Dropped::Repeated, &copy, at(20_003 + beat)),
+                _ => quality.heard(&copy, at(20_003 + beat)),
+            }
+        }
+        quality.tick(at(29_999).boot);
+        assert_eq!(quality.loss_permille, None, "the window is not over");
+        quality.tick(at(30_000).boot);
+        assert_eq!(quality.loss_permille, Some(500));
+        assert_eq!(quality.round_trip, Some(Span::from_millis(3)));
+        assert_eq!(quality.heard_at, Some(at(20_010).boot));
+    }
+}

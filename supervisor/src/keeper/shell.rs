@@ -1,0 +1,376 @@
+//! A turn of the pair: what arrived goes to the core, what the core wants is done.
+//!
+//! ```text
+//! orders, outcomes ─┐                      ┌─► memory (first)
+//! datagrams ────────┼─► Pair ─► actions ───┼─► gate, hands, brain, board
+//! time ─────────────┘                      └─► datagrams (last)
+//! ```
+//!
+//! A turn that is late lets the core look at its leases before anything else is read: what has
+//! ended, has ended, whatever else arrived meanwhile.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use mastiff_core::health::Verdict;
+use mastiff_core::pair::Pair;
+use mastiff_core::pair::clock::{Clocks, Now};
+use mastiff_core::pair::event::{
+    Cause, Order, PairAction, PairActions, PairEvent, PairReport, Step, StepId,
+};
+use mastiff_core::pair::message::{GroupKey, Health, NotReady};
+use mastiff_core::time::{Mono, Span};
+use mio::{Registry, Waker};
+
+use super::board::{Board, Counts, GroupShown, PathShown};
+use super::hands::{Hands, Job, Outcome};
+use super::memory::Memory;
+use super::remotes::{Heard, Remotes};
+use super::setup::Setup;
+use crate::guard::{Gate, Slot};
+
+/// A turn that begins so much after its moment is a late one.
+const LATE: Span = Span::from_millis(2);
+/// While datagrams wait that a turn did not take, the next one comes so soon.
+const MORE: Span = Span::from_micros(500);
+/// Events of one turn that the core may answer; the buffer is made once.
+const ACTIONS: usize = 512;
+
+/// What the brain is told of the pair.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something worth telling.
+    Report(PairReport, Mono),
+    /// A step that only the brain can do: units, fence agents.
+    Begin(StepId),
+    /// Something that the hands saw.
+    Notice(Notice),
+}
+
+/// Something for the event log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// The kind of event.
+    pub kind: &'static str,
+    /// How bad it is.
+    pub severity: mastiff_core::report::Severity,
+    /// In words.
+    pub text: String,
+}
+
+/// The pair and all that its turns need.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pair: Pair,
+    /// The groups by their slots.
+    slots: Vec<Place>,
+    remotes: Remotes,
+    gate: Box<dyn Gate>,
+    gate_due: Mono,
+    hands: Hands,
+    outcomes: Receiver<Outcome>,
+    memory: Memory,
+    /// A save failed: said once.
+    forgetful: bool,
+    news: SyncSender<News>,
+    brain: Arc<Waker>,
+    board: Arc<Board>,
+    counts: Counts,
+    health: Option<Health>,
+    /// When the pair's next turn is due.
+    due: Mono,
+    actions: PairActions,
+}
+
+#[derive(Debug)]
+struct Place {
+    key: GroupKey,
+    /// Whether its interfaces are up; until the hands say so, they are not.
+    ready: bool,
+    cause: Option<Cause>,
+}
+
+/// Where the shell's ends are.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) hands: Hands,
+    pub(super) outcomes: Receiver<Outcome>,
+    pub(super) news: SyncSender<News>,
+    pub(super) brain: Arc<Waker>,
+    pub(super) board: Arc<Board>,
+}
+
+impl Shell {
+    /// Starts the pair; its first actions are done with it.
+    pub(super) fn start(
+        setup: Setup,
+        ends: Ends,
+        registry: &Registry,
+        first_token: usize,
+        now: Now,
+    ) -> Self {
+        let mut actions = Vec::with_capacity(ACTIONS);
+        let places = |keys: &[GroupKey]| {
+            keys.iter().map(|key| Place { key: *key, ready: false, cause: None }).collect()
+        };
+        let Setup { identity, specs, keys, paths, witness, gate, memory, kept, .. } = setup;
+        let slots = places(&specs.iter().map(|(spec, _)| spec.key).collect::<Vec<_>>());
+        let pair = Pair::start(identity, specs, kept, now, &mut actions);
+        let places = super::remotes::Places { me: pair.me(), paths, witness };
+        let remotes = Remotes::open(&places, keys, registry, first_token, now.at.boot);
+        let mut shell = Self {
+            pair,
+            slots,
+            remotes,
+            gate,
+            gate_due: Mono::FAR,
+            hands: ends.hands,
+            outcomes: ends.outcomes,
+            memory,
+            forgetful: false,
+            news: ends.news,
+            brain: ends.brain,
+            board: ends.board,
+            counts: Counts::default(),
+            health: None,
+            due: now.at.boot,
+            actions,
+        };
+        // Gates first, then the guard that may replace that of the daemon before, then the sweep.
+        shell.open_gates(now.at);
+        shell.give(Job::Stand);
+        shell.act(now.at);
+        shell
+    }
+
+    /// When the next turn is due.
+    pub(super) fn next_deadline(&self, now: Clocks) -> Mono {
+        let more = if self.remotes.more { now.boot.after(MORE) } else { Mono::FAR };
+        self.due.min(self.gate_due).min(self.remotes.next_deadline()).min(more)
+    }
+
+    /// What arrived, what ended, what is due.
+    pub(super) fn turn(&mut self, now: Now, registry: &Registry) {
+        if now.at.boot.since(self.due) > LATE {
+            self.pair.tick(now, &mut self.actions);
+            let demotes = |action: &PairAction| matches!(action, PairAction::CloseGuard { .. });
+            if self.actions.iter().any(demotes) {
+                self.counts.late_demotions = self.counts.late_demotions.saturating_add(1);
+            }
+            self.act(now.at);
+        }
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            match outcome {
+                Outcome::Event(event) => self.pair.handle(&event, now, &mut self.actions),
+                Outcome::Ready(slot, ready) => {
+                    if let Some(place) = self.slots.get_mut(slot.0) {
+                        place.ready = ready;
+                    }
+                    self.tell_health(now);
+                }
+            }
+        }
+        let Self { pair, remotes, actions, .. } = self;
+        let heard = core::cell::RefCell::new(pair);
+        remotes.receive(
+            now.at,
+            |Heard { from, session, echo_age, beat }| {
+                let event = PairEvent::Heard { from, session, echo_age, beat };
+                heard.borrow_mut().handle(&event, now, actions);
+            },
+            |group| heard.borrow().beat(group, now.at),
+        );
+        self.pair.tick(now, &mut self.actions);
+        self.act(now.at);
+        self.remotes.keep_open(registry, now.at.boot);
+        self.show(now.at);
+    }
+
+    /// The brain's word on this node, for all groups.
+    pub(super) fn health(&mut self, verdict: Verdict, now: Now) {
+        // Only checks of a group may move it, and there is no way yet to say that a check is one of
+        // a group's. A node that is not well is left for one that is, where all else is equal.
+        self.health = Some(match verdict {
+            Verdict::Healthy => Health::Healthy,
+            Verdict::Degraded | Verdict::Unknown | Verdict::Failed => Health::Degraded,
+        });
+        self.tell_health(now);
+    }
+
+    fn tell_health(&mut self, now: Now) {
+        let Some(health) = self.health else { return };
+        for place in &self.slots {
+            let not_ready = (!place.ready).then_some(NotReady::LinkDown);
+            let event = PairEvent::Health { group: place.key, health, not_ready };
+            self.pair.handle(&event, now, &mut self.actions);
+        }
+    }
+
+    /// An order, of a person or of the daemon itself.
+    pub(super) fn order(&mut self, group: GroupKey, order: Order, now: Now) {
+        self.pair.handle(&PairEvent::Order { group, order }, now, &mut self.actions);
+    }
+
+    /// A step of the brain's ended.
+    pub(super) fn done(&mut self, step: StepId, ok: bool, now: Now) {
+        self.pair.handle(&PairEvent::Done { step, ok }, now, &mut self.actions);
+    }
+
+    /// Ends the hands; the guard goes with them if nothing is had here.
+    pub(super) fn stop(&mut self) {
+        let free = self.pair.groups().iter().all(|group| group.lease().is_none());
+        if free && let Err(error) = self.memory.clear() {
+            log::warn!("cannot clear the pair's memory: {error}");
+        }
+        self.give(Job::Stop { remove: free });
+    }
+
+    /// Does what the core wants: memory first, datagrams last.
+    fn act(&mut self, now: Clocks) {
+        let mut actions = std::mem::take(&mut self.actions);
+        let only_reports = actions.iter().all(|action| matches!(action, PairAction::Report(_)));
+        let may_act = only_reports || self.save();
+        for action in actions.drain(..) {
+            self.perform(action, may_act, now);
+        }
+        self.actions = actions;
+        self.remotes.flush();
+        self.gate_due = self.gate.refresh(now);
+        while let Some(slot) = self.gate.lapsed() {
+            self.counts.lapses = self.counts.lapses.saturating_add(1);
+            self.give(Job::Recreate(slot));
+        }
+        self.due = self.pair.next_deadline(now);
+    }
+
+    /// Whether the memory took what is about to be done.
+    fn save(&mut self) -> bool {
+        let saved = self.memory.save(&self.pair);
+        if let Err(error) = &saved
+            && !self.forgetful
+        {
+            log::error!("cannot keep the pair's memory, so nothing is promised or begun: {error}");
+        }
+        self.forgetful = saved.is_err();
+        saved.is_ok()
+    }
+
+    /// `may_act`: else only what lets go is done. What is not done is missed by its deadline.
+    fn perform(&mut self, action: PairAction, may_act: bool, now: Clocks) {
+        match action {
+            PairAction::CloseGuard { group } => {
+                if let Some(slot) = self.slot(group) {
+                    self.board.set_end(slot, None);
+                    self.gate.close(slot);
+                }
+            }
+            PairAction::Report(report) => self.report(report, now),
+            PairAction::Begin(id) if may_act || id.step == Step::RemoveAddresses => self.begin(id),
+            _ if !may_act => {}
+            PairAction::Send { to, beat } => self.remotes.queue(to, beat, now),
+            PairAction::OpenGuard { group, until } => {
+                if let Some(slot) = self.slot(group) {
+                    self.board.set_end(slot, Some(until.boot));
+                    self.gate.open(slot, until, now);
+                }
+            }
+            PairAction::Begin(_) => {}
+            PairAction::AskGateway { sent } => self.give(Job::AskGateway(sent)),
+            PairAction::ProbeAddress { group } => {
+                if let Some(slot) = self.slot(group) {
+                    self.give(Job::Probe(slot));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, id: StepId) {
+        match id.step {
+            Step::AddAddresses | Step::RemoveAddresses => {
+                if let Some(slot) = self.slot(id.group) {
+                    self.give(Job::Step(id, slot));
+                }
+            }
+            Step::StartUnits | Step::StopUnits | Step::Fence => self.tell(News::Begin(id)),
+        }
+    }
+
+    fn report(&mut self, report: PairReport, now: Clocks) {
+        match report {
+            PairReport::Role { group, cause, .. } => {
+                if let Some(place) = self.slots.iter_mut().find(|place| place.key == group) {
+                    place.cause = Some(cause);
+                }
+            }
+            PairReport::RestartReady { group } => {
+                let groups = self.pair.groups().iter();
+                let lease = groups.filter(|known| known.key() == group).find_map(|g| g.lease());
+                if let (Some(slot), Some(end)) = (self.slot(group), lease.map(|l| l.end())) {
+                    self.gate.hold(slot, end, now);
+                }
+            }
+            PairReport::Refused { .. } | PairReport::Epoch { .. } => {}
+            PairReport::CannotRemove { .. } => {}
+        }
+        self.tell(News::Report(report, now.boot));
+    }
+
+    fn tell(&mut self, news: News) {
+        let taken = self.news.try_send(news).is_ok() && self.brain.wake().is_ok();
+        if !taken {
+            self.counts.news_lost = self.counts.news_lost.saturating_add(1);
+        }
+    }
+
+    fn give(&mut self, job: Job) {
+        if !self.hands.give(job) {
+            self.counts.jobs_lost = self.counts.jobs_lost.saturating_add(1);
+        }
+    }
+
+    /// The gates of leases that go on from the daemon before.
+    fn open_gates(&mut self, now: Clocks) {
+        for at in 0..self.actions.len() {
+            let Some(PairAction::OpenGuard { group, until }) = self.actions.get(at) else {
+                continue;
+            };
+            let (group, until) = (*group, *until);
+            if let Some(slot) = self.slot(group) {
+                self.gate.open(slot, until, now);
+            }
+        }
+    }
+
+    fn slot(&self, group: GroupKey) -> Option<Slot> {
+        self.slots.iter().position(|place| place.key == group).map(Slot)
+    }
+
+    fn show(&mut self, now: Clocks) {
+        let Self { pair, slots, remotes, counts, board, .. } = self;
+        counts.refused = remotes.refusals.iter().map(|(_, count)| count).sum();
+        counts.unsent = remotes.unsent();
+        board.write(|shown| {
+            shown.at = now;
+            shown.counts = *counts;
+            let groups = pair.groups().iter().zip(slots.iter());
+            for (shown, (group, place)) in shown.groups.iter_mut().zip(groups) {
+                *shown = GroupShown {
+                    role: group.role(),
+                    since: group.role_since(),
+                    cause: place.cause,
+                    epoch: group.lease().map_or(group.highest(), |lease| lease.epoch),
+                    lease_end: group.lease().map(|lease| lease.end()),
+                    not_ready: group.not_ready(now),
+                    peer: group.peer(now),
+                };
+            }
+            let mut paths = shown.paths.iter_mut();
+            remotes.each_path(|quality, open| {
+                quality.tick(now.boot);
+                if let Some(shown) = paths.next() {
+                    *shown = PathShown { quality: *quality, open };
+                }
+            });
+        });
+    }
+}

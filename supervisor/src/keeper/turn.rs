@@ -1,0 +1,162 @@
+//! The keeper's loop: it waits in one place, and reads the clocks once a turn.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::Duration;
+
+use mastiff_core::time::Mono;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use super::lateness::Lateness;
+use super::setup::Setup;
+use super::shell::{Ends, Shell};
+use super::{Report, TURN, ToKeeper, realtime};
+use crate::clock;
+
+pub(super) const WAKE: Token = Token(0);
+const TIMER: Token = Token(1);
+const FIRST_PATH: usize = 2;
+/// More than there are descriptors: the paths, the witness, the timer and the waker.
+const READY_MAX: usize = 16;
+
+/// The loop and all that it owns.
+#[derive(Debug)]
+pub(super) struct Loop {
+    poll: Poll,
+    /// Nanoseconds; a poll's own time-out has only milliseconds.
+    timer: TimerFd,
+    armed: Mono,
+    orders: Receiver<ToKeeper>,
+    reports: SyncSender<Report>,
+    lateness: Lateness,
+    /// When it measures and reports.
+    report_due: Mono,
+    health_of: Option<Mono>,
+    shell: Option<Box<Shell>>,
+}
+
+impl Loop {
+    pub(super) fn new(
+        poll: Poll,
+        orders: Receiver<ToKeeper>,
+        reports: SyncSender<Report>,
+    ) -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
+        let fd = timer.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            timer,
+            armed: Mono::FAR,
+            orders,
+            reports,
+            lateness: Lateness::default(),
+            // On the grid of the brain's readings: one wake-up of the machine for both.
+            report_due: clock::now().next_on_grid(TURN),
+            health_of: None,
+            shell: None,
+        })
+    }
+
+    /// In its own thread: the thread becomes a real-time one for it.
+    pub(super) fn take_pair(&mut self, setup: Setup, ends: Ends) {
+        let realtime = realtime::enter(realtime::KEEPER);
+        if let Err(why) = &realtime {
+            log::warn!("the keeper is an ordinary thread, late when the machine is busy: {why}");
+        }
+        ends.board.write(|shown| shown.realtime = realtime);
+        let now = clock::turn();
+        let shell = Shell::start(setup, ends, self.poll.registry(), FIRST_PATH, now);
+        self.shell = Some(Box::new(shell));
+    }
+
+    /// Until it is told to end.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(READY_MAX);
+        loop {
+            self.arm();
+            match self.poll.poll(&mut events, None) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Without its poll it cannot keep time. Its silence stops the petting.
+                    log::error!("the keeper cannot poll: {error}");
+                    return;
+                }
+            }
+            // It fires once: the next deadline must set it anew, even to the same moment.
+            if events.iter().any(|event| event.token() == TIMER) {
+                let due = std::mem::replace(&mut self.armed, Mono::FAR);
+                let now = clock::now();
+                self.lateness.add(now, now.since(due));
+            }
+            if self.turn() {
+                return;
+            }
+        }
+    }
+
+    /// One turn; whether it was the last.
+    fn turn(&mut self) -> bool {
+        let now = clock::turn();
+        loop {
+            let order = self.orders.try_recv();
+            match (order, &mut self.shell) {
+                (Ok(ToKeeper::Health(verdict, at)), shell) => {
+                    self.health_of = Some(at);
+                    if let Some(shell) = shell {
+                        shell.health(verdict, now);
+                    }
+                }
+                (Ok(ToKeeper::Order(group, order)), Some(shell)) => shell.order(group, order, now),
+                (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
+                (Ok(ToKeeper::Order(..) | ToKeeper::Done(..)), None) => {}
+                (Ok(ToKeeper::Stop) | Err(TryRecvError::Disconnected), shell) => {
+                    if let Some(shell) = shell {
+                        shell.stop();
+                    }
+                    return true;
+                }
+                (Err(TryRecvError::Empty), _) => break,
+            }
+        }
+        if let Some(shell) = &mut self.shell {
+            shell.turn(now, self.poll.registry());
+        }
+        let at = now.at.boot;
+        if at >= self.report_due {
+            self.report_due = at.next_on_grid(TURN);
+            let report = Report {
+                at,
+                late_max: self.lateness.max(at),
+                late_worst: self.lateness.worst(),
+                health_of: self.health_of,
+            };
+            // A brain that does not read has its own watchdog; this loop goes on.
+            self.reports.try_send(report).ok();
+        }
+        false
+    }
+
+    /// Sets the timer to the next thing that is due.
+    fn arm(&mut self) {
+        let pair =
+            self.shell.as_ref().map_or(Mono::FAR, |shell| shell.next_deadline(clock::clocks()));
+        let due = self.report_due.min(pair);
+        if due == self.armed {
+            return;
+        }
+        self.armed = due;
+        // Zero would disarm it; a moment that is past fires at once.
+        let at = Duration::from_nanos(u64::try_from(due.as_nanos()).unwrap_or(0).max(1));
+        let at = Expiration::OneShot(TimeSpec::from_duration(at));
+        if let Err(error) = self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME) {
+            log::error!("the keeper cannot set its timer: {error}");
+        }
+    }
+}
