@@ -594,7 +594,11 @@ fn config_explain_computes_and_config_check_says_who_does_not_run_it() {
     let good = run(&["config", "check"]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
     assert!(text(&good.stdout).ends_with(": good, 0 checks and 0 alerts, a pair with 1 group\n"));
-    assert!(text(&good.stderr).contains("does not run a pair yet, and refuses to start"));
+    assert_eq!(text(&good.stderr), "");
+    std::fs::write(&file, format!("{pair}units = \"nginx.service\"\n")).unwrap();
+    let later = run(&["config", "check"]);
+    assert!(text(&later.stderr).contains("does not move units yet, and refuses to start"));
+    std::fs::write(&file, pair).unwrap();
 
     let shown = run(&["config", "explain", "--guard", "bpf"]);
     assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));

@@ -100,6 +100,10 @@ impl Brain {
                 ));
             }
         }
+        let had = (&self.config.pair, &self.config.node.name);
+        if had != (&config.pair, &config.node.name) && (config.pair.is_some() || had.0.is_some()) {
+            return Err("pair: what is between the nodes changes only by a restart".to_string());
+        }
         if let Some(fault) = config::not_run(&config, &self.config_path) {
             return Err(fault.to_string());
         }

@@ -1,7 +1,7 @@
 //! `[pair]`, `[[group]]` and `[witness]`: two nodes, what moves between them, and who has a vote.
 //!
-//! This version reads, checks and explains them; its daemon refuses to start with them
-//! ([`not_run`]): a pair that silently does not form is worse than one that does not start.
+//! What this version's daemon does not do yet, it refuses by name ([`not_run`]): a unit that
+//! silently does not move is worse than a daemon that does not start.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -220,13 +220,24 @@ pub(super) fn faults_of_names(config: &Config, origin: &Path) -> Vec<Fault> {
 pub fn not_run(config: &Config, origin: &Path) -> Option<Fault> {
     let why = |what: &str| {
         format!(
-            "mastiffd {} does not {what} yet, and refuses to start with this section; \
+            "mastiffd {} does not {what} yet, and refuses to start with this key; \
              `mastiff config explain` says what it will promise",
             env!("CARGO_PKG_VERSION")
         )
     };
     let (key, message) = match (&config.pair, &config.witness) {
-        (Some(_), _) => ("pair", why("run a pair")),
+        (Some(pair), _) => {
+            let any = |has: fn(&GroupConfig) -> bool| pair.groups.iter().any(has);
+            if any(|group| !group.units.is_empty()) {
+                ("group.units", why("move units"))
+            } else if any(|group| !group.on_role_change.is_empty()) {
+                ("group.on-role-change", why("call hooks"))
+            } else if pair.arbiter == ArbiterConfig::Fence {
+                ("pair.fence", why("call fence agents"))
+            } else {
+                return None;
+            }
+        }
         (None, Some(_)) => ("witness", why("serve as a witness")),
         (None, None) => return None,
     };
