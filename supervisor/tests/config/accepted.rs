@@ -240,7 +240,10 @@ fn what_the_daemon_does_not_run_yet_is_named() {
         let message = told(&format!("{pair}{line}")).unwrap();
         assert!(message.starts_with(&format!("f.toml: {key}: mastiffd ")), "{message}");
     }
-    let fenced = pair.replace("witness = \"192.0.2.50:1\"", "arbiter = \"fence\"\nfence = \"/f\"");
+    let fenced = pair.replace(
+        "witness = \"192.0.2.50:1\"",
+        "arbiter = \"fence\"\ntakeover-within = \"40s\"\nfence = \"/f\"",
+    );
     assert!(told(&fenced).unwrap().contains("does not call fence agents yet"));
     let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
     assert!(told(witness).unwrap().contains("does not serve as a witness yet"));
