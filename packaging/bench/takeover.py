@@ -40,7 +40,8 @@ def one_run(tool_class, speed, fault, seconds):
     with PairLab() as lab:
         tool = tool_class(lab, speed)
         with Probes(lab) as probes:
-            run = Run(lab, probes, tool, seconds)
+            # Long enough for the slowest to have taken over well before the fault ends.
+            run = Run(lab, probes, tool, max(seconds, 5 * tool.period))
 
             def owner():
                 return probes.client.owner()
