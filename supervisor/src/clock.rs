@@ -13,7 +13,12 @@ pub fn now() -> Mono {
     read(ClockId::CLOCK_BOOTTIME)
 }
 
-/// Both clocks that leases and promises go by: `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW`.
+/// Now, by both clocks of leases and promises: `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW`
+/// (clock_gettime(2); the second since Linux 2.6.28, and as unlikely to fail as the first).
+///
+/// Read after messages have been taken in, never before: a promise counts from this reading, and
+/// must not be over before the lease that counts from when it was asked for. A daemon may be
+/// stopped between any two of its instructions.
 pub fn clocks() -> Clocks {
     Clocks { boot: now(), raw: read(ClockId::CLOCK_MONOTONIC_RAW) }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use mastiff_core::pair::clock::Clocks;
+use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::pair::link::{Echo, Envelope, Link, PathId, Received};
 use mastiff_core::pair::message::{Beat, GroupKey, Owner, Sender, Session};
 use mastiff_core::time::{Mono, Span};
@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::paths::Quality;
+use crate::clock;
 use crate::mac::PairKey;
 use crate::udp::{BATCH, Inbox, Outbox, Socket};
 
@@ -172,13 +173,16 @@ impl Remotes {
         due.min().unwrap_or(Mono::FAR)
     }
 
-    /// Takes in what has arrived, as much as a turn may; `answer` says what a stranger who asks
+    /// Takes in what has arrived, as much as a turn may; `greet` says what a stranger who asks
     /// about a group is greeted with.
+    ///
+    /// The clocks are read after each batch was taken in: a promise counts from then, and must not
+    /// begin before the message that asks for it was sent, however long this thread was stopped
+    /// in between.
     pub fn receive(
         &mut self,
-        now: Clocks,
-        mut hear: impl FnMut(Heard),
-        mut greet: impl FnMut(GroupKey) -> Option<Beat>,
+        mut hear: impl FnMut(Heard, Now),
+        mut greet: impl FnMut(GroupKey, Clocks) -> Option<Beat>,
     ) {
         self.more = false;
         let Self { keys, peer, witness, inbox, greeting, refusals, more } = self;
@@ -192,6 +196,8 @@ impl Remotes {
                 };
                 for batch in 1..=BATCHES_MAX {
                     let count = inbox.receive(socket);
+                    let turn = clock::turn();
+                    let now = turn.at;
                     for (bytes, _) in inbox.iter() {
                         let Message { envelope, beat } = match wire::decode(bytes, keys) {
                             Ok(message) => message,
@@ -204,10 +210,10 @@ impl Remotes {
                             Received::Accept { session, echo_age, .. } => {
                                 path.quality.heard(&beat, now);
                                 let from = from.unwrap_or(envelope.from);
-                                hear(Heard { from, session, echo_age, beat });
+                                hear(Heard { from, session, echo_age, beat }, turn);
                             }
                             Received::Greet(stranger) => {
-                                if let Some(beat) = greet(beat.group) {
+                                if let Some(beat) = greet(beat.group, now) {
                                     let bytes = greeting_of(link, stranger, beat, keys, now);
                                     greeting.push(bytes, None);
                                 }

@@ -27,6 +27,7 @@ use super::hands::{Hands, Job, Outcome};
 use super::memory::Memory;
 use super::remotes::{Heard, Remotes};
 use super::setup::Setup;
+use crate::clock;
 use crate::guard::{Gate, Slot};
 
 /// A turn that begins so much after its moment is a late one.
@@ -173,13 +174,14 @@ impl Shell {
         let Self { pair, remotes, actions, .. } = self;
         let heard = core::cell::RefCell::new(pair);
         remotes.receive(
-            now.at,
-            |Heard { from, session, echo_age, beat }| {
+            |Heard { from, session, echo_age, beat }, now| {
                 let event = PairEvent::Heard { from, session, echo_age, beat };
                 heard.borrow_mut().handle(&event, now, actions);
             },
-            |group| heard.borrow().beat(group, now.at),
+            |group, now| heard.borrow().beat(group, now),
         );
+        // Later than at the beginning: what arrived was heard after that.
+        let now = clock::turn();
         self.pair.tick(now, &mut self.actions);
         self.act(now.at);
         self.remotes.keep_open(registry, now.at.boot);
