@@ -29,6 +29,7 @@ mod events;
 mod explain;
 mod failure;
 mod guard;
+mod key;
 mod nagios;
 mod pause;
 mod print;
@@ -112,6 +113,7 @@ enum Verb {
     Config(config::Arguments),
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
+    Key(key::Arguments),
 }
 
 /// What every verb may use.
@@ -217,6 +219,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Config(arguments) => config::run(&context, arguments),
         Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),
+        Verb::Key(arguments) => key::run(&context, arguments),
     };
     done.unwrap_or_else(|failure| {
         if failure != Failure::ReaderGone {

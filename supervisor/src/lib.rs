@@ -12,6 +12,7 @@
 //! | [`config`] | the file as written, and as meant: every fault at once |
 //! | [`control`] | the control socket's language |
 //! | [`oneshot`] | every check once, without the daemon |
+//! | [`key`] | the files with the secrets of pairs |
 //! | [`mac`] | the signature of the messages between the machines of a pair |
 //! | [`netlink`] | messages to and from the kernel |
 //! | [`journal`] | where log lines go |
