@@ -1,4 +1,5 @@
-//! `mastiffd`: arguments, configuration, directories, then the brain's loop until the end.
+//! `mastiffd`: arguments, configuration, directories, then the brain's loop until the end, or the
+//! witness's.
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::brain::Brain;
-use crate::config::{self, NodeConfig};
+use crate::config::{self, NodeConfig, WitnessConfig};
+use crate::witness::{Service, StartError};
 use crate::{journal, keeper, signals};
 
 /// All is well.
@@ -71,19 +73,35 @@ pub fn main() -> i32 {
     if arguments.check {
         return EXIT_OK;
     }
-    match run(config, path, named) {
+    let done = match &config.witness {
+        Some(witness) => serve(witness, &path),
+        None => run(config, path, named).map_err(StartError::Refused),
+    };
+    match done {
         Ok(code) => code,
         Err(why) => {
             log::error!("{why}");
-            EXIT_UNAVAILABLE
+            match why {
+                StartError::NoPair => EXIT_CONFIG,
+                StartError::Refused(_) => EXIT_UNAVAILABLE,
+            }
         }
     }
 }
 
+/// The witness needs no folder: its port makes sure that it is the only one.
+fn serve(witness: &WitnessConfig, path: &Path) -> Result<i32, StartError> {
+    block_signals().map_err(StartError::Refused)?;
+    Service::new(witness, path)?.run().map(|()| EXIT_OK).map_err(StartError::Refused)
+}
+
+/// Before any thread is started: each one inherits the mask, and the signals come by a descriptor.
+fn block_signals() -> Result<(), String> {
+    signals::blocked().thread_block().map_err(|error| format!("cannot block signals: {error}"))
+}
+
 fn run(config: config::Config, path: PathBuf, named: bool) -> Result<i32, String> {
-    // Before any thread is started: each one inherits the mask, and the signals come by a
-    // descriptor.
-    signals::blocked().thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
+    block_signals()?;
     let _lock = prepare(&config.node)?;
     let pair = match config.pair.as_ref().map(|pair| keeper::setup::prepare(&config, pair)) {
         None => None,

@@ -12,6 +12,7 @@
 //! | [`config`] | the file as written, and as meant: every fault at once |
 //! | [`control`] | the control socket's language |
 //! | [`oneshot`] | every check once, without the daemon |
+//! | [`witness`] | the third voter of many pairs: a loop of its own, instead of all the others |
 //! | [`key`] | the files with the secrets of pairs |
 //! | [`mac`] | the signature of the messages between the machines of a pair |
 //! | [`netlink`] | messages to and from the kernel |
@@ -50,3 +51,4 @@ pub mod probes;
 pub mod signals;
 pub mod sys;
 pub mod udp;
+pub mod witness;

@@ -107,6 +107,9 @@ impl Brain {
         if let Some(fault) = config::not_run(&config, &self.config_path) {
             return Err(fault.to_string());
         }
+        if config.witness.is_some() {
+            return Err("[witness]: this daemon becomes a witness only by a restart".to_string());
+        }
         self.alerts.configure(config.node.name.clone(), config.alerts.clone());
         self.config = config;
         // Even if the checks are the same: the rhythm and the reminders may not be.

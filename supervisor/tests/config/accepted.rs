@@ -246,7 +246,13 @@ fn what_the_daemon_does_not_run_yet_is_named() {
     );
     assert!(told(&fenced).unwrap().contains("does not call fence agents yet"));
     let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
-    assert!(told(witness).unwrap().contains("does not serve as a witness yet"));
+    assert_eq!(told(witness), None);
+    let check = "[[check]]\nsensor = \"load\"\n";
+    let with_checks = told(&format!("{check}{witness}")).unwrap();
+    assert!(
+        with_checks.starts_with("f.toml: witness: a witness does nothing else"),
+        "{with_checks}"
+    );
 }
 
 #[test]
