@@ -1,6 +1,7 @@
 //! The crate's only unsafe code: each function is one call, safe outside.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 #[cfg(feature = "cli")]
 pub mod local_time;
 pub mod process;
