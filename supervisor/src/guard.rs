@@ -17,6 +17,8 @@
 //! | nftables | a time-out after the last refresh | `nftables` |
 //! | lifetime | the address itself goes, in whole seconds | `lifetime` |
 
+pub mod bpf;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
