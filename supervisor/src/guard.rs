@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use mastiff_core::pair::clock::Clocks;
-use mastiff_core::time::Mono;
+use mastiff_core::time::{Mono, Span};
 use mastiff_core::timing;
 
 /// A group, by its place in the configuration.
@@ -121,15 +121,23 @@ pub struct Chosen {
     pub wall: Box<dyn Wall>,
 }
 
-/// The best guard that loads here; `heartbeat` says what the timers would be with it.
+/// The best guard that loads here. `daemon` names it among those of other daemons on this machine;
+/// `heartbeat` says how often the keeper will turn with a form.
 ///
 /// # Errors
-/// When the timers cannot be kept with it.
+/// When the timers cannot be kept with the best one: a worse one could not keep them either.
 pub fn choose(
-    _pair: &str,
-    _guarded: &[Guarded],
-    heartbeat: impl Fn(timing::Guard) -> Result<mastiff_core::time::Span, String>,
+    daemon: &str,
+    guarded: &[Guarded],
+    heartbeat: impl Fn(timing::Guard) -> Result<Span, String>,
 ) -> Result<Chosen, String> {
+    match bpf::build(daemon, guarded) {
+        Ok((gate, wall)) => {
+            heartbeat(wall.form())?;
+            return Ok(Chosen { form: wall.form(), gate, wall });
+        }
+        Err(why) => log::info!("no BPF guard here: {why}"),
+    }
     let form = timing::Guard::Lifetime;
     heartbeat(form)?;
     Err("no guard yet".into())
