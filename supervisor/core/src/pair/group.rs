@@ -343,14 +343,16 @@ impl Group {
         let State::Idle { fit_since, yielded_until, quiet_until } = &mut self.state else {
             return;
         };
-        // Handed over, but the peer cannot after all: nobody should wait for nothing.
-        if yielded_until.is_some_and(|until| now.boot >= until || self.peer.cannot_take(now)) {
+        // Handed over: the peer has asked for it, or it cannot after all. In both cases nobody
+        // should wait for nothing, least of all should the peer die right after it took it.
+        let promised = self.voter.promised(now).is_some();
+        let is_over = |until| promised || now.boot >= until || self.peer.cannot_take(now);
+        if yielded_until.is_some_and(is_over) {
             *yielded_until = None;
         }
         if yielded_until.is_some() || quiet_until.is_some_and(|until| now.boot < until) {
             return;
         }
-        let promised = self.voter.promised(now).is_some();
         let fit_before = *fit_since;
         if promised || self.not_ready(now).is_some() {
             self.set_fit_since(None);

@@ -389,13 +389,22 @@ fn a_switchover_costs_the_steps_and_a_round_trip_and_waits_for_no_stop_time() {
         let ordered = world.millis;
         world.order(A, Order::Switchover);
         world.run(3000);
-        assert_eq!((world.role(A), world.role(B)), (Role::Waiting, Role::Active), "yielded");
+        assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
         // Stop, remove, told, asked, granted, added, started.
         let after = world.ran_after(B, ordered);
         assert!(after <= 30, "{after}");
-        world.run(10_000);
-        assert_eq!(world.role(A), Role::Standby);
     }
+}
+
+#[test]
+fn who_dies_right_after_a_switchover_is_replaced_as_soon_as_any_other() {
+    let mut world = World::settled(Safety::Network);
+    world.order(A, Order::Switchover);
+    world.run(100);
+    assert_eq!(world.role(B), Role::Active);
+    world.cut_power(B);
+    world.run(1200);
+    assert_eq!(world.role(A), Role::Active, "it had handed it over, and the peer had taken it");
 }
 
 #[test]
