@@ -113,7 +113,7 @@ fn load(name: Name, array: &OwnedFd, guarded: &[Guarded]) -> Result<[Program; 2]
 fn refusal(name: Name, code: &[bpf::Instruction], error: Errno) -> String {
     let mut log = vec![0; LOG_BYTES];
     let reason = match error {
-        Errno::EPERM | Errno::ENOSYS => None,
+        Errno::EPERM | Errno::ENOSYS | Errno::EAGAIN => None,
         _ => bpf::load(name, code, &mut log).err().and_then(|_| {
             let said = log.split(|byte| *byte == 0).next()?;
             let mut lines = said.split(|byte| *byte == b'\n').rev();

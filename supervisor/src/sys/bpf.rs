@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 /// One instruction: opcode u8, registers u8, offset i16, value i32 (`struct bpf_insn`).
 pub type Instruction = [u8; 8];
@@ -32,7 +33,8 @@ const REPLACE: u32 = 1 << 2;
 const BEFORE: u32 = 1 << 3;
 /// Programs of one tcx chain at most (`BPF_MPROG_MAX`).
 const CHAIN_MAX: usize = 64;
-/// A load is begun again when a signal came between; the kernel asks for it by `EAGAIN`.
+/// A load that a signal interrupts fails with `EAGAIN`, and is begun again so often. Signals are
+/// held back, but not all can be: the process may be stopped, or traced.
 const LOADS_MAX: u32 = 5;
 
 /// Which way the packets of a chain go.
@@ -155,6 +157,7 @@ pub fn load(name: Name, code: &[Instruction], log: &mut [u8]) -> nix::Result<Own
         flags: 0,
         name,
     };
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let mut result = Err(Errno::EAGAIN);
     for _ in 0..LOADS_MAX {
         // SAFETY: the struct is that of BPF_PROG_LOAD; code, licence and log outlive the call, and
@@ -164,6 +167,7 @@ pub fn load(name: Name, code: &[Instruction], log: &mut [u8]) -> nix::Result<Own
             break;
         }
     }
+    mask.thread_set_mask()?;
     result
 }
 

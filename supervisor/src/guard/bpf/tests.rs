@@ -16,13 +16,14 @@ mod network;
 const FOUR: &str = "192.0.2.100";
 const SIX: &str = "2001:db8::100";
 const SECOND: &str = "192.0.2.101";
+const SECOND6: &str = "2001:db8::101";
 
 fn guarded(slot: usize, ip: &str) -> Guarded {
     Guarded { slot: Slot(slot), ip: ip.parse().unwrap(), interface: String::from("node0") }
 }
 
 fn addresses() -> Vec<Guarded> {
-    vec![guarded(0, FOUR), guarded(0, SIX), guarded(1, SECOND)]
+    vec![guarded(0, FOUR), guarded(0, SIX), guarded(1, SECOND), guarded(1, SECOND6)]
 }
 
 /// `None`, and says why, where BPF may not be used at all.

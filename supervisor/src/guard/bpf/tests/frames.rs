@@ -114,6 +114,16 @@ fn a_closed_guard_stops_what_would_make_this_machine_an_owner() {
     for (what, frame, _) in &cases {
         assert_eq!(passes(&wall, frame), BOTH, "open: {what}");
     }
+    // Two groups in one packet: the one that closes first counts, whichever it is.
+    for (target, destination) in [(SIX, SECOND6), (SECOND6, SIX)] {
+        let frame = discovery(SOLICITATION, PEER6, destination, target);
+        for slot in [0, 1] {
+            gate.close(Slot(slot));
+            assert_eq!(passes(&wall, &frame), ONLY_OUT, "{target} {slot}");
+            open(&mut gate, slot, 60_000);
+            assert_eq!(passes(&wall, &frame), BOTH);
+        }
+    }
     gate.close(Slot(0));
     for (what, frame, closed) in cases {
         let closed = if what.contains("another's") { ONLY_IN } else { closed };
@@ -132,7 +142,8 @@ fn what_speaks_for_nobody_guarded_always_passes() {
         ("ARP", arp(REQUEST, MINE, PEER)),
         ("ARP of another kind", other_arp),
         ("IPv6", ipv6(MINE6, PEER6, 17, &[0; 8])),
-        ("the other half of an IPv6 address", ipv6("2001:db8::101", "2001:db9::100", 17, &[])),
+        ("half of an IPv6 address", ipv6("2001:db8::99", "2001:db9::100", 17, &[])),
+        ("its other half", ipv6("2001:db9::100", "2001:db8::99", 17, &[])),
         ("NS", discovery(SOLICITATION, MINE6, GROUP6, PEER6)),
         ("NA", discovery(ADVERTISEMENT, MINE6, PEER6, MINE6)),
         ("an echo request whose data looks like it", discovery(128, MINE6, PEER6, SIX)),
