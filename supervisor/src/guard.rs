@@ -18,6 +18,8 @@
 //! | lifetime | the address itself goes, in whole seconds | `lifetime` |
 
 pub mod bpf;
+pub mod lifetime;
+pub mod nftables;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,6 +28,8 @@ use std::os::fd::BorrowedFd;
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::timing;
+
+use lifetime::Lifetime;
 
 /// A group, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +142,14 @@ pub fn choose(
         }
         Err(why) => log::info!("no BPF guard here: {why}"),
     }
+    match nftables::probe() {
+        Ok(form) => {
+            let (gate, wall) = nftables::build(daemon, guarded, heartbeat(form)?)?;
+            return Ok(Chosen { form, gate: Box::new(gate), wall: Box::new(wall) });
+        }
+        Err(why) => log::info!("no nftables guard here: {why}"),
+    }
     let form = timing::Guard::Lifetime;
     heartbeat(form)?;
-    Err("no guard yet".into())
+    Ok(Chosen { form, gate: Box::new(Lifetime), wall: Box::new(Lifetime) })
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod link;
 #[cfg(feature = "cli")]
 pub mod local_time;
 pub mod process;

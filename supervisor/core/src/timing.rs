@@ -67,9 +67,9 @@ const BEATS_MIN: u64 = 3;
 /// The BPF guard ends this late at most (measured: 0.1 ms), besides the slewing of its clock.
 const BPF_LATE: Span = Span::from_millis(1);
 /// The time-out of an nftables element, in heartbeats ...
-const NFTABLES_BEATS: u64 = 3;
+pub const NFTABLES_BEATS: u64 = 3;
 /// ... and at least in ticks: it may end two early, and a turn may be one late.
-const NFTABLES_TICKS_MIN: u64 = 4;
+pub const NFTABLES_TICKS_MIN: u64 = 4;
 /// Jiffies may stall for five ticks with the processor that counts them; one for the rounding.
 const NFTABLES_LATE_TICKS: u64 = 6;
 /// The kernel removes an expired address this late at most (measured under real-time load).

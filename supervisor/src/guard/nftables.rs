@@ -1,0 +1,157 @@
+//! The guard as an nf_tables table: an element that lives lets a group's traffic pass, and it ends
+//! by itself a time-out after it was refreshed last.
+//!
+//! Whether an element has expired is tested whenever a packet looks for it, so it ends without any
+//! process, worker or lock, up to two ticks early (measured in `examples/guard_late.rs`). The
+//! time-out is relative: who freezes between a look at the clock and the refresh is late by as much
+//! as the freeze. So:
+//!
+//! | rule | where |
+//! |---|---|
+//! | refreshed only while it will be over before the lease is; clocks read just before, and again after | [`knock`] |
+//! | a refresh takes no lock and keeps alive what lives; it revives nothing | [`knock`], [`rules`] |
+//! | what is late is deleted the same way, at once | [`knock`] |
+//! | created by a transaction only, with the addresses off, for three ticks; then refreshed | [`wall`] |
+//! | the table outlives the process; without elements it drops | [`wall`] |
+//!
+//! So a frozen process is late by one time-out at most, which is the guard's slack
+//! ([`timing::Guard::slack`]). A processor that the hypervisor takes away between the two
+//! instructions that look up and update an element could revive one by the time that it was away;
+//! it would hold a packet that has passed the guard for as long.
+//!
+//! Needs Linux 5.16 (egress hook, `CONFIG_NETFILTER_EGRESS`): without it [`probe`] says no, and the
+//! lifetimes of the addresses are the guard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use mastiff_core::pair::clock::Clocks;
+use mastiff_core::time::{Mono, Span};
+use mastiff_core::timing;
+use nix::time::{ClockId, clock_getres};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::{Guarded, Slot};
+use crate::netlink::{Family, Request, Socket};
+use knock::{Cookie, Knocker};
+use rules::{Batch, Hook};
+
+mod gate;
+mod knock;
+mod rules;
+mod standing;
+mod wall;
+
+pub use gate::NftablesGate;
+pub use wall::NftablesWall;
+
+/// Times that an element may be given for a planned restart, besides the time-out: multiples of
+/// this. The long lease is shorter than the longest: about half of [`timing::PROMISE_MAX`].
+const HOLD_STEP: Span = Span::from_millis(240);
+const HOLD_STEPS: u64 = 20;
+/// Where the kernel does not say: the longest tick that there is (HZ = 100).
+const TICK_ASSUMED: Span = Span::from_millis(10);
+
+/// What both halves know: until when each group may be open, as the keeper last said.
+#[derive(Debug)]
+struct Shared {
+    leases: Vec<(AtomicI64, AtomicI64)>,
+    /// The keeper found that the rules are gone.
+    gone: AtomicBool,
+    /// Frames that could not be sent.
+    failed: AtomicU64,
+}
+
+impl Shared {
+    fn new(slots: usize) -> Self {
+        Self {
+            leases: (0..slots).map(|_| Default::default()).collect(),
+            gone: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// A reader that comes between both stores sees one old value; the earlier clock counts.
+    fn set(&self, slot: Slot, until: Clocks) {
+        if let Some((boot, raw)) = self.leases.get(slot.0) {
+            boot.store(until.boot.as_nanos(), Ordering::SeqCst);
+            raw.store(until.raw.as_nanos(), Ordering::SeqCst);
+        }
+    }
+
+    /// [`Clocks::ZERO`]: closed.
+    fn until(&self, slot: Slot) -> Clocks {
+        self.leases.get(slot.0).map_or(Clocks::ZERO, |(boot, raw)| Clocks {
+            boot: Mono::from_nanos(boot.load(Ordering::SeqCst)),
+            raw: Mono::from_nanos(raw.load(Ordering::SeqCst)),
+        })
+    }
+}
+
+/// The kernel's tick: how exact a time-out is.
+#[must_use]
+pub fn tick() -> Span {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok().map_or(TICK_ASSUMED, |tick| {
+        let nanos = tick.tv_sec().saturating_mul(1_000_000_000).saturating_add(tick.tv_nsec());
+        Span::from_nanos(nanos.unsigned_abs())
+    })
+}
+
+/// Whether this form can be had here: the kernel checks all that [`build`] will need, and does
+/// none of it.
+///
+/// # Errors
+/// What is missing.
+pub fn probe() -> Result<timing::Guard, String> {
+    let table = format!("mastiff-probe-{}", std::process::id());
+    let cookie = [0; knock::COOKIE];
+    Knocker::new(&cookie).map_err(|error| format!("cannot open a packet socket: {error}"))?;
+    let mut socket = Socket::open(Family::Netfilter, 0)
+        .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))?;
+    let mut request = Request::new();
+    let mut batch = Batch::begin(&mut request, &table);
+    batch.table(&[], true);
+    batch.loopback();
+    batch.lay(&[], &[Span::from_secs(1)], &cookie);
+    batch.base("in", Hook::Ingress, "lo");
+    batch.jump("in");
+    // Not committed: only checked.
+    match socket.transact(&mut request) {
+        Ok(()) => Ok(timing::Guard::Nftables { tick: tick() }),
+        Err(error) => Err(format!(
+            "nf_tables of this kernel takes no netdev table with an egress hook (Linux 5.16): {error}"
+        )),
+    }
+}
+
+/// The time-out for a keeper that turns so often (`T` of [`timing`]).
+fn timeout(heartbeat: Span) -> Span {
+    let least = tick().times(timing::NFTABLES_TICKS_MIN);
+    heartbeat.times(timing::NFTABLES_BEATS).max(least)
+}
+
+/// Both halves for these addresses. `daemon` tells it from those of other daemons on this machine,
+/// and is the same in each of its lives. Nothing is changed before `Wall::stand`.
+///
+/// # Errors
+/// Sockets: what was tried and what the kernel said.
+pub fn build(
+    daemon: &str,
+    guarded: &[Guarded],
+    heartbeat: Span,
+) -> Result<(NftablesGate, NftablesWall), String> {
+    let timeout = timeout(heartbeat);
+    let mut cookie: Cookie = [0; knock::COOKIE];
+    getrandom(&mut cookie, GetRandomFlags::empty())
+        .map_err(|error| format!("cannot get random bytes: {error}"))?;
+    let times: Arc<[Span]> = std::iter::once(timeout)
+        .chain((1..=HOLD_STEPS).map(|step| HOLD_STEP.times(step)))
+        .collect();
+    let slots = guarded.iter().map(|guarded| guarded.slot.0.saturating_add(1)).max().unwrap_or(0);
+    let shared = Arc::new(Shared::new(slots));
+    let knocker =
+        || Knocker::new(&cookie).map_err(|error| format!("cannot open a packet socket: {error}"));
+    let gate = NftablesGate::new(knocker()?, Arc::clone(&times), slots, Arc::clone(&shared));
+    let wall = NftablesWall::new(daemon, guarded, times, cookie, knocker()?, shared)?;
+    Ok((gate, wall))
+}

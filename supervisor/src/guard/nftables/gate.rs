@@ -1,0 +1,181 @@
+//! The keeper's half: refreshes by frames, see [`super::knock`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mastiff_core::pair::clock::Clocks;
+use mastiff_core::time::{Mono, Span};
+
+use super::knock::{DELETE, Knock, Knocker, Refreshed};
+use super::{Shared, tick};
+use crate::clock;
+use crate::guard::{Gate, Slot};
+
+/// Refreshes in a time-out: one may be late, one may be lost.
+const REFRESHES: u64 = 3;
+
+/// Opens, refreshes and closes.
+#[derive(Debug)]
+pub struct NftablesGate {
+    knocker: Knocker,
+    /// What the rules can give; the first is the time-out.
+    times: Arc<[Span]>,
+    /// For a frame's way.
+    margin: Span,
+    doors: Vec<Door>,
+    shared: Arc<Shared>,
+}
+
+/// One group.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    /// Clocks::ZERO: closed.
+    until: Clocks,
+    tried: Mono,
+    /// When the element was refreshed last.
+    refreshed: Clocks,
+    held: bool,
+    lapse: Lapse,
+}
+
+/// Whether it closed by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lapse {
+    No,
+    ToTell,
+    Told,
+}
+
+const CLOSED: Door = Door {
+    until: Clocks::ZERO,
+    tried: Mono::BOOT,
+    refreshed: Clocks::ZERO,
+    held: false,
+    lapse: Lapse::No,
+};
+
+impl NftablesGate {
+    pub(super) fn new(
+        knocker: Knocker,
+        times: Arc<[Span]>,
+        slots: usize,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { knocker, times, margin: tick(), doors: vec![CLOSED; slots], shared }
+    }
+
+    fn timeout(&self) -> Span {
+        self.times.first().copied().unwrap_or(Span::ZERO)
+    }
+
+    /// The longest time that fits into what is left of a lease; the time-out if none does.
+    fn longest(&self, left: Span) -> (u32, Span) {
+        let fits = |(_, time): &(u32, &Span)| time.plus(self.margin) < left;
+        let longest = (0..).zip(self.times.iter()).filter(fits).max_by_key(|(_, time)| **time);
+        longest.map_or((0, self.timeout()), |(at, time)| (at, *time))
+    }
+
+    /// Takes over a deadline. An element may be alive for longer than an earlier one allows.
+    fn set(&mut self, slot: Slot, until: Clocks) {
+        let Some(door) = self.doors.get_mut(slot.0) else { return };
+        if until.earliest(door.until) != door.until {
+            self.knocker.knock(DELETE, slot);
+        }
+        *door = Door { until, held: false, ..*door };
+        self.shared.set(slot, until);
+    }
+
+    /// Refreshes with one of the times; whether the element lives.
+    fn extend(&mut self, slot: Slot, (what, time): (u32, Span)) -> bool {
+        let timeout = self.timeout();
+        let Some(door) = self.doors.get_mut(slot.0) else { return false };
+        door.tried = clock::now();
+        let dead = match self.knocker.refresh(slot, (what, time), door.until, self.margin) {
+            Refreshed::Lives(at) => {
+                door.refreshed = at;
+                door.lapse = Lapse::No;
+                return true;
+            }
+            Refreshed::TooLate => false,
+            Refreshed::Dead => true,
+            // The wall lays them again, with what was open.
+            Refreshed::Gone => {
+                self.shared.gone.store(true, Ordering::SeqCst);
+                false
+            }
+            Refreshed::Failed(_) => {
+                self.shared.failed.fetch_add(1, Ordering::Relaxed);
+                clock::clocks().ends_promise(door.refreshed.after(timeout))
+            }
+        };
+        if dead && door.lapse == Lapse::No {
+            door.lapse = Lapse::ToTell;
+        }
+        false
+    }
+
+    /// When the group's element must be refreshed again. The last time is as late as the lease
+    /// allows, so that it is not over before the lease by more than need be.
+    fn due(&self, door: &Door, now: Clocks) -> Mono {
+        if door.held || door.until == Clocks::ZERO {
+            return Mono::FAR;
+        }
+        let last = self.timeout().plus(self.margin).plus(self.margin);
+        let last = now.boot.after(now.lease_left(door.until)).before(last);
+        if last <= door.tried {
+            return Mono::FAR;
+        }
+        let beat = Span::from_nanos(self.timeout().as_nanos() / REFRESHES);
+        door.tried.after(beat).min(last)
+    }
+}
+
+impl Gate for NftablesGate {
+    fn open(&mut self, slot: Slot, until: Clocks, _: Clocks) {
+        self.set(slot, until);
+        self.extend(slot, (0, self.timeout()));
+    }
+
+    fn hold(&mut self, slot: Slot, until: Clocks, _: Clocks) {
+        self.set(slot, until);
+        let longest = self.longest(clock::clocks().lease_left(until));
+        let lives = self.extend(slot, longest);
+        if let Some(door) = self.doors.get_mut(slot.0) {
+            door.held = lives;
+        }
+    }
+
+    fn close(&mut self, slot: Slot) {
+        // First, so that a wall that creates at this moment sees it afterwards.
+        self.shared.set(slot, Clocks::ZERO);
+        match self.knocker.knock(DELETE, slot) {
+            Knock::Taken => {}
+            Knock::Ignored => self.shared.gone.store(true, Ordering::SeqCst),
+            // It ends by itself.
+            Knock::Failed(_) => {
+                self.shared.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if let Some(door) = self.doors.get_mut(slot.0) {
+            *door = CLOSED;
+        }
+    }
+
+    fn refresh(&mut self, now: Clocks) -> Mono {
+        let mut next = Mono::FAR;
+        for at in 0..self.doors.len() {
+            let Some(door) = self.doors.get(at).copied() else { break };
+            if self.due(&door, now) <= now.boot {
+                self.extend(Slot(at), (0, self.timeout()));
+            }
+            next = self.doors.get(at).map_or(next, |door| next.min(self.due(door, now)));
+        }
+        next
+    }
+
+    fn lapsed(&mut self) -> Option<Slot> {
+        let at = self.doors.iter().position(|door| door.lapse == Lapse::ToTell)?;
+        self.doors.get_mut(at)?.lapse = Lapse::Told;
+        Some(Slot(at))
+    }
+}

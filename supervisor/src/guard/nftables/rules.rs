@@ -1,0 +1,498 @@
+//! What stands in the kernel, as nf_tables messages (linux/netfilter/nf_tables.h).
+//!
+//! ```text
+//! table netdev mastiff-NAME {
+//!     set lease { group; timeout; dynamic }               alive: the group's traffic passes
+//!     map v4, map v6 { address : jump group-N }
+//!     chain group-N { N is not in lease: drop }
+//!     chain guard {
+//!         ARP sender, ARP target, IPv4 source, IPv4 destination, IPv6 source, IPv6 destination,
+//!         target of a neighbour solicitation or advertisement: as the map says
+//!     }
+//!     chain knock {
+//!         refresh of an element that lives: update @lease, drop      one rule for each time
+//!         delete: delete @lease, drop
+//!         ask: drop
+//!     }
+//!     chain in-N  { hook ingress device D; jump guard }
+//!     chain out-N { hook egress device D; jump guard }
+//!     chain lo    { hook egress device lo; type and cookie of a knock: jump knock }
+//! }
+//! ```
+//!
+//! The `lookup` before the `update` is what the safety rests on: an update alone creates what is
+//! not there, and for the kernel an element that has expired is not there (nft_dynset_eval()).
+
+use std::net::IpAddr;
+
+use mastiff_core::time::Span;
+
+use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, key};
+use crate::guard::{Guarded, Slot};
+use crate::netlink::{ACK, CREATE, EXCLUSIVE, Request};
+
+/// `NFPROTO_NETDEV`, and no version: the family's header.
+pub(super) const HEADER: [u8; 4] = [5, 0, 0, 0];
+/// `NFNL_SUBSYS_NFTABLES`.
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const NEW_TABLE: u16 = SUBSYSTEM;
+pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
+pub(super) const DELETE_TABLE: u16 = SUBSYSTEM | 2;
+pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 4;
+pub(super) const NEW_RULE: u16 = SUBSYSTEM | 6;
+pub(super) const GET_RULE: u16 = SUBSYSTEM | 7;
+pub(super) const DELETE_RULE: u16 = SUBSYSTEM | 8;
+pub(super) const NEW_SET: u16 = SUBSYSTEM | 9;
+pub(super) const GET_SET: u16 = SUBSYSTEM | 10;
+pub(super) const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+pub(super) const GET_ELEMENT: u16 = SUBSYSTEM | 13;
+pub(super) const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const BATCH_BEGIN: u16 = 16; // NFNL_MSG_BATCH_BEGIN
+const BATCH_END: u16 = 17; // NFNL_MSG_BATCH_END
+const BATCH: [u8; 4] = [0, 0, 0, 10]; // for the subsystem; in network byte order
+const APPEND: u16 = 0x800; // NLM_F_APPEND
+
+/// The table's name is the first attribute of every message about something in it.
+pub(super) const TABLE: u16 = 1;
+/// `NFTA_TABLE_USERDATA`.
+pub(super) const TABLE_USERDATA: u16 = 6;
+/// The second attribute of many: `NFTA_RULE_CHAIN`, `NFTA_SET_NAME`, `NFTA_SET_ELEM_LIST_SET`.
+const WITHIN: u16 = 2;
+/// `NFTA_CHAIN_NAME`, `NFTA_CHAIN_HOOK`.
+pub(super) const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_HOOK: u16 = 4;
+/// `NFTA_HOOK_HOOKNUM`, `_PRIORITY`, `_DEV`, `_DEVS`.
+pub(super) const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+pub(super) const HOOK_DEVICE: u16 = 3;
+pub(super) const HOOK_DEVICES: u16 = 4;
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`.
+pub(super) const ELEMENTS: u16 = 3;
+/// `NFTA_LIST_ELEM`.
+const ITEM: u16 = 1;
+
+/// Before most others, who may redirect.
+const PRIORITY: i32 = -500;
+/// Elements in one message: an attribute has no more than 65,535 bytes.
+const ELEMENTS_MAX: usize = 512;
+/// Data types by which nft(8) prints them (`TYPE_INTEGER`, `TYPE_IPADDR`, `TYPE_IP6ADDR`).
+const TYPE_GROUP: u32 = 4;
+const TYPE_IPV4: u32 = 7;
+const TYPE_IPV6: u32 = 8;
+const TYPE_VERDICT: u32 = 0xffff_ff00; // NFT_DATA_VERDICT
+const MAP: u32 = 0x8; // NFT_SET_MAP
+const LEASES: u32 = 0x10 | 0x20; // NFT_SET_TIMEOUT, NFT_SET_EVAL
+
+/// The set of living elements.
+pub(super) const LEASE: &str = "lease";
+/// The maps of addresses.
+pub(super) const MAPS: [&str; 2] = ["v4", "v6"];
+const GUARD: &str = "guard";
+const KNOCK: &str = "knock";
+const LO: &str = "lo";
+
+/// A hook of a netdev chain (`NF_NETDEV_INGRESS`, `NF_NETDEV_EGRESS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    Ingress = 0,
+    Egress = 1,
+}
+
+impl Hook {
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Ingress => 0,
+            Self::Egress => 1,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "in",
+            Self::Egress => "out",
+        }
+    }
+}
+
+/// Register 1 of 16 bytes and register 2 (`NFT_REG_1`, `NFT_REG_2`); 0 is the verdict.
+#[derive(Clone, Copy)]
+enum Register {
+    Verdict,
+    One,
+    Two,
+}
+
+/// What a payload's offset counts from (`NFT_PAYLOAD_NETWORK_HEADER`, `_TRANSPORT_HEADER`).
+#[derive(Clone, Copy)]
+enum Base {
+    Network,
+    Transport,
+}
+
+/// Writes a transaction for one table.
+pub(super) struct Batch<'a> {
+    request: &'a mut Request,
+    table: &'a str,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn begin(request: &'a mut Request, table: &'a str) -> Self {
+        request.clear();
+        request.begin(BATCH_BEGIN, 0, &BATCH);
+        Self { request, table }
+    }
+
+    /// Without this the kernel checks the transaction and does not do it.
+    pub(super) fn commit(self) {
+        self.request.begin(BATCH_END, 0, &BATCH);
+    }
+
+    fn message(&mut self, kind: u16, flags: u16) -> &mut Request {
+        let table = self.table;
+        self.request.begin(kind, flags | ACK, &HEADER).text(TABLE, table)
+    }
+
+    /// The table: a new one, or, if it is not to be `new`, perhaps one that is there.
+    pub(super) fn table(&mut self, userdata: &[u8], new: bool) {
+        let flags = if new { CREATE | EXCLUSIVE } else { CREATE };
+        self.message(NEW_TABLE, flags).attribute(TABLE_USERDATA, userdata);
+    }
+
+    pub(super) fn delete_table(&mut self) {
+        self.message(DELETE_TABLE, 0);
+    }
+
+    /// Takes out all that [`Batch::lay`] puts in, but for chains, and for the elements of `lease`.
+    pub(super) fn clear(&mut self) {
+        self.message(DELETE_RULE, 0);
+        for map in MAPS {
+            self.message(DELETE_ELEMENT, 0).text(WITHIN, map);
+        }
+    }
+
+    /// Sets, addresses and the rules that do not depend on devices.
+    pub(super) fn lay(&mut self, guarded: &[Guarded], times: &[Span], cookie: &Cookie) {
+        self.set(LEASE, LEASES, TYPE_GROUP, 4);
+        self.set("v4", MAP, TYPE_IPV4, 4);
+        self.set("v6", MAP, TYPE_IPV6, 16);
+        for chain in [GUARD, KNOCK] {
+            self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, chain);
+        }
+        let mut slots: Vec<Slot> = guarded.iter().map(|guarded| guarded.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            let chain = group(slot);
+            self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, &chain);
+            self.rule(&chain, |rule| {
+                rule.constant(slot);
+                rule.lookup(LEASE, Register::Two, None, true);
+                rule.verdict(DROP, None);
+            });
+        }
+        self.addresses(guarded);
+        // RFC 826, for Ethernet and IPv4: addresses of sender and target.
+        for offset in [14, 24] {
+            self.guard(|rule| rule.ether_type(0x0806), Base::Network, offset, "v4");
+        }
+        for offset in [12, 16] {
+            self.guard(|rule| rule.ether_type(0x0800), Base::Network, offset, "v4");
+        }
+        for offset in [8, 24] {
+            self.guard(|rule| rule.ether_type(0x86dd), Base::Network, offset, "v6");
+        }
+        // RFC 4861, 4.3 and 4.4: types 135 and 136, the target at offset 8 of both.
+        self.guard(|rule| rule.neighbour_discovery(), Base::Transport, 8, "v6");
+        for (at, time) in (0..).zip(times) {
+            self.knock(at, |rule| {
+                rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
+                rule.lookup(LEASE, Register::Two, None, false);
+                rule.update(*time);
+            });
+        }
+        self.knock(DELETE, |rule| {
+            rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
+            rule.delete();
+        });
+        self.knock(ASK, |_| {});
+        self.rule(LO, |rule| {
+            rule.ether_type(ETHER_TYPE);
+            rule.payload(Base::Network, 0, 16, Register::One);
+            rule.compare(EQUAL, cookie);
+            rule.verdict(JUMP, Some(KNOCK));
+        });
+    }
+
+    /// The base chain for knocks; must come before [`Batch::lay`] unless it is there.
+    pub(super) fn loopback(&mut self) {
+        self.base(LO, Hook::Egress, "lo");
+    }
+
+    /// A base chain for a device.
+    pub(super) fn base(&mut self, name: &str, hook: Hook, device: &str) {
+        self.message(NEW_CHAIN, CREATE)
+            .text(CHAIN_NAME, name)
+            .nest(CHAIN_HOOK, |to| {
+                to.attribute(HOOK_NUMBER, &hook.number().to_be_bytes())
+                    .attribute(HOOK_PRIORITY, &PRIORITY.to_be_bytes())
+                    .text(HOOK_DEVICE, device);
+            })
+            .text(7, "filter") // NFTA_CHAIN_TYPE
+            .attribute(5, &1u32.to_be_bytes()); // NFTA_CHAIN_POLICY: NF_ACCEPT
+    }
+
+    /// Its rule.
+    pub(super) fn jump(&mut self, chain: &str) {
+        self.rule(chain, |rule| rule.verdict(JUMP, Some(GUARD)));
+    }
+
+    /// A living element, in place of one that may be there. `delete` and `add` alone would fail
+    /// where there is none, `add` alone would not renew one.
+    pub(super) fn revive(&mut self, slot: Slot, time: Span) {
+        self.element(NEW_ELEMENT, slot, Some(time));
+        self.element(DELETE_ELEMENT, slot, None);
+        self.element(NEW_ELEMENT, slot, Some(time));
+    }
+
+    /// A living element where there cannot be one.
+    pub(super) fn living(&mut self, slot: Slot, time: Span) {
+        self.element(NEW_ELEMENT, slot, Some(time));
+    }
+
+    fn element(&mut self, kind: u16, slot: Slot, time: Option<Span>) {
+        let flags = if kind == NEW_ELEMENT { CREATE } else { 0 };
+        self.message(kind, flags).text(WITHIN, LEASE).nest(ELEMENTS, |list| {
+            list.nest(ITEM, |element| {
+                element.nest(1, |value| value_of(value, &key(slot))); // NFTA_SET_ELEM_KEY
+                if let Some(time) = time {
+                    element.attribute(4, &time.as_millis().to_be_bytes()); // _TIMEOUT
+                }
+            });
+        });
+    }
+
+    fn set(&mut self, name: &str, flags: u32, key: u32, length: u32) {
+        let message = self.message(NEW_SET, CREATE).text(WITHIN, name);
+        message
+            .attribute(3, &flags.to_be_bytes()) // NFTA_SET_FLAGS
+            .attribute(4, &key.to_be_bytes()) // NFTA_SET_KEY_TYPE
+            .attribute(5, &length.to_be_bytes()) // NFTA_SET_KEY_LEN
+            .attribute(10, &length.to_be_bytes()); // NFTA_SET_ID: wanted, not used
+        if flags == LEASES {
+            message.attribute(13, &typed()); // NFTA_SET_USERDATA
+        } else {
+            message
+                .attribute(6, &TYPE_VERDICT.to_be_bytes()) // NFTA_SET_DATA_TYPE
+                .attribute(7, &4u32.to_be_bytes()); // NFTA_SET_DATA_LEN: wanted, not used
+        }
+    }
+
+    fn addresses(&mut self, guarded: &[Guarded]) {
+        for map in MAPS {
+            let of_map = |it: &&Guarded| it.ip.is_ipv4() == (map == "v4");
+            let all: Vec<&Guarded> = guarded.iter().filter(of_map).collect();
+            for some in all.chunks(ELEMENTS_MAX) {
+                self.message(NEW_ELEMENT, CREATE).text(WITHIN, map).nest(ELEMENTS, |list| {
+                    for guarded in some {
+                        list.nest(ITEM, |element| {
+                            element.nest(1, |value| match guarded.ip {
+                                IpAddr::V4(ip) => value_of(value, &ip.octets()),
+                                IpAddr::V6(ip) => value_of(value, &ip.octets()),
+                            });
+                            let chain = group(guarded.slot);
+                            // NFTA_SET_ELEM_DATA
+                            element.nest(2, |value| verdict_of(value, JUMP, Some(&chain)));
+                        });
+                    }
+                });
+            }
+        }
+    }
+
+    fn guard(
+        &mut self,
+        of: impl FnOnce(&mut Expressions<'_>),
+        base: Base,
+        offset: usize,
+        map: &str,
+    ) {
+        self.rule(GUARD, |rule| {
+            of(rule);
+            let length = if map == "v4" { 4 } else { 16 };
+            rule.payload(base, offset, length, Register::One);
+            rule.lookup(map, Register::One, Some(Register::Verdict), false);
+        });
+    }
+
+    fn knock(&mut self, what: u32, fill: impl FnOnce(&mut Expressions<'_>)) {
+        self.rule(KNOCK, |rule| {
+            rule.payload(Base::Network, COOKIE, 4, Register::One);
+            rule.compare(EQUAL, &what.to_be_bytes());
+            fill(rule);
+            rule.verdict(DROP, None);
+        });
+    }
+
+    fn rule(&mut self, chain: &str, fill: impl FnOnce(&mut Expressions<'_>)) {
+        self.message(NEW_RULE, CREATE | APPEND)
+            .text(WITHIN, chain)
+            .nest(4, |list| fill(&mut Expressions(list))); // NFTA_RULE_EXPRESSIONS
+    }
+}
+
+/// A value (`NFTA_DATA_VALUE`).
+fn value_of(to: &mut Request, value: &[u8]) {
+    to.attribute(1, value);
+}
+
+/// What nft(8) keeps about a set whose elements are those of [`Expressions::constant`], "typeof
+/// numgen random mod 1", since "integer" alone has no length: type, length, value, in the machine's
+/// byte order (`nftnl_udata_set_types`, libnftnl/udata.h; `numgen_expr_build_udata()`, nftables).
+fn typed() -> Vec<u8> {
+    let part = |kind: u8, value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+        [&[kind, length], value].concat()
+    };
+    let number = |kind, value: u32| part(kind, &value.to_ne_bytes());
+    let numgen = [number(0, 1), number(1, 1), number(2, 0)].concat(); // random, mod 1, offset 0
+    let expression = [number(0, 23), part(1, &numgen)].concat(); // EXPR_NUMGEN
+    [number(0, 1), part(3, &expression)].concat() // host byte order; typeof of the key
+}
+
+/// A verdict (`NFTA_DATA_VERDICT`).
+fn verdict_of(to: &mut Request, code: i32, chain: Option<&str>) {
+    to.nest(2, |verdict| {
+        verdict.attribute(1, &code.to_be_bytes());
+        if let Some(chain) = chain {
+            verdict.text(2, chain);
+        }
+    });
+}
+
+/// The chain of a group.
+fn group(slot: Slot) -> String {
+    format!("group-{}", slot.0)
+}
+
+const EQUAL: u32 = 0; // NFT_CMP_EQ
+const AT_MOST: u32 = 3; // NFT_CMP_LTE
+const AT_LEAST: u32 = 5; // NFT_CMP_GTE
+const DROP: i32 = 0; // NF_DROP
+const JUMP: i32 = -3; // NFT_JUMP
+
+impl Register {
+    const fn bytes(self) -> [u8; 4] {
+        match self {
+            Self::Verdict => 0u32.to_be_bytes(),
+            Self::One => 1u32.to_be_bytes(),
+            Self::Two => 2u32.to_be_bytes(),
+        }
+    }
+}
+
+/// Writes the expressions of a rule; each reads and writes registers, or ends the rule.
+struct Expressions<'a>(&'a mut Request);
+
+impl Expressions<'_> {
+    fn add(&mut self, name: &str, fill: impl FnOnce(&mut Request)) {
+        self.0.nest(ITEM, |expression| {
+            expression.text(1, name).nest(2, fill); // NFTA_EXPR_NAME, NFTA_EXPR_DATA
+        });
+    }
+
+    fn meta(&mut self, what: u32) {
+        self.add("meta", |to| {
+            to.attribute(1, &Register::One.bytes()).attribute(2, &what.to_be_bytes());
+        });
+    }
+
+    fn ether_type(&mut self, kind: u16) {
+        self.meta(1); // NFT_META_PROTOCOL
+        self.compare(EQUAL, &kind.to_be_bytes());
+    }
+
+    fn neighbour_discovery(&mut self) {
+        self.ether_type(0x86dd);
+        self.meta(16); // NFT_META_L4PROTO
+        self.compare(EQUAL, &[58]); // ICMPv6
+        self.payload(Base::Transport, 0, 1, Register::One);
+        self.compare(AT_LEAST, &[135]);
+        self.compare(AT_MOST, &[136]);
+    }
+
+    /// Register 1 with a value.
+    fn compare(&mut self, how: u32, value: &[u8]) {
+        self.add("cmp", |to| {
+            to.attribute(1, &Register::One.bytes())
+                .attribute(2, &how.to_be_bytes())
+                .nest(3, |data| value_of(data, value));
+        });
+    }
+
+    fn payload(&mut self, base: Base, offset: usize, length: u32, to: Register) {
+        let base: u32 = match base {
+            Base::Network => 1,
+            Base::Transport => 2,
+        };
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        self.add("payload", |attributes| {
+            attributes
+                .attribute(1, &to.bytes())
+                .attribute(2, &base.to_be_bytes())
+                .attribute(3, &offset.to_be_bytes())
+                .attribute(4, &length.to_be_bytes());
+        });
+    }
+
+    /// Goes on if the register's value is in the set, or, with `absent`, if it is not.
+    fn lookup(&mut self, set: &str, from: Register, to: Option<Register>, absent: bool) {
+        self.add("lookup", |attributes| {
+            attributes.text(1, set).attribute(2, &from.bytes());
+            if let Some(to) = to {
+                attributes.attribute(3, &to.bytes());
+            }
+            if absent {
+                attributes.attribute(5, &1u32.to_be_bytes()); // NFT_LOOKUP_F_INV
+            }
+        });
+    }
+
+    fn update(&mut self, time: Span) {
+        self.dynset(1, Some(time)); // NFT_DYNSET_OP_UPDATE
+    }
+
+    fn delete(&mut self) {
+        self.dynset(2, None); // NFT_DYNSET_OP_DELETE, since Linux 5.4
+    }
+
+    fn dynset(&mut self, operation: u32, time: Option<Span>) {
+        self.add("dynset", |attributes| {
+            attributes
+                .text(1, LEASE)
+                .attribute(3, &operation.to_be_bytes())
+                .attribute(4, &Register::Two.bytes());
+            if let Some(time) = time {
+                attributes.attribute(6, &time.as_millis().to_be_bytes());
+            }
+        });
+    }
+
+    fn verdict(&mut self, code: i32, chain: Option<&str>) {
+        self.add("immediate", |to| {
+            to.attribute(1, &Register::Verdict.bytes())
+                .nest(2, |data| verdict_of(data, code, chain));
+        });
+    }
+
+    /// The group in register 2. As a random number below one plus an offset, because nft(8) has no
+    /// way to write that a constant is in a set, and must be able to print what it finds.
+    fn constant(&mut self, slot: Slot) {
+        self.add("numgen", |to| {
+            to.attribute(1, &Register::Two.bytes())
+                .attribute(2, &1u32.to_be_bytes()) // NFTA_NG_MODULUS
+                .attribute(3, &1u32.to_be_bytes()) // NFTA_NG_TYPE: NFT_NG_RANDOM
+                .attribute(4, &u32::from_ne_bytes(key(slot)).to_be_bytes()); // NFTA_NG_OFFSET
+        });
+    }
+}
