@@ -41,11 +41,13 @@ mod lateness;
 pub mod memory;
 #[cfg(test)]
 mod namespace;
+pub mod packet;
 pub mod paths;
 pub mod realtime;
 pub mod remotes;
 pub mod setup;
 pub mod shell;
+pub mod tap;
 mod turn;
 
 /// Its rhythm while there is no lease to renew.

@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod link;
 #[cfg(feature = "cli")]
 pub mod local_time;
+pub mod packet;
 pub mod process;
 pub mod thread;
 pub mod udp;

@@ -232,8 +232,10 @@ impl Addresses {
 
     /// Puts an address on an interface for `lifetime`, rounded up to whole seconds, at least one.
     /// An IPv6 address is usable at once (no duplicate address detection: the caller has the lease
-    /// and may have probed) and never chosen as a source address. One that is there already and
-    /// ours is renewed, or made anew where it is not usable.
+    /// and may have probed) and never chosen as a source address; a worker of the kernel makes it
+    /// answer multicast solicitations a moment later (addrconf_dad_work()), so announce it.
+    ///
+    /// One that is there already and ours is renewed, or made anew where it is not usable.
     ///
     /// # Errors
     /// [`AddressError::Foreign`], or what the kernel refused. Then nothing has changed.

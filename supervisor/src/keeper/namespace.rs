@@ -1,10 +1,12 @@
 //! Network namespaces for tests: real devices, nobody else's.
 
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::Command;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use mastiff_core::time::Span;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sched::{CloneFlags, setns};
 
 use crate::clock;
 
@@ -50,6 +52,61 @@ pub(crate) fn run(command: &str) -> String {
     let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Another namespace: the other machine on the cable.
+#[derive(Debug)]
+pub(crate) struct Other {
+    child: Child,
+    _holds: ChildStdin,
+}
+
+impl Other {
+    /// Makes it, with a cable: device `a` here, `b` there, both up.
+    pub(crate) fn with_cable(a: &str, b: &str) -> Self {
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let holds = child.stdin.take().unwrap();
+        let other = Self { child, _holds: holds };
+        run(&format!("ip link add {a} type veth peer name {b} netns {}", other.child.id()));
+        run(&format!("ip link set {a} up"));
+        other.run("ip link set lo up");
+        other.run(&format!("ip link set {b} up"));
+        // The kernel learns of a carrier a moment after it is there, and speaks no IPv6 before.
+        let is_up = |name: &str| run(&format!("ip link show {name}")).contains("state UP");
+        eventually("both ends are up", || {
+            is_up(a) && other.run(&format!("ip link show {b}")).contains("state UP")
+        });
+        other
+    }
+
+    /// Runs a command there.
+    pub(crate) fn run(&self, command: &str) -> String {
+        run(&format!("nsenter --net --target {} {command}", self.child.id()))
+    }
+
+    /// Does something there: a socket that it opens stays there.
+    pub(crate) fn within<T>(&self, act: impl FnOnce() -> T) -> T {
+        let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let there = std::fs::File::open(format!("/proc/{}/ns/net", self.child.id())).unwrap();
+        setns(there, CloneFlags::CLONE_NEWNET).unwrap();
+        let result = act();
+        setns(here, CloneFlags::CLONE_NEWNET).unwrap();
+        result
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 /// Waits until a descriptor is readable; whether it is within [`PATIENCE`].
