@@ -261,8 +261,11 @@ pub fn encode<M: Mac>(message: &Message, keys: &Keys<M>) -> [u8; LENGTH] {
     let signed = body::write(message, keys.pair, keys.current.id());
     let tag = keys.current.sign(&signed);
     let mut bytes = [0; LENGTH];
-    for (byte, value) in bytes.iter_mut().zip(signed.into_iter().chain(tag)) {
-        *byte = value;
+    if let Some(front) = bytes.first_chunk_mut() {
+        *front = signed;
+    }
+    if let Some(back) = bytes.last_chunk_mut() {
+        *back = tag;
     }
     bytes
 }

@@ -278,8 +278,8 @@ struct Writer {
 
 impl Writer {
     fn put<const N: usize>(&mut self, field: [u8; N]) {
-        for (byte, value) in self.bytes.iter_mut().skip(self.written).zip(field) {
-            *byte = value;
+        if let Some(room) = self.bytes.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut) {
+            *room = field;
         }
         self.written = self.written.saturating_add(N);
     }
