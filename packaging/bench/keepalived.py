@@ -79,10 +79,13 @@ class Keepalived:
         until(f"keepalived on {node.name} has started",
               lambda: len(re.findall("Entering BACKUP STATE", node.log()[before:])) >= self.groups)
 
-    def start_pair(self, served):
-        """Start it on both nodes; returns when one serves (`served()` waits for that) and the other has heard it."""
+    def begin(self):
+        """Nothing can be started ahead: the node that shall be active starts first and alone."""
+
+    def wait_served(self, owner):
+        """Start it on both nodes; returns when one serves, as `owner()` tells, and the other has heard it."""
         self.start(self.lab["a"])
-        served()
+        until("keepalived serves the address", owner, 4 * self.interval + 10)
         self.start(self.lab["b"])
         time.sleep(3 * self.interval + 0.2)  # it tells nobody that it hears adverts
 

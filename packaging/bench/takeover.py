@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long a floating address is away, and for how long two nodes have it: mastiffd beside keepalived.
 
-    takeover.py [--quick] [--json] [--tool NAME] [--speed N] [--fault NAME] [--runs N] [--mastiffd PATH]
+    takeover.py [--quick] [--json] [--tool NAME] [--speed N] [--fault NAME] [--runs N]
 
 Every run is a new pair in namespaces of its own (../lab/pair.py), with a fault done to the node that is active. The
 tools take turns, so that this machine's other work meets them alike; figures of different machines or hours cannot be
@@ -10,9 +10,10 @@ compared, ratios can. What clients see is measured as ../lab/probes.py says. Fau
 Speeds: keepalived's adverts every 0.01, 0.1, 1 s; mastiff's takeover-within 30ms, 300ms, 1s. Times are milliseconds,
 median / maximum; `never` is not within the time that was watched. "noise" is the client's longest gap in the last
 second before the fault: what the machine does to the measurement. Needs root (or user namespaces), iproute2, nftables;
-keepalived is installed if apt-get can. Nothing leaves the namespaces.
+keepalived is installed if apt-get can. mastiffd is taken from target/release or $MASTIFF_BIN. Nothing leaves the namespaces.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -24,48 +25,51 @@ sys.path.insert(0, str(PROJECT / "packaging/lab"))
 
 import keepalived  # noqa: E402
 from faults import FAULTS, Run, random_phase  # noqa: E402
+from mastiffs import Mastiff  # noqa: E402
 from nodes import LabError, until  # noqa: E402
 from pair import NODES, PairLab  # noqa: E402
 from probes import Probes  # noqa: E402
 from space import as_root  # noqa: E402
 
-TOOLS = {"keepalived": keepalived.Keepalived}
-START_SECONDS = 40
-# An address that moves by itself before the fault is the tool's own doing; then once more.
-ATTEMPTS = 3
+TOOLS = {"keepalived": keepalived.Keepalived, "mastiff": Mastiff}
 
 
-def one_run(tool_class, speed, fault, seconds):
-    """One pair, one fault; returns its figures."""
-    with PairLab() as lab:
-        tool = tool_class(lab, speed)
-        with Probes(lab) as probes:
-            # Long enough for the slowest to have taken over well before the fault ends.
-            run = Run(lab, probes, tool, max(seconds, 5 * tool.period))
-
-            def owner():
-                return probes.client.owner()
-
-            tool.start_pair(lambda: until(f"{tool.name} serves the address", owner, START_SECONDS))
-            time.sleep(1)
-            random_phase(tool.period)
-            number = until("the address is served", owner)
-            run.active, run.standby = lab[NODES[number - 1]], lab[NODES[2 - number]]
-            noise = probes.client.outage_ns(time.monotonic_ns() - 1_000_000_000) / 1e6
-            if fault.probed:
-                return fault(run) | {"noise": noise}
-        return fault(run)
+def prepare(stack, tool_class, speed):
+    """A new pair whose daemons start meanwhile, as far as that can be."""
+    lab = stack.enter_context(PairLab())
+    tool = tool_class(lab, speed)
+    tool.begin()
+    return tool
 
 
-def attempts(*arguments):
-    """As `one_run`; a pair that did not come up gets another chance, and its story is told."""
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            return one_run(*arguments)
-        except (LabError, TimeoutError) as error:
-            print(f"takeover.py: not measured: {error}", file=sys.stderr)
-            if not left:
-                return {"failed": 1}
+def measure(tool, fault, seconds):
+    """Do one fault to a pair; returns its figures."""
+    lab = tool.lab
+    with Probes(lab) as probes:
+        # Long enough for the slowest to have taken over well before the fault ends.
+        run = Run(lab, probes, tool, max(seconds, 5 * tool.period))
+        tool.wait_served(probes.client.owner)
+        time.sleep(1)
+        random_phase(tool.period)
+        number = until("the address is served", probes.client.owner)
+        run.active, run.standby = lab[NODES[number - 1]], lab[NODES[2 - number]]
+        noise = probes.client.outage_ns(time.monotonic_ns() - 1_000_000_000) / 1e6
+        if fault.probed:
+            return fault(run) | {"noise": noise}
+    return fault(run)
+
+
+def one_round(contenders, fault, seconds):
+    """The fault once for each tool and speed; yields (tool, speed, figures). Those that need long to start do so while
+    the others are measured."""
+    with contextlib.ExitStack() as stack:
+        tools = [(tool_class, speed, prepare(stack, tool_class, speed)) for tool_class, speed in contenders]
+        for tool_class, speed, tool in tools:
+            try:
+                yield tool_class.name, speed, measure(tool, fault, seconds)
+            except (LabError, TimeoutError) as error:
+                print(f"takeover.py: {tool_class.name} {speed}: not measured: {error}", file=sys.stderr)
+                yield tool_class.name, speed, {"failed": 1}
 
 
 def figure(values):
@@ -127,18 +131,16 @@ def main():
     tools = [TOOLS[name] for name in arguments.tool or TOOLS]
     if keepalived.Keepalived in tools:
         keepalived.install()
+    contenders = [(tool, speed) for tool in tools for speed in tool.speeds
+                  if arguments.speed is None or speed in arguments.speed]
     results = {}
     for name in arguments.fault or FAULTS:
         fault = FAULTS[name]
+        able = [(tool, speed) for tool, speed in contenders if name not in tool.cannot]
         for _ in range(many if fault.repeat else max(1, many // 3)):
-            for tool in tools:
-                if name in tool.cannot:
-                    continue
-                for speed in tool.speeds:
-                    if arguments.speed is None or speed in arguments.speed:
-                        told = attempts(tool, speed, fault, seconds)
-                        results.setdefault((name, tool.name, speed), []).append(told)
-                        print(f"{name} {tool.name} {speed}: {told}", file=sys.stderr, flush=True)
+            for tool, speed, told in one_round(able, fault, seconds):
+                results.setdefault((name, tool, speed), []).append(told)
+                print(f"{name} {tool} {speed}: {told}", file=sys.stderr, flush=True)
     if arguments.json:
         json.dump([{"fault": fault, "tool": tool, "speed": speed, "runs": runs}
                    for (fault, tool, speed), runs in results.items()], sys.stdout, indent=1)

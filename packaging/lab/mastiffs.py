@@ -1,0 +1,128 @@
+"""mastiffd on the stations of a PairLab (pair.py): two nodes and their witness.
+
+Everything about pairs that knows the configuration file or what the command line prints is in this file.
+"""
+import json
+import os
+import pathlib
+import secrets
+import signal
+
+from nodes import LabError, until
+from pair import NODES, vip4, vip6
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+BINARIES = pathlib.Path(os.environ.get("MASTIFF_BIN", PROJECT / "target/release"))
+SPEEDS = {"30ms": 0.03, "300ms": 0.3, "1s": 1.0}
+PORT = 4170
+SILENCE_SECONDS = 10  # of a voter that remembers nothing: the longest lease of the protocol
+NODE = """[node]
+name = "{name}"
+state-dir = "{home}/state"
+run-dir = "{home}/run"
+default-checks = false
+"""
+PAIR = """[pair]
+name = "lab"
+peer = "{peer}"
+key-file = "{key}"
+takeover-within = "{within}"
+arbiter = "witness"
+witness = "{witness}:4170"
+paths = [{paths}]
+"""
+PATH = '{{ local = "{local}:4170", peer = "{peer}:4170" }}'
+GROUP = """[[group]]
+name = "{name}"
+addresses = ["{vip4}/32 dev eth0", "{vip6}/128 dev eth0"]
+"""
+WITNESS = """[witness]
+listen = "0.0.0.0:4170"
+[[witness.pair]]
+name = "lab"
+key-file = "{key}"
+"""
+
+
+class Mastiff:
+    """One pair and its witness. `speed` is its takeover-within."""
+
+    name = "mastiff"
+    speeds = SPEEDS
+    cannot = ()
+
+    def __init__(self, lab, speed, groups=1):
+        self.lab, self.speed, self.groups = lab, speed, groups
+        self.period = SPEEDS[speed]
+        self.daemons = {}
+        self.key = lab.home / "key"
+        self.key.touch(0o600)
+        self.key.write_text(secrets.token_hex(32) + "\n")
+
+    @staticmethod
+    def version():
+        path = BINARIES / "mastiffd"
+        return f"mastiffd {path} of {path.stat().st_size:,} bytes" if path.exists() else "mastiffd: missing"
+
+    def config(self, station):
+        """The configuration file of a station, as text."""
+        head = NODE.format(name=station.name, home=station.home)
+        if station.name not in NODES:
+            return head + WITNESS.format(key=self.key)
+        peer = self.lab.peer(station)
+        paths = ", ".join(PATH.format(local=station.address(cable), peer=peer.address(cable))
+                          for cable in station.cables)
+        return head + PAIR.format(peer=peer.name, key=self.key, within=self.speed, paths=paths,
+                                  witness=self.lab["witness"].address()) + "".join(
+            GROUP.format(name=f"g{group}", vip4=vip4(group), vip6=vip6(group)) for group in range(self.groups))
+
+    def start(self, station):
+        """Start the daemon on a node or on the witness; what it says goes to the station's log `mastiffd`."""
+        if not (BINARIES / "mastiffd").exists():
+            raise LabError(f"{BINARIES}/mastiffd is missing; build it (cargo build --release) or set MASTIFF_BIN")
+        for directory in ("state", "run"):
+            (station.home / directory).mkdir(exist_ok=True)
+        file = station.home / "mastiff.toml"
+        file.write_text(self.config(station))
+        self.daemons[station.name] = station.start(BINARIES / "mastiffd", "--config", file, log="mastiffd")
+
+    def begin(self):
+        """Start all three. Nobody serves for SILENCE_SECONDS, since nobody remembers what was promised before."""
+        for name in ("witness", *NODES):
+            self.start(self.lab[name])
+
+    def wait_served(self, owner):
+        """Wait until a node serves the address, as `owner()` tells. The other one has then been up as long, so its own
+        silence is over too, and it has heard the owner."""
+        until("mastiffd serves the address", lambda: self.check_alive() or owner(), 3 * SILENCE_SECONDS)
+
+    def check_alive(self):
+        for name, process in self.daemons.items():
+            if process.poll() is not None:
+                raise LabError(f"mastiffd ended on {name}:\n{self.lab[name].log('mastiffd')}")
+
+    def signal(self, station, number):
+        station.signal(number, [self.daemons[station.name]])
+
+    def stop(self, station):
+        """A planned stop, as `systemctl stop` does it."""
+        self.daemons[station.name].send_signal(signal.SIGTERM)
+
+    def cli(self, station, *words):
+        """`mastiff` on a station; returns what it prints."""
+        return station.space.run(BINARIES / "mastiff", "--config", station.home / "mastiff.toml", *words)
+
+    def switchover(self, station, group=0):
+        self.cli(station, "switchover", f"g{group}")
+
+    def status(self, station):
+        return json.loads(self.cli(station, "status", "--json"))
+
+    def restart(self, station):
+        """A planned restart, or a start after its end."""
+        process = self.daemons[station.name]
+        if process.poll() is None:
+            self.stop(station)
+        until(f"mastiffd ends on {station.name}", lambda: process.poll() is not None)
+        station.processes.remove(process)
+        self.start(station)
