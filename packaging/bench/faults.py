@@ -3,23 +3,19 @@
 Milliseconds, and counts. `None` is "did not happen while anybody watched".
 """
 import contextlib
-import mmap
-import os
 import pathlib
 import random
 import re
 import signal
 import time
 
+from load import busy_processors, memory_pressure
 from pair import NODES, family
-from space import die_with_parent
 
 FAULTS = {}
 WATCH_SECONDS = 20  # for something that should happen at once
 SETTLE_SECONDS = 0.5
 AT_REST_SECONDS = 6  # since a new owner, which may announce itself once more after 5 s
-LOOPS_PER_CPU = 4
-HOGS, HOG_BYTES_MAX = 2, 1 << 30
 
 
 def fault(name, repeat=False, probed=True):
@@ -210,59 +206,21 @@ for PERCENT in (5, 20, 50):
     fault(f"loss-{PERCENT}-witness")(lambda run, percent=PERCENT: loss(run, percent, witness=True))
 
 
-@contextlib.contextmanager
-def children(count, work):
-    """So many processes that do the work until the block ends, or this program."""
-    pids = []
-    try:
-        for _ in range(count):
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    die_with_parent()
-                    pathlib.Path("/proc/self/oom_score_adj").write_text("1000")  # the first to go, not somebody else
-                    work()
-                finally:
-                    os._exit(1)
-            pids.append(pid)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def spin():
-    while True:
-        pass
-
-
-def hog():
-    """Fill and free memory: a bounded share of what is free, so that the host only works."""
-    free_kib = int(re.search(r"^MemAvailable:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(), re.M)[1])
-    size = min(free_kib * 1024 // (4 * HOGS), HOG_BYTES_MAX) & ~0xfffff
-    while True:
-        with mmap.mmap(-1, size) as memory:
-            for at in range(0, size, 1 << 20):
-                memory[at:at + (1 << 20)] = bytes(1 << 20)
-
-
-def overload(run, count, work):
+def overload(run, load):
     began = time.monotonic_ns()
-    with children(count, work):
+    with load:
         time.sleep(3 * run.seconds)
     return run.two_owners(began) | run.outage(began) | run.takeovers(began)
 
 
 @fault("cpu")
 def cpu(run):
-    """Busy loops of normal priority, four on each CPU."""
-    return overload(run, LOOPS_PER_CPU * os.cpu_count(), spin)
+    return overload(run, busy_processors())
 
 
 @fault("memory")
 def memory(run):
-    return overload(run, HOGS, hog)
+    return overload(run, memory_pressure())
 
 
 def cpu_ns(processes):

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import signal
 import statistics
 import sys
 import time
@@ -151,6 +152,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except LabError as error:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import secrets
 import signal
+import time
 
 from nodes import LabError, until
 from pair import NODES, vip4, vip6
@@ -54,7 +55,7 @@ class Mastiff:
     def __init__(self, lab, speed, groups=1):
         self.lab, self.speed, self.groups = lab, speed, groups
         self.period = SPEEDS[speed]
-        self.daemons = {}
+        self.daemons, self.started = {}, {}
         self.key = lab.home / "key"
         self.key.touch(0o600)
         self.key.write_text(secrets.token_hex(32) + "\n")
@@ -84,6 +85,7 @@ class Mastiff:
             (station.home / directory).mkdir(exist_ok=True)
         file = station.home / "mastiff.toml"
         file.write_text(self.config(station))
+        self.started[station.name] = time.monotonic()
         self.daemons[station.name] = station.start(BINARIES / "mastiffd", "--config", file, log="mastiffd")
 
     def begin(self):
@@ -120,9 +122,23 @@ class Mastiff:
 
     def restart(self, station):
         """A planned restart, or a start after its end."""
-        process = self.daemons[station.name]
+        process = self.daemons.pop(station.name)
         if process.poll() is None:
-            self.stop(station)
+            process.send_signal(signal.SIGTERM)
         until(f"mastiffd ends on {station.name}", lambda: process.poll() is not None)
         station.processes.remove(process)
         self.start(station)
+
+    def ensure(self, station):
+        """Have it run, after whatever."""
+        process = self.daemons.get(station.name)
+        if process is None or not station.processes:
+            self.start(station)
+        elif process.poll() is not None:
+            self.restart(station)
+
+    def wait_ready(self, standby):
+        """Wait until the standby could take over."""
+        remaining = self.started[standby.name] + SILENCE_SECONDS + 1 - time.monotonic()
+        if remaining > 0:
+            time.sleep(remaining)

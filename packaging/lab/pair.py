@@ -43,7 +43,7 @@ class Station:
     def __init__(self, lab, name):
         self.lab, self.name, self.number = lab, name, 1 + STATIONS.index(name)
         self.cables = range(lab.paths if name in NODES else 1)
-        self.space, self.processes = None, []
+        self.space, self.processes, self.is_on = None, [], False
         self.home = lab.home / name
         self.home.mkdir()
 
@@ -65,6 +65,7 @@ class Station:
             # Before the link is up, or the kernel first asks for a second whether somebody else has it.
             f"address add fd77::{self.number}/64 dev eth0 nodad",
             *[f"link set eth{cable} up" for cable in self.cables])
+        self.is_on = True
         return self
 
     def mac(self, cable=0):
@@ -179,6 +180,7 @@ class PairLab:
         self.plug(node, up=False)
         node.signal(signal.SIGKILL)
         node.reap()
+        node.is_on = False
         return began
 
     def lose(self, source, target, percent):
