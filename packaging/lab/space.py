@@ -1,7 +1,7 @@
 """Network namespaces that end with the program: each is held by nothing but descriptors of this process.
 
 A namespace brings its own mount namespace, with a /sys that shows its own interfaces and an empty /sys/fs/bpf. Works
-for root, and for anybody under `unshare -Urm` (see `as_root`).
+for root, and for anybody under `unshare -Urnm` (see `as_root`).
 """
 import contextlib
 import ctypes
@@ -26,7 +26,7 @@ IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS = 1, 0x8913, 0x8914
 def as_root():
     """Run the program anew as root of a user namespace of its own, unless it is root already."""
     if os.geteuid() != 0:
-        os.execvp("unshare", ["unshare", "-Urm", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "-Urnm", sys.executable, *sys.argv])
 
 
 def call(name, *arguments):
@@ -60,7 +60,7 @@ class Space:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         if not fine:
-            raise LabError("no namespace could be made; needs root, or `unshare -Urm`")
+            raise LabError("no namespace could be made; needs root, or `unshare -Urnm`")
 
     @staticmethod
     def _make(tell):

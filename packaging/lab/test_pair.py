@@ -17,7 +17,7 @@ import unittest
 from load import busy_processors
 from mastiffs import PORT, SILENCE_SECONDS, SPEEDS, Mastiff
 from nodes import until
-from pair import NODES, PairLab, vip4
+from pair import NODES, PairLab, vip4, vip6
 from probes import Probes
 from space import as_root
 
@@ -94,6 +94,58 @@ class PairTest(unittest.TestCase):
 
     def assert_nobody_serves(self):
         until("nobody serves", lambda: not any(self.probes.client.owner(target) for target in self.targets))
+
+
+class TestJudge(unittest.TestCase):
+    """The probes themselves, before anybody is judged by them: addresses are moved by hand."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = cls.enterClassContext(PairLab())
+        cls.probes = cls.enterClassContext(Probes(cls.lab))
+
+    def story(self):
+        return ""
+
+    def hand(self, node, verb):
+        """Add or delete both addresses."""
+        node.space.ip(f"address {verb} {vip4()}/32 dev eth0", f"address {verb} {vip6()}/128 dev eth0 nodad")
+
+    def setUp(self):
+        for name in NODES:
+            self.lab[name].space.ip(f"address flush dev eth0 to {vip4()}/32",
+                                    f"address flush dev eth0 to {vip6()}/128")
+
+    def test_overlap_is_seen_and_timed(self):
+        self.hand(self.lab["a"], "add")
+        began = time.monotonic_ns()
+        self.hand(self.lab["b"], "add")
+        until("half a second passes", lambda: time.monotonic_ns() - began > 500_000_000)
+        self.hand(self.lab["a"], "delete")
+        took = (time.monotonic_ns() - began) / 1e6
+        for target in (0, 1):
+            two = self.probes.monitor.two_owners_ns(began, target=target) / 1e6
+            self.assertTrue(450 <= two <= took + 5, f"{two} of {took} ms for {self.probes.targets[target]}")
+
+    def test_move_without_overlap_is_none(self):
+        began = time.monotonic_ns()
+        for turn in range(10):
+            self.hand(self.lab[NODES[turn % 2]], "add")
+            until("it is seen", lambda: {node for _, came, node, _ in self.probes.monitor.log.read(50)
+                                         if came > began} >= {1 + turn % 2})
+            self.hand(self.lab[NODES[turn % 2]], "delete")
+        self.assertEqual(0, self.probes.monitor.two_owners_ns(began))
+
+    def test_outage_is_seen_and_timed(self):
+        self.hand(self.lab["a"], "add")
+        until("the client is served", lambda: self.probes.client.owner() == 1)
+        began = self.lab.part("client", ["a"])
+        until("200 ms pass", lambda: time.monotonic_ns() - began > 200_000_000)
+        self.lab.heal()
+        until("the client is served", lambda: self.probes.client.owner() == 1)
+        took = (time.monotonic_ns() - began) / 1e6
+        gap = self.probes.client.outage_ns(began) / 1e6
+        self.assertTrue(150 <= gap <= took, f"{gap} of {took} ms")
 
 
 class TestTakeover(PairTest):
@@ -300,7 +352,7 @@ def main():
     as_root()
     words = sys.argv[1:]
     found = unittest.TestSuite()
-    for case in (TestTakeover, TestNoRoleChange, TestEightGroups):
+    for case in (TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups):
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
             if not words or any(word in f"{case.__name__}.{name}" for word in words):
                 found.addTest(case(name))
