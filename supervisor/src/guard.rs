@@ -125,29 +125,74 @@ pub struct Chosen {
     pub wall: Box<dyn Wall>,
 }
 
-/// The best guard that loads here. `daemon` names it among those of other daemons on this machine;
-/// `heartbeat` says how often the keeper will turn with a form.
+/// Which guard is wanted: `pair.guard`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The best that loads.
+    Auto,
+    /// A BPF program.
+    Bpf,
+    /// An nftables element.
+    Nftables,
+    /// The lifetime of the address.
+    Lifetime,
+}
+
+impl Wanted {
+    /// As in the configuration.
+    pub const NAMES: [&str; 4] = ["auto", "bpf", "nftables", "lifetime"];
+    const ALL: [Self; 4] = [Self::Auto, Self::Bpf, Self::Nftables, Self::Lifetime];
+
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|wanted| wanted.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bpf => "bpf",
+            Self::Nftables => "nftables",
+            Self::Lifetime => "lifetime",
+        }
+    }
+}
+
+/// The guard that is wanted, or the best that loads here. `daemon` names it among those of other
+/// daemons on this machine; `heartbeat` says how often the keeper will turn with a form.
 ///
 /// # Errors
-/// When the timers cannot be kept with the best one: a worse one could not keep them either.
+/// When the one that is wanted does not load, or the timers cannot be kept with the best one: a
+/// worse one could not keep them either.
 pub fn choose(
+    wanted: Wanted,
     daemon: &str,
     guarded: &[Guarded],
     heartbeat: impl Fn(timing::Guard) -> Result<Span, String>,
 ) -> Result<Chosen, String> {
-    match bpf::build(daemon, guarded) {
-        Ok((gate, wall)) => {
-            heartbeat(wall.form())?;
-            return Ok(Chosen { form: wall.form(), gate, wall });
+    let is_auto = wanted == Wanted::Auto;
+    if is_auto || wanted == Wanted::Bpf {
+        match bpf::build(daemon, guarded) {
+            Ok((gate, wall)) => {
+                heartbeat(wall.form())?;
+                return Ok(Chosen { form: wall.form(), gate, wall });
+            }
+            Err(why) if is_auto => log::info!("{why}; trying nftables"),
+            Err(why) => return Err(why),
         }
-        Err(why) => log::info!("no BPF guard here: {why}"),
     }
-    match nftables::probe() {
-        Ok(form) => {
-            let (gate, wall) = nftables::build(daemon, guarded, heartbeat(form)?)?;
-            return Ok(Chosen { form, gate: Box::new(gate), wall: Box::new(wall) });
+    if is_auto || wanted == Wanted::Nftables {
+        match nftables::probe() {
+            Ok(form) => {
+                let (gate, wall) = nftables::build(daemon, guarded, heartbeat(form)?)?;
+                return Ok(Chosen { form, gate: Box::new(gate), wall: Box::new(wall) });
+            }
+            Err(why) if is_auto => log::warn!("{why}; the lifetime of the addresses must do"),
+            Err(why) => return Err(why),
         }
-        Err(why) => log::info!("no nftables guard here: {why}"),
     }
     let form = timing::Guard::Lifetime;
     heartbeat(form)?;

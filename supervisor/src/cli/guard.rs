@@ -1,29 +1,20 @@
 //! Which guard this machine would have, as far as can be told without loading anything.
 
 use std::fs;
+use std::path::Path;
 
-use clap::ValueEnum;
-use mastiff_core::time::Span;
 use mastiff_core::timing::Guard;
 use mastiff_hwmon::root::Root;
-use nix::time::{ClockId, clock_getres};
 
-/// A tick at HZ = 250, if the kernel does not say.
-const TICK_DEFAULT: Span = Span::from_millis(4);
+use crate::guard::nftables::{self, tick};
+use crate::guard::{self, Wanted};
+
 /// The map of all users to themselves: no namespace lies between (user_namespaces(7)).
 const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 
-/// Which guard to compute with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Wanted {
-    /// That of this machine.
-    Auto,
-    /// A BPF program.
-    Bpf,
-    /// An nftables element.
-    Nftables,
-    /// The lifetime of the address.
-    Lifetime,
+/// Reads the name of a guard.
+pub(super) fn wanted(name: &str) -> Result<Wanted, String> {
+    Wanted::named(name).ok_or_else(|| format!("must be one of {}", Wanted::NAMES.join(", ")))
 }
 
 /// A guard, and how it came to be.
@@ -39,16 +30,29 @@ pub(super) fn choose(wanted: Wanted, root: &Root) -> Chosen {
     let nftables = Guard::Nftables { tick: tick() };
     let named = "as asked for".to_string();
     match wanted {
-        Wanted::Auto => of_machine(root),
+        Wanted::Auto => loaded(root).unwrap_or_else(|| assumed(root)),
         Wanted::Bpf => Chosen { guard: Guard::Bpf, why: named },
         Wanted::Nftables => Chosen { guard: nftables, why: named },
         Wanted::Lifetime => Chosen { guard: Guard::Lifetime, why: named },
     }
 }
 
+/// What loads here; nothing is left of it. `None` for anybody but root, who could not tell.
+fn loaded(root: &Root) -> Option<Chosen> {
+    let here = root.path("/proc") == Path::new("/proc");
+    (here && nix::unistd::geteuid().is_root()).then(|| {
+        let (guard, why) = match (guard::bpf::build("mastiff explain", &[]), nftables::probe()) {
+            (Ok(_), _) => (Guard::Bpf, "it loads here".to_string()),
+            (Err(bpf), Ok(form)) => (form, format!("it loads here, and BPF does not: {bpf}")),
+            (Err(_), Err(nftables)) => (Guard::Lifetime, format!("nothing else loads: {nftables}")),
+        };
+        Chosen { guard, why }
+    })
+}
+
 /// What is assumed: only loading a program or a table shows whether it can be loaded, and that
 /// takes root.
-fn of_machine(root: &Root) -> Chosen {
+fn assumed(root: &Root) -> Chosen {
     let map = fs::read_to_string(root.path("/proc/self/uid_map")).unwrap_or_default();
     let has_all_users = map.split_whitespace().eq(ALL_USERS);
     // The mount point is there if the kernel has BPF (kernel/bpf/inode.c).
@@ -65,17 +69,8 @@ fn of_machine(root: &Root) -> Chosen {
         }
         (_, _, false) => (Guard::Lifetime, "this kernel has neither BPF nor netfilter for us"),
     };
-    let why = format!("assumed, because {why}; only mastiffd can find out by loading it");
+    let why = format!("assumed, because {why}; only root can find out by loading it");
     Chosen { guard, why }
-}
-
-/// The time between two ticks of the kernel (clock_getres(2)).
-fn tick() -> Span {
-    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-        .ok()
-        .and_then(|tick| u64::try_from(tick.tv_nsec()).ok())
-        .filter(|nanos| *nanos > 0)
-        .map_or(TICK_DEFAULT, Span::from_nanos)
 }
 
 #[cfg(test)]
@@ -107,10 +102,5 @@ mod tests {
             assert!(chosen.why.starts_with("assumed, because "), "{chosen:?}");
             fs::remove_dir_all(&folder).unwrap();
         }
-    }
-
-    #[test]
-    fn the_tick_of_this_kernel_is_one_that_kernels_have() {
-        assert!((Span::from_micros(900)..=Span::from_millis(10)).contains(&tick()), "{}", tick());
     }
 }

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::Context;
 use super::failure::Failure;
-use super::guard::{self, Wanted};
+use super::guard;
 use super::print;
 use crate::config::Config;
 use crate::config::pair::{ArbiterConfig, PairConfig};
+use crate::guard::Wanted;
 
 /// Show what a fault would lead to in the pair, as a timeline
 #[derive(Debug, clap::Args)]
@@ -34,8 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = span)]
     takeover_within: Option<Span>,
     /// auto, bpf or nftables
-    #[arg(long, value_enum, value_name = "GUARD", default_value = "auto")]
-    #[arg(hide_possible_values = true)]
+    #[arg(long, value_name = "GUARD", default_value = "auto", value_parser = guard::wanted)]
     guard: Wanted,
     /// Another world with the same fault
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]

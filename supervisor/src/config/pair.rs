@@ -13,6 +13,7 @@ use mastiff_core::timing::{
 };
 
 use super::{Config, Fault};
+use crate::guard::Wanted;
 
 mod check;
 mod group;
@@ -62,6 +63,8 @@ pub struct PairConfig {
     pub key_file: PathBuf,
     /// `takeover-within`.
     pub takeover_within: Span,
+    /// `guard`.
+    pub guard: Wanted,
     /// `arbiter`.
     pub arbiter: ArbiterConfig,
     /// `fence`: program and arguments.

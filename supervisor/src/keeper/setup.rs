@@ -76,8 +76,9 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
     let keys = KeyFile::read(&pair.key_file).map_err(|error| error.to_string())?;
     let keys = keys.keys(&pair.name);
     let guarded: Vec<Guarded> = pair.groups.iter().enumerate().flat_map(guarded).collect();
+    let daemon = format!("{}/{}", pair.name, config.node.name);
     let wanted = |guard| timings(pair, guard).map(|timings| heartbeat(&timings));
-    let guard = guard::choose(&pair.name, &guarded, wanted)?;
+    let guard = guard::choose(pair.guard, &daemon, &guarded, wanted)?;
     let timings = timings(pair, guard.form)?;
     let specs = pair.groups.iter().zip(&timings).map(|(group, timing)| {
         let arbiter = match pair.arbiter {

@@ -10,10 +10,11 @@ use mastiff_hwmon::root::Root;
 
 use super::super::Context;
 use super::super::failure::{EX_CONFIG, Failure};
-use super::super::guard::{self, Chosen, Wanted};
+use super::super::guard::{self, Chosen};
 use super::super::print::{self, Out, Tone, counted};
 use crate::config::pair::{ArbiterConfig, FENCE_DEADLINE, GroupConfig, PairConfig, STOP_WITHIN};
 use crate::config::{Config, not_run};
+use crate::guard::Wanted;
 
 mod json;
 #[cfg(test)]
@@ -30,8 +31,7 @@ const PART_COLUMNS: usize = 52;
 #[derive(Debug, clap::Args)]
 pub(super) struct With {
     /// auto, bpf, nftables or lifetime
-    #[arg(long, value_enum, value_name = "GUARD", default_value = "auto")]
-    #[arg(hide_possible_values = true)]
+    #[arg(long, value_name = "GUARD", default_value = "auto", value_parser = guard::wanted)]
     guard: Wanted,
     /// Round trip to the slower voter, as measured
     #[arg(long, value_name = "TIME", value_parser = round_trip)]
@@ -81,7 +81,8 @@ pub(super) fn run(
 }
 
 fn compute<'a>(pair: &'a PairConfig, with: &With) -> ComputedPair<'a> {
-    let chosen = guard::choose(with.guard, &Root::machine());
+    let wanted = if with.guard == Wanted::Auto { pair.guard } else { with.guard };
+    let chosen = guard::choose(wanted, &Root::machine());
     let round_trip = with.round_trip.map_or(RoundTrip::Assumed, RoundTrip::Measured);
     let groups = pair.groups.iter().map(|group| {
         let facts = pair.facts(group, chosen.guard, round_trip, None);

@@ -14,6 +14,7 @@ use super::super::suggest;
 use super::group::groups;
 use super::raw::{RawGroup, RawPair, RawPath};
 use super::{ArbiterConfig, PATHS_MAX, PairConfig, PathConfig};
+use crate::guard::Wanted;
 
 /// The arbiters of this version.
 const ARBITERS: [&str; 3] = ["witness", "wire", "fence"];
@@ -58,7 +59,9 @@ pub(in super::super) fn pair(
     let paths = paths(raw, review);
     let groups = groups(raw_groups, [node, &peer], raw.fence.given().is_some(), review);
     let takeover_within = takeover_within(raw, review);
-    let pair = PairConfig { name, peer, key_file, takeover_within, arbiter, fence, paths, groups };
+    let guard = guard(raw, review);
+    let pair =
+        PairConfig { name, peer, key_file, takeover_within, guard, arbiter, fence, paths, groups };
     refuse_floating_paths(raw, &pair, review);
     refuse_witness_on_a_node(raw, &pair, review);
     if review.is_clean() {
@@ -297,6 +300,15 @@ fn takeover_within(raw: &RawPair, review: &mut Review<'_>) -> Span {
     Span::parse(&given.value).unwrap_or_else(|error| {
         review.value(given, error.to_string());
         TAKEOVER_DEFAULT
+    })
+}
+
+fn guard(raw: &RawPair, review: &mut Review<'_>) -> Wanted {
+    let Some(given) = raw.guard.given() else { return Wanted::Auto };
+    Wanted::named(&given.value).unwrap_or_else(|| {
+        let advice = suggest::advice(&given.value, Wanted::NAMES);
+        review.value(given, format!("there is no such guard; {advice}"));
+        Wanted::Auto
     })
 }
 

@@ -8,6 +8,7 @@ use super::{
     ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT, GroupConfig, LISTEN_DEFAULT, PairConfig,
     WitnessConfig,
 };
+use crate::guard::Wanted;
 
 /// Adds them to the document.
 pub(in super::super) fn show(out: &mut Document, config: &Config) {
@@ -29,6 +30,7 @@ fn pair(out: &mut Document, pair: &PairConfig) {
     out.key("key-file", &quoted(&pair.key_file.to_string_lossy()), false);
     let is_default = pair.takeover_within == TAKEOVER_DEFAULT;
     out.key("takeover-within", &quoted(&exact(pair.takeover_within)), is_default);
+    out.key("guard", &quoted(pair.guard.name()), pair.guard == Wanted::Auto);
     let by_keys = match pair.arbiter {
         ArbiterConfig::Witness(_) => true,
         ArbiterConfig::Wire(_) => pair.fence.is_none(),

@@ -90,7 +90,7 @@ fn a_pair_with_a_witness_is_explained_from_sum_to_assumption() {
     let text = explained(PAIR, Wanted::Bpf, None);
     let (shown, rest) = text.split_at(text.find("\nmastiffd ").unwrap());
     assert_eq!(shown, WITNESS_BPF);
-    assert!(rest.contains("does not run a pair yet"), "{rest}");
+    assert!(rest.contains("does not move units yet"), "{rest}");
 }
 
 #[test]
