@@ -34,6 +34,7 @@ use shell::{Ends, News};
 use turn::Loop;
 
 pub mod address;
+pub mod announce;
 pub mod board;
 pub mod devices;
 pub mod hands;
