@@ -208,6 +208,11 @@ impl fmt::Display for KeyError {
                 f,
                 "there is no key file {path}; `mastiff key new` writes one, for all machines of a pair"
             ),
+            Fault::Read(error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "cannot read the key file {path}: {error}; it has to belong to user {}, who reads it",
+                nix::unistd::geteuid()
+            ),
             Fault::Read(error) => write!(f, "cannot read the key file {path}: {error}"),
             Fault::Write(error) => write!(f, "cannot write the key file {path}: {error}"),
             Fault::Exists => write!(
