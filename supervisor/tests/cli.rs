@@ -640,3 +640,30 @@ fn the_socket_is_that_of_the_configuration() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_key_is_written_once_and_is_one_that_the_daemon_takes() {
+    let folder = folder();
+    let path = folder.join("db.key");
+    let new = |arguments: &[&str]| {
+        let socket = folder.join("none.sock");
+        mastiff(&socket, &[&["key", "new"], arguments].concat()).output().unwrap()
+    };
+    let name = path.display().to_string();
+    let written = new(&[&name]);
+    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    assert!(text(&written.stdout).replace('\n', " ").contains("copy it to the other machines"));
+    mastiff::key::KeyFile::read(&path).unwrap();
+    let key = std::fs::read_to_string(&path).unwrap();
+    let digits = key.trim_end();
+    assert!(digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()));
+    assert!(!text(&written.stdout).contains(digits), "nobody sees it");
+    let again = new(&[&name]);
+    assert_eq!(again.status.code(), Some(64));
+    assert!(text(&again.stderr).contains("is not overwritten"), "{}", text(&again.stderr));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), key);
+    let second = folder.join("web.key").display().to_string();
+    let done: Value = serde_json::from_slice(&new(&["--json", &second]).stdout).unwrap();
+    assert!(done.to_string().contains("web.key"), "{done}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

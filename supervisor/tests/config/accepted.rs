@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mastiff::config::pair::{ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT};
+use mastiff::config::pair::{ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT, WITNESS_PAIRS_MAX};
 use mastiff::config::{
     ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, CONDITIONS_MAX, Config,
-    INTERVAL_DEFAULT, RUNGS_MAX, not_run, show,
+    FILE_BYTES_MAX, INTERVAL_DEFAULT, RUNGS_MAX, not_run, show,
 };
 use mastiff_core::node::REMIND_DEFAULT;
 use mastiff_core::spec::{Budget, Origin};
@@ -317,6 +317,17 @@ fn files_at_their_limits_are_accepted() {
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].message.contains("there are 2002 checks; at most 2000"), "{}", faults[0]);
     assert_eq!(faults[0].line, 3 * CHECKS_MAX + 1);
+
+    // As many pairs as a witness serves, with names and files of a usual length.
+    let pair = |index: usize| {
+        let name = format!("customer-{index:05}");
+        format!("[[witness.pair]]\nname = \"{name}\"\nkey-file = \"/etc/mastiff/{name}.key\"\n")
+    };
+    let text = "[witness]\n".to_string() + &(0..WITNESS_PAIRS_MAX).map(pair).collect::<String>();
+    assert!(u64::try_from(text.len()).unwrap() <= FILE_BYTES_MAX);
+    assert_eq!(good(&text).witness.unwrap().pairs.len(), WITNESS_PAIRS_MAX);
+    let faults = super::check(&(text + &pair(WITNESS_PAIRS_MAX))).unwrap_err();
+    assert!(faults[0].message.contains("10001 pairs; at most 10000"), "{}", faults[0]);
 
     let alerts = "[[alert]]\nrun = \"/bin/true\"\n".repeat(ALERTS_MAX);
     assert_eq!(good(&alerts).alerts.len(), ALERTS_MAX);

@@ -100,8 +100,10 @@ impl Node {
             let bytes = self.message(asked);
             self.send(&bytes);
             while let Some((_, beat, is_taken)) = self.hear() {
-                if let Some(answer) = beat.answer.filter(|_| is_taken) {
-                    assert_eq!((answer.epoch, answer.lease), (Epoch(epoch), LEASE));
+                // A late answer to an earlier question is none to this one.
+                let answer = beat.answer.filter(|answer| is_taken && answer.epoch == Epoch(epoch));
+                if let Some(answer) = answer {
+                    assert_eq!(answer.lease, LEASE);
                     return answer;
                 }
             }
