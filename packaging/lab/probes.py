@@ -25,7 +25,7 @@ import struct
 import time
 
 from pair import NODES, vip4, vip6
-from space import die_with_parent
+from space import die_with_parent, take_priority
 
 ASK_MS, MONITOR_MS = 1, 5
 UDP_PORT = 7007
@@ -75,10 +75,7 @@ class Probe:
                 die_with_parent()
                 station.space.enter()
                 gc.disable()
-                try:
-                    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-                except PermissionError:
-                    pass
+                take_priority(PRIORITY)
                 self.run()
             except BaseException as error:  # a child must never return into its parent's program
                 os.write(2, f"{type(self).__name__} at {station.name}: {error!r}\n".encode())

@@ -41,6 +41,13 @@ def die_with_parent():
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def take_priority(priority):
+    """For a new child: this real-time priority, if there is one and it may be had."""
+    if priority is not None:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
 class Space:
     """One network namespace with its mount namespace."""
 
@@ -102,11 +109,12 @@ class Space:
         finally:
             os.close(home)
 
-    def start(self, *words, **options):
-        """Start a program in it, which dies with this one."""
+    def start(self, *words, priority=None, **options):
+        """Start a program in it, which dies with this one; with a real-time priority (sched(7)) where that may be."""
         def prepare():
             die_with_parent()
             self.enter()
+            take_priority(priority)
         return subprocess.Popen([str(word) for word in words], preexec_fn=prepare, **options)
 
     def run(self, *words, text=None):
