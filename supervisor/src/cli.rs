@@ -24,6 +24,7 @@ use print::{Color, Out};
 mod check;
 mod client;
 mod config;
+mod confirm;
 mod doctor;
 mod events;
 mod explain;
@@ -36,10 +37,13 @@ mod print;
 mod reload;
 mod simulate;
 mod status;
+mod switchover;
 mod table;
 
 /// The name of the socket in `node.run-dir`.
 const SOCKET_NAME: &str = "control.sock";
+/// How long an answer is waited for, unless a verb knows better.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers may be waited for from this long ...
 const TIMEOUT_MIN: Span = Span::from_millis(10);
 /// ... to this long.
@@ -58,10 +62,11 @@ Examples:
   mastiff explain \"filesystem /\"      everything about one check
   mastiff events -f                   what happens, as it happens
   mastiff pause web --for 30m --why \"new release\"
+  mastiff switchover                  hand the group over to the other node
   mastiff doctor                      what on this machine needs attention
 
-Exit codes: 0 done, 64 wrong usage, 69 the daemon does not run or answer,
-70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
+Exit codes: 0 done, 1 refused, 64 wrong usage, 69 the daemon does not run or
+answer, 70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
 `status -q` and `doctor` have codes of their own; see their --help.";
 
 #[derive(Debug, Parser)]
@@ -89,9 +94,9 @@ struct Global {
     /// Control socket [default: control.sock in the run-dir]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// How long to wait for the daemon
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = timeout)]
-    timeout: Span,
+    /// Wait so long for the daemon [default: 5s; moves: 20s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
+    timeout: Option<Span>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -110,6 +115,8 @@ enum Verb {
     Pause(pause::Pause),
     Resume(pause::Resume),
     Reload(reload::Arguments),
+    Switchover(switchover::Switchover),
+    Failover(switchover::Failover),
     Config(config::Arguments),
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
@@ -122,7 +129,8 @@ struct Context {
     /// Whether the operator named the file.
     named: bool,
     socket: Option<PathBuf>,
-    timeout: Duration,
+    /// As the operator wants it.
+    timeout: Option<Duration>,
     json: bool,
     out: Out,
     run_checks: RunChecks,
@@ -146,7 +154,11 @@ impl Context {
     }
 
     fn connect(&self) -> Result<Client, Failure> {
-        Client::connect(&self.socket(), self.timeout)
+        self.connect_within(PATIENCE)
+    }
+
+    fn connect_within(&self, patience: Duration) -> Result<Client, Failure> {
+        Client::connect(&self.socket(), self.timeout.unwrap_or(patience))
     }
 
     /// Asks the daemon one thing. A refusal is an `Ok`: what it means depends on what was asked.
@@ -156,7 +168,17 @@ impl Context {
 
     /// Asks for something to be done, and prints that it was.
     fn order(&self, request: &Request, refused: fn(String) -> Failure) -> Result<u8, Failure> {
-        match self.ask(request)? {
+        self.order_within(PATIENCE, request, refused)
+    }
+
+    /// The same for what takes its time.
+    fn order_within(
+        &self,
+        patience: Duration,
+        request: &Request,
+        refused: fn(String) -> Failure,
+    ) -> Result<u8, Failure> {
+        match self.connect_within(patience)?.ask(request)? {
             Answer::Done(text) if self.json => print::print_json(&Answer::Done(text))?,
             Answer::Done(text) => print::print(&format!("{}\n", self.out.wrap(&text, 0)))?,
             // The daemon lets only root give orders: to anybody else a refusal most likely means
@@ -203,7 +225,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         named: global.config.is_some(),
         config: global.config.unwrap_or_else(|| DEFAULT_PATH.into()),
         socket: global.socket,
-        timeout: Duration::from_nanos(global.timeout.as_nanos()),
+        timeout: global.timeout.map(|timeout| Duration::from_nanos(timeout.as_nanos())),
         json: global.json,
         out: Out::standard(global.color),
         run_checks,
@@ -216,6 +238,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Pause(arguments) => pause::pause(&context, arguments),
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),
+        Verb::Switchover(arguments) => switchover::switchover(&context, arguments),
+        Verb::Failover(arguments) => switchover::failover(&context, arguments),
         Verb::Config(arguments) => config::run(&context, arguments),
         Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),

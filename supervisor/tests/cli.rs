@@ -188,6 +188,8 @@ fn json_is_json_in_every_verb() {
         (&["pause", "--for", "5m", "--why", "x", "--json"], "/done", json!("as you wish")),
         (&["resume", "--json"], "/done", json!("as you wish")),
         (&["reload", "--json"], "/done", json!("as you wish")),
+        (&["switchover", "--json"], "/done", json!("as you wish")),
+        (&["failover", "--peer-is-off", "--yes", "--json"], "/done", json!("as you wish")),
         (&["doctor", "--json"], "/0/severity", json!("")),
     ] {
         let output = peer.run(arguments);
@@ -320,6 +322,66 @@ fn orders_are_sent_whole_and_refusals_have_their_codes() {
     let reload = peer.run(&["reload"]);
     assert_eq!(reload.status.code(), Some(refused(78)));
     assert!(text(&reload.stderr).contains("line 3: no"));
+}
+
+fn pair() -> Value {
+    json!({
+        "name": "db", "peer": "db2", "arbiter": "witness", "guard": "BPF (tcx)",
+        "not_realtime": null, "a_field_of_tomorrow": 1,
+        "groups": [{
+            "name": "web", "role": "active", "for_secs": 7500.0, "cause": "everything is in place",
+            "epoch": 7, "lease_left_ms": 412.0, "not_ready": null, "peer_role": "standby",
+            "peer_not_ready": null, "addresses": ["192.0.2.100/32 dev eth0"],
+        }],
+        "paths": [{
+            "to": "witness", "local": "", "remote": "192.0.2.50:4170", "open": true,
+            "heard_ms_ago": 60_000.0, "loss_percent": 100.0, "round_trip_ms": null,
+        }],
+    })
+}
+
+fn serve_pair(request: &Value, stream: UnixStream) {
+    match request["do"].as_str() {
+        Some("status") => {
+            let mut status = status_of(&[check("root", "healthy")]);
+            status["status"]["pair"] = pair();
+            answer(stream, &status);
+        }
+        Some("failover") => answer(stream, &json!({"error": "the other node still talks"})),
+        _ => answer(stream, &json!({"done": "\"web\" was handed over"})),
+    }
+}
+
+#[test]
+fn status_shows_the_pair_before_the_checks() {
+    let peer = Peer::new(serve_pair);
+    let shown = text(&peer.run(&["status"]).stdout);
+    let at = |part: &str| shown.find(part).unwrap_or_else(|| panic!("{part} in\n{shown}"));
+    assert!(at("Group web is active here for 2h 5m\n") < at("\nCHECK"), "{shown}");
+    assert!(at("silent 1m") < at("warning: the witness is silent: until it is back"), "{shown}");
+    let json: Value = serde_json::from_slice(&peer.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["pair"]["groups"], pair()["groups"], "as the daemon told it");
+}
+
+#[test]
+fn a_group_moves_by_an_order_and_dangerous_ones_are_confirmed() {
+    let peer = Peer::new(serve_pair);
+    let output = peer.run(&["switchover", "web"]);
+    assert_eq!(text(&output.stdout), "\"web\" was handed over\n", "{}", text(&output.stderr));
+    assert_eq!(peer.requests.recv().unwrap(), json!({"do": "switchover", "group": "web"}));
+    // Only root may give orders, so to others any refusal is one for lack of permission.
+    let refused = if nix::unistd::geteuid().is_root() { 1 } else { 77 };
+    let output = peer.run(&["failover"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(refused), String::new()));
+    assert!(text(&output.stderr).contains("the other node still talks"));
+    let request = peer.requests.recv().unwrap();
+    assert_eq!(request, json!({"do": "failover", "group": null, "peer_is_off": false}));
+    let output = peer.run(&["failover", "--peer-is-off"]);
+    assert_eq!(output.status.code(), Some(64), "nobody is there to confirm it");
+    assert!(text(&output.stderr).contains("You vouch that"), "{}", text(&output.stderr));
+    peer.run(&["failover", "web", "--peer-is-off", "--yes"]);
+    let request = peer.requests.recv().unwrap();
+    assert_eq!(request, json!({"do": "failover", "group": "web", "peer_is_off": true}));
 }
 
 #[test]
@@ -491,7 +553,17 @@ fn wrong_usage_exits_64_and_help_0() {
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
     let verbs = [
-        "status", "check", "explain", "events", "pause", "resume", "reload", "config", "simulate",
+        "status",
+        "check",
+        "explain",
+        "events",
+        "pause",
+        "resume",
+        "reload",
+        "switchover",
+        "failover",
+        "config",
+        "simulate",
         "doctor",
     ];
     let calls = verbs.iter().map(|verb| vec![*verb, "--help"]);

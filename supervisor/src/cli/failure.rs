@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+/// It could be done, but not now.
+pub(super) const REFUSED: u8 = 1;
 /// The arguments make no sense (EX_USAGE).
 pub(super) const EX_USAGE: u8 = 64;
 /// The daemon does not run or does not answer (EX_UNAVAILABLE).
@@ -16,6 +18,8 @@ pub(super) const EX_CONFIG: u8 = 78;
 /// Why a verb could not do what was asked. The text goes after `mastiff: `.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// The daemon will not do it as things stand.
+    Refused(String),
     /// The arguments make no sense.
     Usage(String),
     /// No daemon listens on the socket.
@@ -36,6 +40,7 @@ impl Failure {
     /// The exit code.
     pub(super) const fn code(&self) -> u8 {
         match self {
+            Self::Refused(_) => REFUSED,
             Self::Usage(_) => EX_USAGE,
             Self::NotRunning(_) | Self::Unavailable(_) => EX_UNAVAILABLE,
             Self::Bug(_) => EX_SOFTWARE,
@@ -49,7 +54,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text)
+            Self::Refused(text)
+            | Self::Usage(text)
             | Self::NotRunning(text)
             | Self::Unavailable(text)
             | Self::Bug(text)

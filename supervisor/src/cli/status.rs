@@ -1,4 +1,4 @@
-//! `mastiff status`: the daemon and every check, in a screenful.
+//! `mastiff status`: the daemon, its pair and every check, in a screenful.
 
 use mastiff_core::health::Verdict;
 use mastiff_core::view::{CheckView, PauseView};
@@ -9,6 +9,8 @@ use super::print::{self, Out, Tone, counted, duration};
 use super::table::{Cell, Table};
 use super::{Context, unexpected};
 use crate::control::{Answer, Lateness, Request, Status};
+
+pub(super) mod pair;
 
 /// LSB: the program runs.
 const LSB_RUNNING: u8 = 0;
@@ -31,7 +33,7 @@ const COUNTERS_BAD: [(&str, &str); 7] = [
     ("requests-refused", "Requests refused on the control socket"),
 ];
 
-/// Show the daemon and all checks, what needs attention first
+/// Show the daemon, its pair and all checks, what needs attention first
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 if the daemon runs, whatever its checks say. With -q, as LSB:
@@ -71,6 +73,10 @@ pub(super) fn ask(context: &Context) -> Result<Status, Failure> {
 
 fn render(status: &Status, out: Out) -> String {
     let mut text = header(status, out);
+    if let Some(pair) = &status.pair {
+        text.push('\n');
+        text.push_str(&pair::render(pair, &status.node, out));
+    }
     if status.checks.is_empty() {
         text.push_str("\nNothing is watched: no check is configured, and none was found.\n");
     } else {

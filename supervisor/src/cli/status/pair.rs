@@ -1,0 +1,320 @@
+//! The part of `mastiff status` about the pair: who has each group, whether the other node could
+//! take it, how good the paths are, and what the owner of the pair should know.
+
+use super::super::print::{Out, Tone, clean, counted, duration};
+use super::super::table::{Cell, Table};
+use crate::control::{GroupStatus, PairStatus, PathStatus};
+
+/// A path that nothing was heard on for so long is silent: three heartbeats of the slowest pair,
+/// whose lease is shorter than 10 s.
+pub(in crate::cli) const SILENT_MS: f64 = 3000.0;
+/// The path to the third voter is `to` this.
+pub(in crate::cli) const WITNESS: &str = "witness";
+/// Loss from here on, in percent, is worth a colour.
+const LOSS_MUCH: f64 = 5.0;
+
+/// Who has a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Owner {
+    /// This node.
+    Here,
+    /// The other node.
+    Peer,
+    /// It is on its way.
+    Changing,
+    /// Nobody that this node knows of.
+    Nobody,
+}
+
+impl Owner {
+    /// Of a group.
+    pub(in crate::cli) fn of(group: &GroupStatus) -> Self {
+        let peer = group.peer_role.as_deref();
+        match (group.role.as_str(), peer) {
+            ("active", _) => Self::Here,
+            (_, Some("active")) => Self::Peer,
+            ("taking" | "yielding", _) | (_, Some("taking" | "yielding")) => Self::Changing,
+            _ => Self::Nobody,
+        }
+    }
+}
+
+/// Whether something was heard on the path lately.
+pub(in crate::cli) fn is_heard(path: &PathStatus) -> bool {
+    path.open && path.heard_ms_ago.is_some_and(|ago| ago < SILENT_MS)
+}
+
+/// The section.
+pub(super) fn render(pair: &PairStatus, node: &str, out: Out) -> String {
+    let mut text = format!(
+        "Pair {}: {} and {}\n{}\n",
+        out.paint(Tone::Strong, &clean(&pair.name)),
+        clean(node),
+        clean(&pair.peer),
+        out.paint(
+            Tone::Dim,
+            &out.fit(&format!("arbiter {}, guard {}", pair.arbiter, pair.guard), 0)
+        )
+    );
+    for group in &pair.groups {
+        text.push('\n');
+        text.push_str(&one(group, pair, node, out));
+    }
+    text.push('\n');
+    text.push_str(&paths(&pair.paths, out).render(out));
+    let warnings = warnings(pair);
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in &warnings {
+        let mark = out.paint(Tone::Warning, "warning:");
+        text.push_str(&format!("{mark} {}\n", out.wrap(warning, 9)));
+    }
+    text
+}
+
+/// One group: who has it since when and why, then each node.
+fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
+    let name = out.paint(Tone::Strong, &clean(&group.name));
+    let since = duration(group.for_secs);
+    let headline = match Owner::of(group) {
+        Owner::Here => out.paint(Tone::Good, &format!("active here for {since}")),
+        Owner::Peer => out.paint(Tone::Good, &format!("active on {}", clean(&pair.peer))),
+        Owner::Changing => out.paint(Tone::Warning, "just changing"),
+        Owner::Nobody => out.paint(Tone::Bad, "without an owner that this node knows"),
+    };
+    let mut table = Table::new(2);
+    let mut row = |what: &str, tone: Tone, text: &str| {
+        table.row(vec![Cell::plain(what), Cell::new(tone, text).wrapped()]);
+    };
+    let cause = group.cause.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let ready = readiness(&group.role, group.not_ready.as_deref());
+    let tone = if group.not_ready.is_some() { Tone::Warning } else { Tone::Plain };
+    row(node, tone, &format!("{}{ready}", group.role));
+    row("since", Tone::Plain, &format!("{since}{cause}"));
+    match &group.peer_role {
+        Some(role) => {
+            let ready = readiness(role, group.peer_not_ready.as_deref());
+            let tone = if group.peer_not_ready.is_some() { Tone::Warning } else { Tone::Plain };
+            row(&pair.peer, tone, &format!("{role}{ready}"));
+        }
+        None => row(&pair.peer, Tone::Warning, "silent"),
+    }
+    let lease = match group.lease_left_ms {
+        Some(left) => format!("{left:.0} ms left, epoch {}", group.epoch),
+        None if group.epoch == 0 => "none yet".to_string(),
+        None => format!("none here; highest epoch known {}", group.epoch),
+    };
+    row("lease", Tone::Plain, &lease);
+    row("addresses", Tone::Plain, &group.addresses.join(", "));
+    format!("Group {name} is {headline}\n{}", table.render(out))
+}
+
+/// `, ready`, or why not; for an owner only what speaks against it.
+fn readiness(role: &str, not_ready: Option<&str>) -> String {
+    match (not_ready, role) {
+        (Some(why), "active") => format!(", but {why}"),
+        (Some(why), _) => format!(", not ready: {why}"),
+        (None, "standby" | "waiting") => ", ready".to_string(),
+        (None, _) => String::new(),
+    }
+}
+
+fn paths(paths: &[PathStatus], out: Out) -> Table {
+    let mut table = Table::new(0);
+    table.head(&["PATH TO", "STATE", "LOSS", "ROUND TRIP", "ENDS"]);
+    for path in paths {
+        let (tone, state) = match (path.open, path.heard_ms_ago) {
+            (false, _) => (Tone::Bad, "closed".to_string()),
+            (true, None) => (Tone::Bad, "never heard".to_string()),
+            (true, Some(_)) if is_heard(path) => (Tone::Good, "heard".to_string()),
+            (true, Some(ago)) => (Tone::Bad, format!("silent {}", duration(ago / 1000.0))),
+        };
+        let loss = path.loss_percent.map_or("-".to_string(), |loss| format!("{loss:.1}%"));
+        let much = path.loss_percent.is_some_and(|loss| loss >= LOSS_MUCH);
+        let trip = path.round_trip_ms.map_or("-".to_string(), |trip| format!("{trip:.2} ms"));
+        let ends = match path.local.is_empty() {
+            true => path.remote.clone(),
+            false => format!("{} - {}", path.local, path.remote),
+        };
+        table.row(vec![
+            Cell::plain(&path.to),
+            Cell::new(tone, &state),
+            Cell::new(if much { Tone::Warning } else { Tone::Plain }, &loss),
+            Cell::plain(&trip),
+            Cell::new(Tone::Dim, &out.fit(&ends, 0)),
+        ]);
+    }
+    table
+}
+
+/// What the pair's owner should know, in plain words.
+pub(in crate::cli) fn warnings(pair: &PairStatus) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (witness, nodes): (Vec<&PathStatus>, Vec<&PathStatus>) =
+        pair.paths.iter().partition(|path| path.to == WITNESS);
+    let silent = |paths: &[&PathStatus]| paths.iter().filter(|path| !is_heard(path)).count();
+    let lost = silent(&nodes);
+    if lost > 0 && lost == nodes.len() {
+        warnings.push(format!(
+            "{} is silent on {}: nobody could take over from this node",
+            pair.peer,
+            if lost == 1 { "the only path".to_string() } else { format!("all {lost} paths") }
+        ));
+    } else if lost > 0 {
+        let of = counted(nodes.len(), "path");
+        warnings.push(format!("{lost} of {of} to {} is silent; the others suffice", pair.peer));
+    }
+    if silent(&witness) > 0 {
+        warnings.push(
+            "the witness is silent: until it is back, losing either node leaves no owner".into(),
+        );
+    }
+    if pair.arbiter == "wire" {
+        warnings.push(
+            "arbiter wire: a split LAN can have one owner per side; a witness prevents that".into(),
+        );
+    }
+    if let Some(why) = &pair.not_realtime {
+        warnings.push(format!(
+            "the keeper is no real-time thread ({why}): a busy machine may lose a lease"
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+pub(in crate::cli) mod tests {
+    use super::*;
+
+    fn path(to: &str, heard_ms_ago: Option<f64>) -> PathStatus {
+        PathStatus {
+            to: to.into(),
+            local: if to == WITNESS { String::new() } else { "10.0.0.1:4170".into() },
+            remote: "10.0.0.2:4170".into(),
+            open: true,
+            heard_ms_ago,
+            loss_percent: Some(0.0),
+            round_trip_ms: Some(0.312),
+        }
+    }
+
+    /// A pair of which all is well, seen from its owner.
+    pub(in crate::cli) fn pair() -> PairStatus {
+        PairStatus {
+            name: "db".into(),
+            peer: "db2".into(),
+            arbiter: "witness".into(),
+            guard: "BPF (tcx)".into(),
+            not_realtime: None,
+            groups: vec![GroupStatus {
+                name: "web".into(),
+                role: "active".into(),
+                for_secs: 7500.0,
+                cause: Some("everything is in place".into()),
+                epoch: 1_795_000_001,
+                lease_left_ms: Some(412.4),
+                not_ready: None,
+                peer_role: Some("standby".into()),
+                peer_not_ready: None,
+                addresses: vec!["192.0.2.100/32 dev eth0".into()],
+            }],
+            paths: vec![path("db2", Some(20.0)), path("db2", Some(30.0)), path(WITNESS, Some(9.0))],
+        }
+    }
+
+    const TERMINAL: Out = Out { color: false, width: Some(80) };
+
+    fn shown(pair: &PairStatus) -> String {
+        let text = render(pair, "db1", TERMINAL);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        text
+    }
+
+    #[test]
+    fn a_good_pair_says_who_has_the_group_and_warns_of_nothing() {
+        let text = shown(&pair());
+        for part in [
+            "Pair db: db1 and db2\narbiter witness, guard BPF (tcx)\n",
+            "Group web is active here for 2h 5m\n",
+            "  db1        active\n",
+            "  since      2h 5m: everything is in place\n",
+            "  db2        standby, ready\n",
+            "  lease      412 ms left, epoch 1795000001\n",
+            "  addresses  192.0.2.100/32 dev eth0\n",
+            "db2      heard  0.0%  0.31 ms     10.0.0.1:4170 - 10.0.0.2:4170\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(!text.contains("warning"), "{text}");
+    }
+
+    #[test]
+    fn the_standby_says_who_has_it_and_why_it_could_not_take_it() {
+        let mut pair = pair();
+        let group = &mut pair.groups[0];
+        (group.role, group.peer_role) = ("standby".into(), Some("active".into()));
+        group.lease_left_ms = None;
+        group.not_ready = Some("paused by an operator".into());
+        let text = shown(&pair);
+        for part in [
+            "Group web is active on db2\n",
+            "  db1        standby, not ready: paused by an operator\n",
+            "none here; highest epoch known 1795000001",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn who_has_it_is_told_apart_from_who_is_about_to() {
+        let mut group = pair().groups.remove(0);
+        for (here, peer, owner) in [
+            ("active", None, Owner::Here),
+            ("standby", Some("active"), Owner::Peer),
+            ("taking", Some("standby"), Owner::Changing),
+            ("standby", Some("yielding"), Owner::Changing),
+            ("standby", None, Owner::Nobody),
+            ("waiting", Some("waiting"), Owner::Nobody),
+        ] {
+            (group.role, group.peer_role) = (here.into(), peer.map(str::to_string));
+            assert_eq!(Owner::of(&group), owner, "{here} {peer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_follows_from_it() {
+        let mut pair = pair();
+        pair.paths[0].heard_ms_ago = None;
+        pair.paths[2].heard_ms_ago = Some(60_000.0);
+        pair.not_realtime = Some("not permitted".into());
+        let text = shown(&pair);
+        for part in ["never heard", "silent 1m", "1 of 2 paths to db2 is silent", "losing either"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(text.contains("no real-time thread (not permitted)"), "{text}");
+        pair.paths[1].open = false;
+        pair.arbiter = "wire".into();
+        pair.groups[0].role = "waiting".into();
+        pair.groups[0].peer_role = None;
+        let text = shown(&pair);
+        for part in ["silent on all 2 paths", "one owner per side", "without an owner", "  silent"]
+        {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn long_names_do_not_break_the_lines() {
+        let mut pair = pair();
+        pair.name = "a-name-of-a-pair-".repeat(2);
+        pair.groups[0].addresses = vec!["2001:db8:0:1:2:3:4:5/128 dev enp129s0f0np0".into(); 6];
+        pair.groups[0].not_ready = Some("words and ".repeat(20));
+        for path in &mut pair.paths {
+            path.local = "[2001:db8:0:1:2:3:4:5]:4170".into();
+            path.remote = "[2001:db8:0:1:2:3:4:6]:4170".into();
+        }
+        let text = shown(&pair);
+        assert!(text.contains("..."), "the ends are cut:\n{text}");
+    }
+}
