@@ -21,6 +21,7 @@ use super::shell::{News, Notice};
 use crate::guard::Slot;
 use worker::Worker;
 
+mod air;
 mod worker;
 
 /// Jobs that may wait: of 32 groups, each step that one turn can ask for, several times over.

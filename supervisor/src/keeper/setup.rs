@@ -47,8 +47,8 @@ pub struct Setup {
 /// What their thread starts with.
 #[derive(Debug)]
 pub struct Work {
-    /// The addresses of each group.
-    pub addresses: Vec<Vec<AddressConfig>>,
+    /// The groups with their addresses.
+    pub groups: Vec<(GroupKey, Vec<AddressConfig>)>,
     /// The hands' half of the guard.
     pub wall: Box<dyn Wall>,
     /// What the guard is, in words.
@@ -105,7 +105,11 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
         ArbiterConfig::Wire(_) | ArbiterConfig::Fence => None,
     };
     let work = Work {
-        addresses: pair.groups.iter().map(|group| group.addresses.clone()).collect(),
+        groups: pair
+            .groups
+            .iter()
+            .map(|group| (group_key(&group.name), group.addresses.clone()))
+            .collect(),
         guard: guard.wall.describe(),
         wall: guard.wall,
         gateway: match pair.arbiter {

@@ -14,6 +14,7 @@ use mastiff_core::timing;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::air::{self, Air, AskGateway};
 use super::{Answers, Job, Outcome, Told};
 use crate::clock;
 use crate::config::pair::AddressConfig;
@@ -26,6 +27,7 @@ use crate::keeper::setup::Work;
 pub(super) const WAKE: Token = Token(0);
 const DEVICES: Token = Token(1);
 const GUARD: Token = Token(2);
+const FIRST_TAP: usize = 3;
 const READY_MAX: usize = 16;
 
 /// How often the lifetimes of addresses are renewed: each renewal wakes every program that listens
@@ -58,6 +60,7 @@ pub(super) struct Worker {
     board: Arc<Board>,
     devices: Devices,
     addresses: Addresses,
+    air: Air,
     wall: Box<dyn Wall>,
     groups: Vec<GroupWork>,
     /// Whether the lifetime of an address is all that guards it.
@@ -96,9 +99,14 @@ impl Worker {
             board,
             devices,
             addresses: Addresses::open()?,
+            air: Air::open(
+                &work.groups,
+                AskGateway { enabled: work.asks_gateway, ip: work.gateway },
+                FIRST_TAP,
+            )?,
             is_guard: matches!(work.wall.form(), timing::Guard::Lifetime),
             wall: work.wall,
-            groups: work.addresses.into_iter().map(group).collect(),
+            groups: work.groups.into_iter().map(|(_, all)| group(all)).collect(),
             stood: false,
             renew_due: now,
             look_due: now,
@@ -119,6 +127,7 @@ impl Worker {
             }
             let guard = ready.iter().any(|event| event.token() == GUARD) && self.wall.drain();
             self.take_device_events();
+            self.hear();
             if self.do_jobs() {
                 return;
             }
@@ -129,7 +138,7 @@ impl Worker {
     fn next_deadline(&self) -> Mono {
         let is_on = self.groups.iter().any(|group| group.on);
         let renew = if is_on { self.renew_due } else { Mono::FAR };
-        renew.min(self.look_due)
+        renew.min(self.look_due).min(self.air.next_deadline())
     }
 
     /// All jobs that wait; whether the end is among them.
@@ -139,11 +148,15 @@ impl Worker {
                 Ok(Job::Stand) => {
                     self.stood = true;
                     self.stand();
+                    self.air.listen(&self.devices, self.poll.registry());
                     self.tell_ready();
                 }
                 Ok(Job::Step(id, slot)) => self.step(id, slot),
                 Ok(Job::Recreate(slot)) => self.recreate(slot),
-                Ok(Job::AskGateway(_) | Job::Probe(_)) => {}
+                Ok(Job::AskGateway(sent)) => {
+                    self.air.ask_gateway(sent, &self.devices, self.poll.registry());
+                }
+                Ok(Job::Probe(slot)) => self.air.probe(slot, &self.devices, clock::now()),
                 Ok(Job::Stop { remove }) => {
                     if remove {
                         self.wall.remove();
@@ -182,6 +195,8 @@ impl Worker {
             return Err("the lease was over before the addresses were added".to_string());
         };
         self.wall.create(slot, now.after(left))?;
+        // The lease has decided; an answer is evidence of a conflict.
+        self.air.probe(slot, &self.devices, now.boot);
         if let Some(group) = self.groups.get_mut(slot.0) {
             group.on = true;
         }
@@ -190,6 +205,9 @@ impl Worker {
         // The kernel makes what comes too late, too.
         let in_time = self.board.left(slot, clock::now()).is_some();
         if added.is_ok() && in_time {
+            let now = clock::now();
+            self.air.start(slot, now);
+            self.air.speak(&self.devices, now);
             return Ok(());
         }
         let removed = self.remove(slot);
@@ -216,6 +234,7 @@ impl Worker {
     fn remove(&mut self, slot: Slot) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(slot.0) else { return Ok(()) };
         group.on = false;
+        self.air.stop(slot);
         let floating: Vec<_> = group.addresses.iter().map(|config| config.ip).collect();
         let all = self.addresses.list().map_err(|error| error.to_string())?;
         let mut result = Ok(());
@@ -280,8 +299,25 @@ impl Worker {
             self.put_back(slot);
         }
         if devices_changed {
+            self.air.listen(&self.devices, self.poll.registry());
             self.tell_ready();
         }
+    }
+
+    /// What was said on the networks.
+    fn hear(&mut self) {
+        let Self { air, devices, groups, answers, told, .. } = self;
+        let on = |slot: Slot| groups.get(slot.0).is_some_and(|group| group.on);
+        air.hear(devices, clock::now(), on, |heard| match heard {
+            air::Told::Event(event) => answers.give(Outcome::Event(event)),
+            air::Told::Conflict(ip, conflict) => {
+                let text = format!(
+                    "{ip} is held here, and {} answers for it, too; it is announced again",
+                    conflict.mac
+                );
+                told.tell("address-conflict", Severity::Error, text);
+            }
+        });
     }
 
     /// Somebody took an address away, or its interface has come back.
@@ -292,6 +328,9 @@ impl Worker {
         }
         match self.put(slot, left) {
             Ok(()) => {
+                let now = clock::now();
+                self.air.start(slot, now);
+                self.air.speak(&self.devices, now);
                 let text = "somebody removed an address of a group that is active here; it is back";
                 self.told.tell("address-restored", Severity::Warning, text.to_string());
             }
@@ -323,6 +362,7 @@ impl Worker {
         if !self.stood {
             return;
         }
+        self.air.speak(&self.devices, now);
         if now >= self.renew_due {
             let every = if self.is_guard { RENEW_EVERY_AS_GUARD } else { RENEW_EVERY };
             self.renew_due = now.after(every);
