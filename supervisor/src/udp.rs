@@ -15,9 +15,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
-use crate::sys::udp::{self as sys, Name, attach_filter};
+use crate::sys::udp::{self as sys, attach_filter};
 
-pub use crate::sys::udp::BATCH;
+pub use crate::sys::udp::{BATCH, Name};
 
 /// One byte more than a message, so that a longer datagram is seen to be longer.
 const ROOM: usize = LENGTH + 1;
@@ -110,6 +110,9 @@ impl Socket {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Datagram, flags, None)
             .map_err(step("make a socket for", local))?;
+        if local.ip().is_unspecified() && peer.is_none() {
+            tell_where_to(&fd, local).map_err(step("set up a socket for", local))?;
+        }
         // Before the socket has an address, so that nothing gets in past it.
         attach_filter(fd.as_fd(), &mut filter()).map_err(step("filter what arrives at", local))?;
         prepare(&fd, local).map_err(step("set up a socket for", local))?;
@@ -130,6 +133,14 @@ impl AsFd for Socket {
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Has each datagram tell to which address of ours it came.
+fn tell_where_to(fd: &OwnedFd, local: SocketAddr) -> nix::Result<()> {
+    match local {
+        SocketAddr::V4(_) => setsockopt(fd, sockopt::Ipv4PacketInfo, &true),
+        SocketAddr::V6(_) => setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true),
     }
 }
 
@@ -218,8 +229,13 @@ impl Inbox {
     /// The datagrams of the last [`Self::receive`] with their senders. One of more than
     /// [`LENGTH`] bytes is cut off behind the first byte too many.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        self.named().filter_map(|(bytes, name)| Some((bytes, name.address()?)))
+    }
+
+    /// The same with names to answer to ([`Outbox::answer`]).
+    pub fn named(&self) -> impl Iterator<Item = (&[u8], &Name)> {
         let arrived = self.lengths.iter().zip(self.rooms.iter()).zip(self.names.iter());
-        arrived.filter_map(|((length, room), name)| Some((room.get(..*length)?, name.address()?)))
+        arrived.filter_map(|((length, room), name)| Some((room.get(..*length)?, name)))
     }
 }
 
@@ -243,9 +259,15 @@ impl Outbox {
     /// Adds a message; `None`: to whom the socket is connected. A turn that answers no more than it
     /// has received finds room for [`BATCH`]; what finds none is counted.
     pub fn push(&mut self, message: [u8; LENGTH], to: Option<SocketAddr>) {
+        self.answer(message, &to.map_or(Name::NONE, Name::from));
+    }
+
+    /// Adds a message to whom a datagram came from. It goes out from the address that the datagram
+    /// came to, even where the socket listens on all: a connected socket there hears no other.
+    pub fn answer(&mut self, message: [u8; LENGTH], to: &Name) {
         if self.messages.len() < BATCH {
             self.messages.push(message);
-            self.names.push(to.map_or(Name::NONE, Name::from));
+            self.names.push(*to);
         } else {
             self.overflowed = self.overflowed.saturating_add(1);
         }

@@ -164,9 +164,9 @@ impl Service {
     fn answer(&mut self) -> usize {
         let count = self.inbox.receive(&mut self.socket);
         self.now = clock::clocks();
-        for (bytes, from) in self.inbox.iter() {
+        for (bytes, from) in self.inbox.named() {
             if let Some(answer) = self.pairs.hear(bytes, from, self.now, &mut self.voice) {
-                self.outbox.push(answer, Some(from));
+                self.outbox.answer(answer, from);
             }
         }
         self.outbox.send(&mut self.socket);

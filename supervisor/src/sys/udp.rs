@@ -2,6 +2,7 @@
 //! sendmmsg(2), too; its result of a sendmmsg reads addresses that nobody wrote, and its headers
 //! cannot move to another thread.
 
+use std::fmt;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,26 +13,75 @@ use nix::errno::Errno;
 /// 5 µs, and beyond some dozens the calls are no longer what costs.
 pub const BATCH: usize = 64;
 
-/// An address in the kernel's form, of either family; `NONE` where the socket is connected.
+/// Where a datagram came from or goes to, in the kernel's form; `NONE` where the socket is
+/// connected.
 ///
-/// It is `sockaddr_in6`, which is long enough for both: what IPv6 calls the flow label is where
-/// `sockaddr_in` has the address (ip(7), ipv6(7)); family and port are at the same place.
-#[derive(Clone, Copy, Debug)]
-pub struct Name(libc::sockaddr_in6);
+/// The address is a `sockaddr_in6`, which is long enough for both families: what IPv6 calls the
+/// flow label is where `sockaddr_in` has the address (ip(7), ipv6(7)); family and port are at the
+/// same place. Beside it is the address of ours that the datagram came to, so that the answer can
+/// come from there.
+#[derive(Clone, Copy)]
+pub struct Name {
+    address: libc::sockaddr_in6,
+    local: Control,
+    /// Bytes of `local`.
+    local_len: usize,
+}
+
+/// `IPV6_PKTINFO`, or `IP_PKTINFO`, whose three numbers are where the other has its address (ip(7),
+/// ipv6(7)). The same bytes say where something came to, and where something is to come from.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    info: libc::in6_pktinfo,
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => address.fmt(f),
+            None => f.write_str("nobody"),
+        }
+    }
+}
 
 impl Name {
     /// No address.
-    pub const NONE: Self = Self(libc::sockaddr_in6 {
-        sin6_family: 0, // AF_UNSPEC
-        sin6_port: 0,
-        sin6_flowinfo: 0,
-        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
-        sin6_scope_id: 0,
-    });
+    pub const NONE: Self = Self {
+        address: libc::sockaddr_in6 {
+            sin6_family: 0, // AF_UNSPEC
+            sin6_port: 0,
+            sin6_flowinfo: 0,
+            sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+            sin6_scope_id: 0,
+        },
+        // SAFETY: integers only.
+        local: unsafe { zeroed() },
+        local_len: 0,
+    };
+
+    /// Makes "it came to this address, over this interface" into "from this address": the way back
+    /// is the routing table's business, but where the address alone names no interface.
+    fn turn_back(&mut self) {
+        let Control { header, info } = &mut self.local;
+        let address = &mut info.ipi6_addr.s6_addr;
+        match (header.cmsg_level, address) {
+            (libc::SOL_IP, [index @ .., _, _, _, _, _, _, _, _, _, _, _, _]) => index.fill(0),
+            (_, [0xfe, 0x80..=0xbf, ..]) => {} // link-local
+            _ => info.ipi6_ifindex = 0,
+        }
+    }
 
     /// How many of its bytes the kernel is to read.
     fn len(&self) -> u32 {
-        let len = match i32::from(self.0.sin6_family) {
+        let len = match i32::from(self.address.sin6_family) {
             libc::AF_INET => size_of::<libc::sockaddr_in>(),
             libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
             _ => 0,
@@ -41,7 +91,7 @@ impl Name {
 
     /// As everybody else has it.
     pub fn address(&self) -> Option<SocketAddr> {
-        let name = &self.0;
+        let name = &self.address;
         let port = u16::from_be(name.sin6_port);
         match i32::from(name.sin6_family) {
             libc::AF_INET => {
@@ -60,7 +110,7 @@ impl Name {
 impl From<SocketAddr> for Name {
     fn from(address: SocketAddr) -> Self {
         let family = |family: i32| libc::sa_family_t::try_from(family).unwrap_or(0);
-        let mut name = Self::NONE.0;
+        let mut name = Self::NONE.address;
         name.sin6_port = address.port().to_be();
         match address {
             SocketAddr::V4(at) => {
@@ -74,7 +124,7 @@ impl From<SocketAddr> for Name {
                 name.sin6_scope_id = at.scope_id();
             }
         }
-        Self(name)
+        Self { address: name, ..Self::NONE }
     }
 }
 
@@ -97,16 +147,22 @@ pub fn receive<const ROOM: usize>(
     for ((header, vector), name) in headers.iter_mut().zip(&mut vectors).zip(names.iter_mut()) {
         header.msg_hdr.msg_iov = vector;
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_name = (&raw mut name.0).cast();
+        header.msg_hdr.msg_name = (&raw mut name.address).cast();
         header.msg_hdr.msg_namelen = NAME_LEN;
+        header.msg_hdr.msg_control = (&raw mut name.local).cast();
+        header.msg_hdr.msg_controllen = size_of::<Control>();
     }
-    // SAFETY: each header points to one vector, that to one room, and to one name, of the lengths
-    // that stand beside the pointers; all of them outlive the call. Every bit pattern is a Name.
+    // SAFETY: each header points to one vector, that to one room, and to both halves of one name,
+    // of the lengths that stand beside the pointers; all of them outlive the call. Every bit
+    // pattern is a name.
     let received = Errno::result(unsafe {
         let (fd, none) = (socket.as_raw_fd(), std::ptr::null_mut());
         libc::recvmmsg(fd, headers.as_mut_ptr(), COUNT, libc::MSG_DONTWAIT, none)
     })?;
-    for header in headers.iter().take(usize::try_from(received).unwrap_or(0)) {
+    let received = usize::try_from(received).unwrap_or(0);
+    for (header, name) in headers.iter().zip(names).take(received) {
+        name.local_len = header.msg_hdr.msg_controllen;
+        name.turn_back();
         taken(usize::try_from(header.msg_len).unwrap_or(0));
     }
     Ok(())
@@ -133,13 +189,15 @@ pub fn send<const LENGTH: usize>(
         vector.iov_len = message.len();
         header.msg_hdr.msg_iov = vector;
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_name = (&raw const name.0).cast_mut().cast();
+        header.msg_hdr.msg_name = (&raw const name.address).cast_mut().cast();
         header.msg_hdr.msg_namelen = name.len();
+        header.msg_hdr.msg_control = (&raw const name.local).cast_mut().cast();
+        header.msg_hdr.msg_controllen = name.local_len;
         count += 1;
     }
-    // SAFETY: the first `count` headers point to one vector each, that to one message, and to one
-    // name, of the lengths that stand beside the pointers; all of them outlive the call, and
-    // sendmmsg writes nothing but `msg_len` of the headers.
+    // SAFETY: the first `count` headers point to one vector each, that to one message, and to both
+    // halves of one name, of the lengths that stand beside the pointers; all of them outlive the
+    // call, and sendmmsg writes nothing but `msg_len` of the headers.
     let sent = Errno::result(unsafe {
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
     })?;

@@ -73,6 +73,26 @@ fn each_datagram_comes_with_its_length_and_its_sender() {
 }
 
 #[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    for (all, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "127.0.0.2"), ("[::]:0", "::1")] {
+        let mut door = open(all, None);
+        let port = at(&door).port();
+        let node = stranger(if asked == "::1" { asked } else { "127.0.0.1" });
+        node.connect((asked, port)).unwrap();
+        node.send(&message(1)).unwrap();
+        let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
+        assert_eq!(take(&mut inbox, &mut door), 1);
+        for (_, name) in inbox.named() {
+            outbox.answer(message(2), name);
+        }
+        outbox.send(&mut door);
+        let mut bytes = [0; 1000];
+        let length = node.recv(&mut bytes).expect("a connected socket hears nobody else");
+        assert_eq!(bytes[..length], message(2), "{all} {asked}");
+    }
+}
+
+#[test]
 fn what_does_not_begin_with_the_magic_wakes_nobody() {
     let mut door = open(HERE, None);
     let stranger = stranger("127.0.0.1");

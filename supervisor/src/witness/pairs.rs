@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 use log::Level;
 use mastiff_core::pair::clock::Clocks;
@@ -16,6 +15,7 @@ use super::voice::Voice;
 use crate::config::pair::WitnessPairConfig;
 use crate::key::KeyFile;
 use crate::mac::PairKey;
+use crate::udp::Name;
 
 /// Pairs that are looked at in one turn for nodes that have gone: half a millisecond's work.
 const LOOK_MAX: usize = 4096;
@@ -174,7 +174,7 @@ impl Pairs {
     pub(super) fn hear(
         &mut self,
         bytes: &[u8],
-        from: SocketAddr,
+        from: &Name,
         now: Clocks,
         voice: &mut Voice,
     ) -> Option<[u8; LENGTH]> {
