@@ -36,7 +36,7 @@ pub const UNITS_MAX: usize = 64;
 /// Programs that are told of a role change at most; they are called one after the other.
 pub const HOOKS_MAX: usize = 8;
 /// Pairs of one witness at most: as many as one core answers when both nodes of each ask ten times
-/// a second (packaging/bench/witness.py), and as a file of a megabyte can name.
+/// a second (examples/witness_load.rs), and as a file of a megabyte can name.
 pub const WITNESS_PAIRS_MAX: usize = 10_000;
 
 /// `witness.listen`, unless configured.
