@@ -10,8 +10,8 @@
 //! | `clsact` | the chains of kernels before 6.6 |
 //! | [`crate::sys::bpf`] | bpf(2) |
 //!
-//! Needed: Linux 5.8, CAP_BPF, CAP_NET_ADMIN, and CAP_SYS_ADMIN to find out whose program is
-//! whose; a machine of 64 bits, or a deadline could be read half-written.
+//! Needed: Linux 5.8; CAP_NET_ADMIN, and CAP_SYS_ADMIN to find out whose program is whose; a
+//! machine of 64 bits, or a deadline could be read half-written.
 //!
 //! **A restart without change of role.** A new process loads a program and an array of its own;
 //! the keeper opens the gate in them, and only then [`Wall::stand`] exchanges the programs, each at

@@ -97,7 +97,8 @@ fn count<T>(of: &[T]) -> u32 {
 /// (array_map_direct_value_addr()).
 ///
 /// # Errors
-/// `EPERM` without CAP_BPF and CAP_NET_ADMIN, `ENOSYS` in a kernel without bpf(2).
+/// `EPERM` without CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN, `ENOSYS` in a kernel without
+/// bpf(2).
 pub fn create_array(name: Name, length: usize) -> nix::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {

@@ -10,6 +10,7 @@ use super::*;
 use crate::clock;
 
 mod frames;
+mod measure;
 mod network;
 
 /// A group's addresses, and one of another group.

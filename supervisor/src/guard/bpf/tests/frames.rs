@@ -3,7 +3,7 @@
 use super::*;
 
 const MINE: &str = "192.0.2.1";
-const PEER: &str = "192.0.2.2";
+pub(super) const PEER: &str = "192.0.2.2";
 const MINE6: &str = "2001:db8::1";
 const PEER6: &str = "2001:db8::2";
 const GROUP6: &str = "ff02::1:ff00:100";
@@ -39,7 +39,7 @@ fn arp(operation: u8, sender: &str, target: &str) -> Vec<u8> {
     ethernet(0x0806, &packet)
 }
 
-fn ipv4(source: &str, destination: &str) -> Vec<u8> {
+pub(super) fn ipv4(source: &str, destination: &str) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(octets(source));
     packet.extend(octets(destination));
@@ -47,7 +47,7 @@ fn ipv4(source: &str, destination: &str) -> Vec<u8> {
     ethernet(0x0800, &packet)
 }
 
-fn ipv6(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn ipv6(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
     let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], next, 255];
     packet.extend(octets(source));

@@ -15,10 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nix::{setsockopt_impl, sockopt_impl};
 
+use super::chain::Owner as Owned;
 use super::*;
 
 const MINE: &str = "192.0.2.1";
-const PEER: &str = "192.0.2.2";
+pub(super) const PEER: &str = "192.0.2.2";
 const MINE6: &str = "2001:db8::1";
 const PEER6: &str = "2001:db8::2";
 
@@ -27,15 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Tells the child of a test what to be.
 const ROLE: &str = "MASTIFF_TEST_GUARD";
 
-struct Net {
-    node: File,
-    peer: File,
-    device: Device,
+pub(super) struct Net {
+    pub(super) node: File,
+    pub(super) peer: File,
+    pub(super) device: Device,
 }
 
 /// Which chains a test is about.
 #[derive(Clone, Copy, Debug)]
-enum Chains {
+pub(super) enum Chains {
     Tcx,
     Clsact,
 }
@@ -106,7 +107,7 @@ impl Net {
     }
 
     /// Makes everybody know everybody's hardware address, so that only the guard is tested.
-    fn know_each_other(&self) {
+    pub(super) fn know_each_other(&self) {
         let hardware = |name: &str| {
             let shown = ip(&format!("-o link show {name}"));
             shown.split("link/ether ").nth(1).unwrap()[..17].to_string()
@@ -122,7 +123,7 @@ impl Net {
         });
     }
 
-    fn socket(&self, side: &File, address: &str) -> UdpSocket {
+    pub(super) fn socket(&self, side: &File, address: &str) -> UdpSocket {
         let socket = self.on(side, || UdpSocket::bind((address, 0)).unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
@@ -185,13 +186,13 @@ impl Chains {
         }
     }
 
-    fn guard(self, daemon: &str) -> (BpfGate, BpfWall) {
+    pub(super) fn guard(self, daemon: &str) -> (BpfGate, BpfWall) {
         assemble(self.form(), daemon, &addresses()).unwrap()
     }
 }
 
 /// Runs a test in namespaces of its own, once for each kind of chains.
-fn on_each(test: impl Fn(&Net, Chains) + Sync) {
+pub(super) fn on_each(test: impl Fn(&Net, Chains) + Sync) {
     for chains in [Chains::Tcx, Chains::Clsact] {
         let run = || {
             if permitted(assemble(Form::Tcx, "permitted", &addresses())).is_none() {
@@ -306,13 +307,13 @@ fn owner() {
 }
 
 /// A process that is killed when it is dropped.
-struct Owner {
-    child: Child,
-    until: i64,
+pub(super) struct Owner {
+    pub(super) child: Child,
+    pub(super) until: i64,
 }
 
 impl Owner {
-    fn start(chains: Chains) -> Self {
+    pub(super) fn start(chains: Chains) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["guard::bpf::tests::network::owner", "--exact", "--ignored", "--nocapture"])
             .env(ROLE, format!("{chains:?}"))
@@ -443,6 +444,10 @@ fn programs_of_others_stay_and_the_guard_goes_before_them() {
             assert_eq!(wall.stands(), Ok(false), "behind another one");
             wall.stand(std::slice::from_ref(&net.device)).unwrap();
             assert_eq!(wall.stands(), Ok(true));
+            let program = &wall.programs[usize::from(direction == Direction::Out)];
+            let chain = form.list(program, index, direction).unwrap();
+            let owners: Vec<Owned> = chain.iter().map(|entry| entry.owner).collect();
+            assert_eq!(owners, [Owned::Current, Owned::Foreign], "the one before is gone");
         }
         assert_eq!(net.passes(FOUR), CLOSED);
         // Another daemon's guard: neither gives way, and both are asked.
