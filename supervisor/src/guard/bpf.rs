@@ -33,7 +33,7 @@ use nix::errno::Errno;
 use super::{Device, Gate, Guarded, Slot, Wall};
 use crate::netlink::{Family, Socket};
 use crate::sys::bpf::{self, Direction, MappedArray, Name};
-use chain::{Form, PREFIX, Program};
+use chain::{Form, Job, PREFIX, Program};
 
 mod assembler;
 mod chain;
@@ -67,10 +67,14 @@ pub fn build(daemon: &str, guarded: &[Guarded]) -> Result<Halves, String> {
             Socket::open(Family::Route, 0)
                 .map_err(|error| format!("cannot open a netlink socket: {error}"))?,
         ),
-        Err(error) => return Err(format!("cannot use BPF: {error}")),
+        Err(error) => return Err(refused("use BPF", error)),
     };
     let (gate, wall) = assemble(form, daemon, guarded)?;
     Ok((Box::new(gate), Box::new(wall)))
+}
+
+fn refused(what: &str, error: Errno) -> String {
+    format!("cannot {what}: {error}")
 }
 
 fn assemble(form: Form, daemon: &str, guarded: &[Guarded]) -> Result<(BpfGate, BpfWall), String> {
@@ -80,12 +84,12 @@ fn assemble(form: Form, daemon: &str, guarded: &[Guarded]) -> Result<(BpfGate, B
     let slots = guarded.iter().map(|address| address.slot.0.saturating_add(1)).max().unwrap_or(1);
     let name = name_of(daemon);
     let array = bpf::create_array(name, slots)
-        .map_err(|error| format!("cannot create the BPF guard's array: {error}"))?;
+        .map_err(|error| refused("create the BPF guard's array", error))?;
     let deadlines = MappedArray::new(array.as_fd(), slots)
-        .map_err(|error| format!("cannot map the BPF guard's array: {error}"))?;
-    let programs = load(name, &array, guarded)?;
-    let wall =
-        BpfWall { form, array, guarded: guarded.to_vec(), name, programs, stood: Vec::new() };
+        .map_err(|error| refused("map the BPF guard's array", error))?;
+    let guarded = guarded.to_vec();
+    let programs = load(name, &array, &guarded)?;
+    let wall = BpfWall { form, array, guarded, name, programs, stood: Vec::new() };
     Ok((BpfGate { deadlines }, wall))
 }
 
@@ -98,34 +102,39 @@ fn name_of(daemon: &str) -> Name {
     bpf::name(&format!("{PREFIX}{:07x}", hash & 0x0fff_ffff))
 }
 
+/// The program of each direction.
 fn load(name: Name, array: &OwnedFd, guarded: &[Guarded]) -> Result<[Program; 2], String> {
-    let [inward, outward] = DIRECTIONS.map(|direction| {
-        let code = program::assemble(array.as_raw_fd(), guarded, direction)?;
-        let fd = bpf::load(name, &code, &mut []).map_err(|error| refusal(name, &code, error))?;
-        let info = bpf::info(fd.as_fd())
-            .map_err(|error| format!("cannot ask about the BPF guard's program: {error}"))?;
-        Ok::<_, String>(Program { fd, id: info.id, name })
-    });
-    Ok([inward?, outward?])
+    let [inward, outward] = DIRECTIONS;
+    Ok([load_one(name, array, guarded, inward)?, load_one(name, array, guarded, outward)?])
+}
+
+fn load_one(
+    name: Name,
+    array: &OwnedFd,
+    guarded: &[Guarded],
+    direction: Direction,
+) -> Result<Program, String> {
+    let code = program::assemble(array.as_raw_fd(), guarded, direction)?;
+    let fd = bpf::load(name, &code, &mut []).map_err(|error| unloaded(name, &code, error))?;
+    let info = bpf::info(fd.as_fd())
+        .map_err(|error| refused("ask about the BPF guard's program", error))?;
+    Ok(Program { fd, id: info.id, name })
 }
 
 /// Why the program was not loaded; the verifier is asked again, as its log costs time and room.
-fn refusal(name: Name, code: &[bpf::Instruction], error: Errno) -> String {
+fn unloaded(name: Name, code: &[bpf::Instruction], error: Errno) -> String {
+    let mut text = refused("load the BPF guard's program", error);
     let mut log = vec![0; LOG_BYTES];
-    let reason = match error {
-        Errno::EPERM | Errno::ENOSYS | Errno::EAGAIN => None,
-        _ => bpf::load(name, code, &mut log).err().and_then(|_| {
-            let said = log.split(|byte| *byte == 0).next()?;
-            let mut lines = said.split(|byte| *byte == b'\n').rev();
-            // The last lines are statistics.
-            let last = lines.find(|line| !line.is_empty() && !line.starts_with(b"processed "))?;
-            Some(String::from_utf8_lossy(last).into_owned())
-        }),
-    };
-    match reason {
-        Some(reason) => format!("cannot load the BPF guard's program: {error}; {reason}"),
-        None => format!("cannot load the BPF guard's program: {error}"),
+    if !matches!(error, Errno::EPERM | Errno::ENOSYS | Errno::EAGAIN)
+        && bpf::load(name, code, &mut log).is_err()
+    {
+        let mut lines = log.split(|byte| matches!(byte, 0 | b'\n')).rev();
+        // The last lines are statistics.
+        let last = lines.find(|line| !line.is_empty() && !line.starts_with(b"processed "));
+        text.push_str("; ");
+        text.push_str(std::str::from_utf8(last.unwrap_or_default()).unwrap_or_default());
     }
+    text
 }
 
 #[derive(Debug)]
@@ -177,16 +186,36 @@ struct BpfWall {
 }
 
 impl BpfWall {
-    /// Whether somebody has got before us on one of our devices. A program cannot be attached
-    /// twice, nor moved, so another one must be loaded then, which the same gate opens.
-    fn is_behind(&mut self) -> bool {
-        let (form, programs) = (&mut self.form, &self.programs);
-        self.stood.iter().any(|device| {
-            DIRECTIONS.into_iter().zip(programs).any(|(direction, program)| {
-                form.is_behind(program, device.index, direction).unwrap_or(false)
-            })
-        })
+    /// Does a job on every chain of every device, or says whether all are as asked. The first
+    /// failure is returned, when all has been tried.
+    fn work(&mut self, job: Job) -> Result<bool, String> {
+        let (mut result, mut gone) = (Ok(true), Vec::new());
+        for device in &self.stood {
+            for (direction, program) in DIRECTIONS.into_iter().zip(&self.programs) {
+                match self.form.work(job, program, device.index, direction) {
+                    Ok(is_so) => result = result.map(|all| all && is_so),
+                    // Nothing passes through an interface that is not there.
+                    Err(Errno::ENODEV) if job != Job::Stand => gone.push(device.index),
+                    Err(error) => result = result.and(Err(failure(job, device, direction, error))),
+                }
+            }
+        }
+        self.stood.retain(|device| !gone.contains(&device.index));
+        result
     }
+}
+
+fn failure(job: Job, device: &Device, direction: Direction, error: Errno) -> String {
+    let what = match job {
+        Job::Stand => "attach",
+        Job::AskFirst | Job::AskNotBehind => "find",
+        Job::Remove => "detach",
+    };
+    let way = match direction {
+        Direction::In => "ingress",
+        Direction::Out => "egress",
+    };
+    format!("cannot {what} the guard of {} ({way}): {error}", device.name)
 }
 
 impl Wall for BpfWall {
@@ -202,52 +231,21 @@ impl Wall for BpfWall {
     }
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
-        for device in devices {
-            self.stood.retain(|known| known.index != device.index);
-            self.stood.push(device.clone());
-        }
-        if self.is_behind() {
+        // Somebody may have got before us. A program cannot be attached twice, nor moved, so
+        // another one goes before theirs, which the same gate opens.
+        if !self.work(Job::AskNotBehind)? {
             self.programs = load(self.name, &self.array, &self.guarded)?;
         }
-        let mut result = Ok(());
-        let mut gone = Vec::new();
-        for device in &self.stood {
-            for (direction, program) in DIRECTIONS.into_iter().zip(&self.programs) {
-                match self.form.stand(program, device.index, direction) {
-                    Ok(()) => {}
-                    Err(Errno::ENODEV) if !devices.contains(device) => gone.push(device.index),
-                    Err(error) => {
-                        let way = way(direction);
-                        let Device { name, index } = device;
-                        result = result.and(Err(format!(
-                            "cannot attach the guard to {name} (interface {index}, {way}): {error}"
-                        )));
-                    }
-                }
+        for device in devices {
+            if !self.stood.contains(device) {
+                self.stood.push(device.clone());
             }
         }
-        self.stood.retain(|device| !gone.contains(&device.index));
-        result
+        self.work(Job::Stand).map(drop)
     }
 
     fn stands(&mut self) -> Result<bool, String> {
-        let mut gone = Vec::new();
-        let mut all = true;
-        for device in &self.stood {
-            for (direction, program) in DIRECTIONS.into_iter().zip(&self.programs) {
-                match self.form.stands(program, device.index, direction) {
-                    Ok(stands) => all &= stands,
-                    // Nothing passes through an interface that is not there.
-                    Err(Errno::ENODEV) => gone.push(device.index),
-                    Err(error) => {
-                        let (name, way) = (&device.name, way(direction));
-                        return Err(format!("cannot ask for the guard of {name} ({way}): {error}"));
-                    }
-                }
-            }
-        }
-        self.stood.retain(|device| !gone.contains(&device.index));
-        Ok(all)
+        self.work(Job::AskFirst)
     }
 
     /// The keeper opens this form by itself, at any time: nothing is left to do.
@@ -265,22 +263,9 @@ impl Wall for BpfWall {
     }
 
     fn remove(&mut self) {
-        for device in self.stood.drain(..) {
-            for (direction, program) in DIRECTIONS.into_iter().zip(&self.programs) {
-                if let Err(error) = self.form.clear(program, device.index, direction)
-                    && error != Errno::ENODEV
-                {
-                    let (name, way) = (&device.name, way(direction));
-                    log::warn!("cannot detach the guard from {name} ({way}): {error}");
-                }
-            }
+        if let Err(error) = self.work(Job::Remove) {
+            log::warn!("{error}");
         }
-    }
-}
-
-const fn way(direction: Direction) -> &'static str {
-    match direction {
-        Direction::In => "ingress",
-        Direction::Out => "egress",
+        self.stood.clear();
     }
 }

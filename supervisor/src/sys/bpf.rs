@@ -2,7 +2,6 @@
 //! (linux/bpf.h), which only grows at its end: what a kernel does not know must be zero, and what
 //! a struct here leaves out counts as zero.
 
-use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -362,9 +361,9 @@ pub fn run(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> nix::Result<(u3
 #[must_use]
 pub fn name(text: &str) -> Name {
     let mut name = Name::default();
-    let whole = CString::new(text).unwrap_or_default();
-    for (to, from) in name.iter_mut().take(15).zip(whole.as_bytes()) {
-        *to = *from;
+    // The last byte stays NUL.
+    for (to, from) in name.iter_mut().take(15).zip(text.bytes()) {
+        *to = from;
     }
     name
 }

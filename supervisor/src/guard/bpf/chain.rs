@@ -50,6 +50,19 @@ pub(super) struct Entry {
     pub(super) key: u32,
 }
 
+/// What can be done with the program in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// Put it at the front, and take out what a former daemon left.
+    Stand,
+    /// Is it there, before all of others?
+    AskFirst,
+    /// Is it there, before all of others, or not at all?
+    AskNotBehind,
+    /// Take all of ours out.
+    Remove,
+}
+
 /// A way to attach programs.
 #[derive(Debug)]
 pub(super) enum Form {
@@ -112,81 +125,49 @@ impl Form {
         }
     }
 
-    /// Puts the program at the front of a chain, and then takes out what a former daemon left.
-    /// There is no moment with neither of both.
-    pub(super) fn stand(
+    /// Does a job on one chain, or says whether its state is the one asked for.
+    pub(super) fn work(
         &mut self,
+        job: Job,
         program: &Program,
         device: u32,
         direction: Direction,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         let chain = self.list(program, device, direction)?;
-        let mut former: Vec<u32> = chain.iter().filter_map(Entry::former).collect();
-        if !stands_first(&chain) {
-            let place = front(&chain).find_map(Entry::former);
-            self.put(program, device, direction, place)?;
-            former.retain(|key| Some(*key) != place);
+        let is_first = front(&chain).any(|entry| entry.owner == Owner::Current);
+        let is_there = chain.iter().any(|entry| entry.owner == Owner::Current);
+        let mut taken = None;
+        match job {
+            Job::AskFirst => return Ok(is_first),
+            Job::AskNotBehind => return Ok(is_first || !is_there),
+            Job::Stand if !is_first => {
+                let former = front(&chain).find(|entry| entry.owner == Owner::Former);
+                taken = former.map(|entry| entry.key);
+                self.put(program, device, direction, taken)?;
+            }
+            Job::Stand | Job::Remove => {}
         }
-        for key in former {
-            match self.delete(device, direction, key) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(error) => return Err(error),
+        // Only now what a former daemon left: there is no moment with neither of both.
+        for entry in chain {
+            let goes = match entry.owner {
+                Owner::Former => Some(entry.key) != taken,
+                Owner::Current => job == Job::Remove,
+                Owner::Guard | Owner::Foreign => false,
+            };
+            if goes {
+                match self.delete(device, direction, entry.key) {
+                    Ok(()) | Err(Errno::ENOENT) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Whether the program stands where it should.
-    pub(super) fn stands(
-        &mut self,
-        program: &Program,
-        device: u32,
-        direction: Direction,
-    ) -> Result<bool, Errno> {
-        Ok(stands_first(&self.list(program, device, direction)?))
-    }
-
-    /// Whether the program is in the chain, but behind one of others.
-    pub(super) fn is_behind(
-        &mut self,
-        program: &Program,
-        device: u32,
-        direction: Direction,
-    ) -> Result<bool, Errno> {
-        let chain = self.list(program, device, direction)?;
-        let is_there = chain.iter().any(|entry| entry.owner == Owner::Current);
-        Ok(is_there && !stands_first(&chain))
-    }
-
-    /// Takes all of ours out of a chain.
-    pub(super) fn clear(
-        &mut self,
-        program: &Program,
-        device: u32,
-        direction: Direction,
-    ) -> Result<(), Errno> {
-        let chain = self.list(program, device, direction)?;
-        let ours = chain
-            .iter()
-            .filter(|entry| matches!(entry.owner, Owner::Current | Owner::Former))
-            .map(|entry| self.delete(device, direction, entry.key));
-        ours.fold(Ok(()), Result::and)
-    }
-}
-
-impl Entry {
-    fn former(&self) -> Option<u32> {
-        (self.owner == Owner::Former).then_some(self.key)
+        Ok(true)
     }
 }
 
 /// What runs before the first program of others.
 fn front(chain: &[Entry]) -> impl Iterator<Item = &Entry> {
     chain.iter().take_while(|entry| entry.owner != Owner::Foreign)
-}
-
-fn stands_first(chain: &[Entry]) -> bool {
-    front(chain).any(|entry| entry.owner == Owner::Current)
 }
 
 fn list_tcx(program: &Program, device: u32, direction: Direction) -> Result<Vec<Entry>, Errno> {

@@ -75,7 +75,7 @@ pub(super) fn list(
         let mut link = [0; 16]; // struct ifinfomsg: family, type, index, flags, change
         link[4..8].copy_from_slice(&device.to_ne_bytes());
         request.begin(GET_LINK, ACK, &link);
-        socket.query(&mut request, |_| {})?;
+        socket.transact(&mut request)?;
     }
     Ok(entries)
 }

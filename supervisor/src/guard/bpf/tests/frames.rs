@@ -227,6 +227,6 @@ fn a_refused_program_says_what_the_verifier_said() {
     // Returns what nobody has written.
     let code = [[0x95, 0, 0, 0, 0, 0, 0, 0]];
     let error = bpf::load(bpf::name("refused"), &code, &mut []).unwrap_err();
-    let said = refusal(bpf::name("refused"), &code, error);
+    let said = unloaded(bpf::name("refused"), &code, error);
     assert!(said.contains("EACCES") && said.contains("R0 !read_ok"), "{said}");
 }

@@ -438,7 +438,7 @@ fn programs_of_others_stay_and_the_guard_goes_before_them() {
         wall.stand(std::slice::from_ref(&net.device)).unwrap();
         assert_eq!(net.passes(FOUR), CLOSED);
         for direction in DIRECTIONS {
-            form.clear(&other, index, direction).unwrap();
+            form.work(Job::Remove, &other, index, direction).unwrap();
             assert_eq!(wall.stands(), Ok(true));
             form.put(&other, index, direction, None).unwrap();
             assert_eq!(wall.stands(), Ok(false), "behind another one");
@@ -472,8 +472,11 @@ fn a_guard_that_is_taken_away_is_missed_and_an_interface_that_goes_is_not() {
         let (_gate, mut wall) = chains.guard("db");
         let (_gate, mut stranger) = chains.guard("db");
         wall.stand(std::slice::from_ref(&net.device)).unwrap();
-        for direction in DIRECTIONS {
-            stranger.form.clear(&wall.programs[0], net.device.index, direction).unwrap();
+        for (at, direction) in DIRECTIONS.into_iter().enumerate() {
+            stranger
+                .form
+                .work(Job::Remove, &wall.programs[at], net.device.index, direction)
+                .unwrap();
             assert_eq!(wall.stands(), Ok(false), "{direction:?}");
             wall.stand(std::slice::from_ref(&net.device)).unwrap();
             assert_eq!((wall.stands(), net.passes(FOUR)), (Ok(true), CLOSED));
