@@ -222,7 +222,7 @@ fn traffic_passes_while_the_gate_is_open_and_for_nobody_else() {
         assert_eq!(net.passes(FOUR), OPEN, "loaded, but not attached");
         wall.stand(std::slice::from_ref(&net.device)).unwrap();
         wall.stand(std::slice::from_ref(&net.device)).unwrap();
-        assert_eq!(wall.stands(), Ok(true));
+        assert_eq!((wall.stands(), wall.stood.len()), (Ok(true), 1));
         for address in [FOUR, SIX, SECOND] {
             assert_eq!(net.passes(address), CLOSED, "{address}");
         }
