@@ -40,6 +40,8 @@ mod gate;
 mod knock;
 mod rules;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod wall;
 
 pub use gate::NftablesGate;

@@ -8,7 +8,6 @@ use mastiff_core::time::{Mono, Span};
 
 use super::knock::{DELETE, Knock, Knocker, Refreshed};
 use super::{Shared, tick};
-use crate::clock;
 use crate::guard::{Gate, Slot};
 
 /// Refreshes in a time-out: one may be late, one may be lost.
@@ -17,7 +16,7 @@ const REFRESHES: u64 = 3;
 /// Opens, refreshes and closes.
 #[derive(Debug)]
 pub struct NftablesGate {
-    knocker: Knocker,
+    pub(super) knocker: Knocker,
     /// What the rules can give; the first is the time-out.
     times: Arc<[Span]>,
     /// For a frame's way.
@@ -89,7 +88,7 @@ impl NftablesGate {
     fn extend(&mut self, slot: Slot, (what, time): (u32, Span)) -> bool {
         let timeout = self.timeout();
         let Some(door) = self.doors.get_mut(slot.0) else { return false };
-        door.tried = clock::now();
+        door.tried = (self.knocker.clock)().boot;
         let dead = match self.knocker.refresh(slot, (what, time), door.until, self.margin) {
             Refreshed::Lives(at) => {
                 door.refreshed = at;
@@ -105,7 +104,7 @@ impl NftablesGate {
             }
             Refreshed::Failed(_) => {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
-                clock::clocks().ends_promise(door.refreshed.after(timeout))
+                (self.knocker.clock)().ends_promise(door.refreshed.after(timeout))
             }
         };
         if dead && door.lapse == Lapse::No {
@@ -138,7 +137,7 @@ impl Gate for NftablesGate {
 
     fn hold(&mut self, slot: Slot, until: Clocks, _: Clocks) {
         self.set(slot, until);
-        let longest = self.longest(clock::clocks().lease_left(until));
+        let longest = self.longest((self.knocker.clock)().lease_left(until));
         let lives = self.extend(slot, longest);
         if let Some(door) = self.doors.get_mut(slot.0) {
             door.held = lives;

@@ -58,6 +58,8 @@ pub(super) enum Knock {
 /// Sends them.
 #[derive(Debug)]
 pub(super) struct Knocker {
+    /// [`clock::clocks`]; a test lets time pass between two readings.
+    pub(super) clock: fn() -> Clocks,
     socket: OwnedFd,
     frame: [u8; FRAME],
 }
@@ -71,7 +73,7 @@ impl Knocker {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind_to_link(socket.as_fd(), LOOPBACK)?;
-        let mut knocker = Self { socket, frame: [0; FRAME] };
+        let mut knocker = Self { clock: clock::clocks, socket, frame: [0; FRAME] };
         knocker.write(ETHERNET - 2, &ETHER_TYPE.to_be_bytes());
         knocker.write(ETHERNET, cookie);
         Ok(knocker)
@@ -128,12 +130,12 @@ impl Knocker {
         until: Clocks,
         margin: Span,
     ) -> Refreshed {
-        let now = clock::clocks();
+        let now = (self.clock)();
         if now.after(time).after(margin).ends_lease(until) {
             return Refreshed::TooLate;
         }
         match self.knock(what, slot) {
-            Knock::Taken if clock::clocks().after(time).ends_lease(until) => {
+            Knock::Taken if (self.clock)().after(time).ends_lease(until) => {
                 self.knock(DELETE, slot);
                 Refreshed::Dead
             }

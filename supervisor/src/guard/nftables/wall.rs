@@ -8,11 +8,10 @@ use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::Span;
 use mastiff_core::timing;
 
-use super::knock::{Cookie, DELETE, Knocker, Refreshed};
+use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
 use super::rules::{Batch, Hook, SUBSYSTEM, TABLE};
 use super::standing::{self, Standing, hash};
 use super::{Shared, tick};
-use crate::clock;
 use crate::guard::{Device, Guarded, Slot, Wall};
 use crate::netlink::{Family, Request, Socket, text};
 
@@ -33,8 +32,8 @@ pub struct NftablesWall {
     times: Arc<[Span]>,
     tick: Span,
     cookie: Cookie,
-    knocker: Knocker,
-    shared: Arc<Shared>,
+    pub(super) knocker: Knocker,
+    pub(super) shared: Arc<Shared>,
     socket: Socket,
     /// The port of `socket`: what it did is no news.
     port: u32,
@@ -152,9 +151,19 @@ impl NftablesWall {
         laid
     }
 
+    /// Whether knocks are heard. Without that nothing could be opened.
+    fn answers(&mut self) -> Result<(), String> {
+        let why = match self.knocker.knock(ASK, Slot(0)) {
+            Knock::Taken => return Ok(()),
+            Knock::Ignored => "nobody hears them; has somebody removed the rules?".into(),
+            Knock::Failed(error) => error.to_string(),
+        };
+        Err(format!("cannot send the guard's frames on the loopback interface (lo): {why}"))
+    }
+
     /// Groups that are open, and whose time-out fits into their lease.
     fn open_slots(&self) -> Vec<(Slot, Clocks)> {
-        let end = clock::clocks().after(self.timeout()).after(self.tick);
+        let end = (self.knocker.clock)().after(self.timeout()).after(self.tick);
         let all =
             (0..self.shared.leases.len()).map(Slot).map(|slot| (slot, self.shared.until(slot)));
         all.filter(|(_, until)| !end.ends_lease(*until)).collect()
@@ -162,7 +171,7 @@ impl NftablesWall {
 
     /// Deletes an element that was made for a lease that is over, or for a group that is closed.
     fn unless_late(&mut self, slot: Slot, until: Clocks) {
-        let late = clock::clocks().after(self.timeout()).ends_lease(until);
+        let late = (self.knocker.clock)().after(self.timeout()).ends_lease(until);
         if late || self.shared.until(slot) == Clocks::ZERO {
             self.knocker.knock(DELETE, slot);
         }
@@ -170,7 +179,7 @@ impl NftablesWall {
 
     fn create_once(&mut self, slot: Slot, until: Clocks) -> Result<Refreshed, String> {
         let time = (0, self.timeout());
-        if clock::clocks().after(time.1).after(self.tick).ends_lease(until) {
+        if (self.knocker.clock)().after(time.1).after(self.tick).ends_lease(until) {
             return Ok(Refreshed::TooLate);
         }
         let mut batch = Batch::begin(&mut self.request, &self.table);
@@ -217,6 +226,7 @@ impl Wall for NftablesWall {
             Err(_) if ours => self.lay(before.as_ref(), false, devices),
             laid => laid,
         }?;
+        self.answers()?;
         let after = self.read()?.map(|standing| standing.digest);
         self.stood = after.map(|digest| (digest, names));
         Ok(())

@@ -2,22 +2,30 @@
 //! one that owns addresses and is guarded; a thread of it is the other one.
 
 use std::collections::BTreeMap;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, setsockopt,
+    socket,
+};
+use nix::sys::time::TimeSpec;
 
-use mastiff::clock;
-use mastiff::guard::nftables::{NftablesGate, NftablesWall, build};
-use mastiff::guard::{Device, Guarded, Slot};
-use mastiff::sys::link::bind_to_link;
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::Span;
+
+use crate::clock;
+use crate::guard::nftables::{NftablesGate, NftablesWall, build};
+use crate::guard::{Device, Guarded, Slot};
+use crate::sys::link::bind_to_link;
 
 /// Set in the process that runs the test within its namespaces.
 const INSIDE: &str = "MASTIFF_TEST_INSIDE";
@@ -34,16 +42,16 @@ pub(crate) const OWN: [&str; 2] = ["10.9.0.1", "fd00::1"];
 /// Of the other machine.
 const OTHER: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
 
-/// Runs `body` in user and network namespaces of its own. `test` is the full name of the calling
-/// test, which is started once more in there.
+/// Runs `body` in user and network namespaces of its own. `test` is the name of the calling test in
+/// [`super`], which is started once more in there.
 pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return body();
     }
     let ended = Command::new("unshare")
         .args(["-Urn", "--"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .args(["--exact", &name(test), "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .expect("unshare(1) of util-linux");
@@ -56,6 +64,23 @@ pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
         said[0],
         said[1]
     );
+}
+
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+fn name(test: &str) -> String {
+    format!("guard::nftables::tests::{test}")
+}
+
+/// Starts a test of [`super`] as a process of its own, on the same machine as the caller.
+pub(crate) fn start(test: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &name(test), "--nocapture", "--include-ignored"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Runs a command in the namespace of the calling thread.
@@ -127,7 +152,6 @@ impl Lab {
     }
 
     /// The guarded interface goes, with its wire, and comes back as another one of that name.
-    #[allow(dead_code)]
     pub(crate) fn replace_wire(&self) {
         run(&format!("ip link delete {NEAR}"));
         let other = self.at_far(|| nix::unistd::gettid().as_raw());
@@ -156,40 +180,67 @@ impl Lab {
         });
     }
 
-    /// Whether the near machine answers on an address within a moment: one question.
+    /// Asks until the near machine answers on an address; whether it does.
     pub(crate) fn answers(&self, address: &'static str) -> bool {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < patience {
+            if !self.is_silent(address) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Asks once; whether nothing is answered within a moment.
+    pub(crate) fn is_silent(&self, address: &'static str) -> bool {
         self.at_far(move || {
-            let any = if address.contains(':') { "::" } else { "0.0.0.0" };
-            let socket = UdpSocket::bind(SocketAddr::new(ip(any), 0)).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+            let socket = asker(address, 60);
             // Whoever was not found is asked for anew.
             run(&format!("ip neigh flush dev {FAR}"));
-            socket.send_to(b"?", SocketAddr::new(ip(address), ECHO)).is_ok()
-                && socket.recv_from(&mut [0; 64]).is_ok()
+            socket.send_to(b"?", SocketAddr::new(ip(address), ECHO)).is_err()
+                || socket.recv_from(&mut [0; 64]).is_err()
         })
     }
 
-    /// Asks every millisecond or so, until `over`, and returns when answers arrived.
+    /// Asks every millisecond or so, until `over`, and returns when answers came out of the wire,
+    /// by the kernel's stamps (Unix nanoseconds, as [`clock::unix_nanos`]).
     pub(crate) fn ask_until(
         &self,
         address: &'static str,
-        over: impl Fn(&[Instant]) -> bool + Send + 'static,
-    ) -> Vec<Instant> {
+        over: impl Fn(&[i64]) -> bool + Send + 'static,
+    ) -> Vec<i64> {
         self.at_far(move || {
-            let any = if address.contains(':') { "::" } else { "0.0.0.0" };
-            let socket = UdpSocket::bind(SocketAddr::new(ip(any), 0)).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let socket = asker(address, 1);
+            setsockopt(&socket, ReceiveTimestampns, &true).unwrap();
             let mut answers = Vec::new();
             while !over(&answers) {
-                if socket.send_to(b"?", SocketAddr::new(ip(address), ECHO)).is_ok()
-                    && socket.recv_from(&mut [0; 64]).is_ok()
-                {
-                    answers.push(Instant::now());
+                if socket.send_to(b"?", SocketAddr::new(ip(address), ECHO)).is_ok() {
+                    answers.extend(stamp(&socket));
                 }
             }
             answers
         })
     }
+}
+
+fn asker(address: &str, patience_ms: u64) -> UdpSocket {
+    let any = if address.contains(':') { "::" } else { "0.0.0.0" };
+    let socket = UdpSocket::bind(SocketAddr::new(ip(any), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(patience_ms))).unwrap();
+    socket
+}
+
+/// When the next datagram came in, if one does.
+fn stamp(socket: &UdpSocket) -> Option<i64> {
+    let mut buffer = [0; 64];
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let mut space = cmsg_space!(TimeSpec);
+    let fd = socket.as_raw_fd();
+    let message = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::empty()).ok()?;
+    message.cmsgs().unwrap().find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at.tv_sec() * 1_000_000_000 + at.tv_nsec()),
+        _ => None,
+    })
 }
 
 fn nodad(address: &str) -> &'static str {
