@@ -8,7 +8,8 @@
 //! (__netif_receive_skb_core()). What is sent goes through the egress hooks, so that no
 //! announcement leaves after the lease.
 //!
-//! The filter runs for each frame that the device receives and wakes us only for those about the
+//! The filter runs for each frame that the device receives, which costs the kernel about 0.1 us (in
+//! a virtual machine, small UDP packets through veth), and wakes us only for those about the
 //! addresses that are watched.
 
 use std::io;
@@ -70,22 +71,20 @@ impl Tap {
     /// Watches other addresses from now on.
     ///
     /// # Errors
-    /// setsockopt(2), and socket(2) for the first IPv6 address. The former filter stays then.
-    pub fn watch(&mut self, watched: &[IpAddr]) -> io::Result<()> {
+    /// setsockopt(2). The former filter stays then.
+    pub fn watch(&mut self, watched: &[IpAddr]) -> nix::Result<()> {
         attach_filter(&self.socket, &filter(watched))?;
         self.groups = None;
         for ip in watched {
             let IpAddr::V6(ip) = ip else { continue };
-            let groups = match self.groups.take() {
-                Some(groups) => groups,
-                None => unbound_socket()?,
-            };
-            let joined = groups.join_multicast_v6(&solicited_node(*ip), self.index);
-            self.groups = Some(groups);
-            match joined {
-                // Several addresses may have one group.
-                Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
-                Ok(()) | Err(_) => {}
+            if self.groups.is_none() {
+                // Without IPv6 on this machine there is nothing to hear of it.
+                self.groups = unbound_socket().ok();
+            }
+            if let Some(groups) = &self.groups {
+                // Several addresses may have one group. Where it cannot be joined (IPv6 is off on
+                // this device), claims are heard all the same: they go to all nodes.
+                groups.join_multicast_v6(&solicited_node(*ip), self.index).ok();
             }
         }
         Ok(())

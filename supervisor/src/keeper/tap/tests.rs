@@ -29,11 +29,12 @@ fn machines() -> (Other, Mac) {
     (other, mac)
 }
 
-/// What is heard next, of whatever address.
-fn next(tap: &mut Tap, what: &str) -> Heard {
+/// The first answer to a probe. A worker of the kernel there makes an address listen, a moment
+/// after it is added, and a port of a bridge may still be learning.
+fn answer_to_probe(tap: &mut Tap, speaker: &Speaker, address: IpAddr, mac: Mac) -> Heard {
     let mut heard = Vec::new();
-    eventually(what, || {
-        assert!(readable(tap.as_fd()), "{what}");
+    eventually("a probe is answered", || {
+        speaker.say(&Frame::probe(address, mac), tap.index()).unwrap();
         tap.hear(&mut heard).unwrap();
         !heard.is_empty()
     });
@@ -95,14 +96,8 @@ fn a_real_kernel_answers_probes_and_questions() {
                 let mut addresses = Addresses::open().unwrap();
                 addresses.add(&Address { ip: address, prefix }, at, Span::from_secs(60)).unwrap();
             });
-            // A worker of the kernel there makes it listen, a moment after the address is there.
-            let mut heard = Vec::new();
-            eventually("a probe is answered", || {
-                speaker.say(&Frame::probe(address, mac), index).unwrap();
-                tap.hear(&mut heard).unwrap();
-                !heard.is_empty()
-            });
-            assert_eq!(heard[0], Heard { said: probed, ip: address, mac: theirs });
+            let heard = answer_to_probe(&mut tap, &speaker, address, mac);
+            assert_eq!(heard, Heard { said: probed, ip: address, mac: theirs });
             for to in [None, Some(theirs)] {
                 let question = Frame::question(address, Some(own(address)), mac, to);
                 speaker.say(&question, index).unwrap();
@@ -163,6 +158,48 @@ fn only_what_concerns_the_watched_addresses_is_heard() {
 }
 
 #[test]
+fn switches_are_told_where_questions_for_ipv6_addresses_are_to_go() {
+    inside(|| {
+        let (_other, _) = machines();
+        let (index, _) = device("v0");
+        let is_member = || run("ip -6 maddress show dev v0").contains("ff02::1:ffab:cdef");
+        let mut tap = Tap::open(index, &[ip(FOUR), ip("2001:db8::ab:cdef")]).unwrap();
+        assert!(is_member());
+        // A group of two.
+        tap.watch(&[ip("2001:db8::ab:cdef"), ip("2001:db8:1::ab:cdef")]).unwrap();
+        assert!(is_member());
+        tap.watch(&[ip(FOUR)]).unwrap();
+        assert!(!is_member());
+        std::fs::write("/proc/sys/net/ipv6/conf/v0/disable_ipv6", "1").unwrap();
+        tap.watch(&[ip(FOUR), ip(SIX)]).unwrap();
+    });
+}
+
+#[test]
+fn what_is_said_in_a_vlan_is_not_heard_outside_it() {
+    inside(|| {
+        let (other, theirs) = machines();
+        let mut tap = Tap::open(device("v0").0, &[ip(FOUR), ip(SIX)]).unwrap();
+        let at = other.within(|| device("v1").0);
+        let speaker = other.within(|| Speaker::open().unwrap());
+        let to = link_address(0x8100, at).unwrap();
+        // Priority alone (VLAN 0) is no VLAN (IEEE 802.1Q).
+        for (tag, address) in [(0x0064, FOUR), (0x0064, SIX), (0x6000u16, FOUR), (0x6000, SIX)] {
+            let frame = Frame::announcements(ip(address), theirs, false)[0].unwrap();
+            let (head, tail) = frame.bytes().split_at(12);
+            let tagged = [head, &[0x81, 0], &tag.to_be_bytes(), tail].concat();
+            sendto(speaker.0.as_raw_fd(), &tagged, &to, MsgFlags::empty()).unwrap();
+        }
+        let mut heard = Vec::new();
+        eventually("both", || {
+            tap.hear(&mut heard).unwrap();
+            heard.iter().any(|heard| heard.ip == ip(SIX))
+        });
+        assert_eq!(heard.iter().map(|heard| heard.ip).collect::<Vec<_>>(), [ip(FOUR), ip(SIX)]);
+    });
+}
+
+#[test]
 fn what_a_closed_guard_drops_on_its_way_in_is_heard() {
     inside(|| {
         let (_other, theirs) = machines();
@@ -174,8 +211,7 @@ fn what_a_closed_guard_drops_on_its_way_in_is_heard() {
         let mut tap = Tap::open(index, &[ip("10.0.0.2"), ip("2001:db8::2")]).unwrap();
         let speaker = Speaker::open().unwrap();
         for address in ["10.0.0.2", "2001:db8::2"] {
-            speaker.say(&Frame::probe(ip(address), mac), index).unwrap();
-            let heard = next(&mut tap, "an answer in spite of the guard");
+            let heard = answer_to_probe(&mut tap, &speaker, ip(address), mac);
             assert_eq!((heard.ip, heard.mac), (ip(address), theirs));
         }
     });
@@ -214,14 +250,8 @@ fn a_bridge_and_a_device_upon_another_speak_and_hear_as_any() {
             let (index, mac) = device(name);
             let mut tap = Tap::open(index, &[ip("10.0.0.2")]).unwrap();
             let speaker = Speaker::open().unwrap();
-            // A port of a bridge may still be learning when the first ones are sent.
-            let mut heard = Vec::new();
-            eventually("an answer", || {
-                speaker.say(&Frame::probe(ip("10.0.0.2"), mac), index).unwrap();
-                tap.hear(&mut heard).unwrap();
-                !heard.is_empty()
-            });
-            assert_eq!((heard[0].said, heard[0].mac), (Said::Answered, theirs));
+            let heard = answer_to_probe(&mut tap, &speaker, ip("10.0.0.2"), mac);
+            assert_eq!((heard.said, heard.mac), (Said::Answered, theirs));
             other
                 .run("ip neighbour replace 10.0.0.5 lladdr 02:00:00:00:00:99 nud reachable dev v1");
             announce(&speaker, FOUR, mac, index);
