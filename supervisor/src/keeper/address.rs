@@ -235,10 +235,11 @@ impl Addresses {
     /// and may have probed) and never chosen as a source address; a worker of the kernel makes it
     /// answer multicast solicitations a moment later (addrconf_dad_work()), so announce it.
     ///
-    /// One that is there already and ours is renewed, or made anew where it is not usable.
+    /// One that is there already and ours is renewed, or made anew where it is not usable or has
+    /// another prefix length.
     ///
     /// # Errors
-    /// [`AddressError::Foreign`], or what the kernel refused. Then nothing has changed.
+    /// [`AddressError::Foreign`], or what the kernel refused.
     pub fn add(
         &mut self,
         address: &Address,
@@ -250,14 +251,18 @@ impl Addresses {
             ended => return refused("add", address, index, ended),
         }
         let all = self.list()?;
-        let there = all.iter().find(|all| all.address == *address && all.index == index);
-        // On IPv6 an address of another prefix length is in the way, too.
+        // On IPv6 one of another prefix length is in the way, too.
+        let there = all.iter().find(|found| {
+            let is_it = found.address == *address || address.ip.is_ipv6();
+            is_it && found.address.ip == address.ip && found.index == index
+        });
         let ours = Leftovers::among(&all, &[address.ip]).ours;
-        match there.filter(|there| ours.contains(there)) {
-            None => return Err(AddressError::Foreign(*address)),
-            Some(there) if there.is_usable() => return self.refresh(address, index, lifetime),
-            Some(_) => self.remove(address, index)?,
+        let there = there.filter(|there| ours.contains(there));
+        let there = there.ok_or(AddressError::Foreign(*address))?;
+        if there.address == *address && there.is_usable() {
+            return self.refresh(address, index, lifetime);
         }
+        self.remove(&there.address, index)?;
         refused("add", address, index, self.put(address, index, lifetime, EXCLUSIVE))
     }
 

@@ -145,6 +145,11 @@ fn an_address_whose_duplicate_was_found_once_is_made_anew() {
         addresses.add(&wanted, index, SECOND.times(9)).unwrap();
         addresses.verify(&[(wanted, index)]).unwrap();
         assert!(find(&mut addresses, &wanted).unwrap().is_usable());
+        // So is one that was configured with another network before.
+        let wider = address("2001:db8::5/64");
+        addresses.add(&wider, index, SECOND.times(9)).unwrap();
+        addresses.verify(&[(wider, index)]).unwrap();
+        assert_eq!(addresses.verify(&[(wanted, index)]), Err(AddressError::Missing(wanted)));
     });
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::keeper::address::{Address, Addresses};
 use crate::keeper::namespace::{eventually, inside, readable, run};
 use mastiff_core::time::Span;
 
@@ -44,13 +45,22 @@ fn a_device_appears_changes_and_goes() {
         until(&mut devices, "no carrier", state(State::NoCarrier));
         run("ip link set v0 address 02:00:00:00:00:01");
         until(&mut devices, "another MAC", |devices, _| devices.have(Mac([2, 0, 0, 0, 0, 1])));
+        let mut addresses = Addresses::open().unwrap();
+        let wanted = Address { ip: "10.1.0.5".parse().unwrap(), prefix: 32 };
+        addresses.add(&wanted, first.index, Span::from_secs(30)).unwrap();
         run("ip link delete v0");
         let events = until(&mut devices, "gone", |_, event| matches!(event, Event::Gone(_)));
+        let is_told = |it: &Event| matches!(it, Event::AddressGone(it) if it.address == wanted);
+        assert!(events.iter().any(is_told), "{events:?}");
         assert!(events.iter().any(|event| matches!(event, Event::Gone(gone) if gone.name == "v0")));
         assert_eq!(devices.called("v0"), None);
         run("ip link add v0 type veth peer name v1");
         until(&mut devices, "there again", |devices, _| devices.called("v0").is_some());
-        assert_ne!(devices.called("v0").unwrap().index, first.index, "another number");
+        let second = devices.called("v0").unwrap().index;
+        assert_ne!(second, first.index, "another number");
+        assert!(addresses.add(&wanted, first.index, Span::from_secs(30)).is_err());
+        addresses.add(&wanted, second, Span::from_secs(30)).unwrap();
+        addresses.verify(&[(wanted, second)]).unwrap();
     });
 }
 
@@ -116,9 +126,9 @@ fn an_address_that_somebody_removes_is_told_of_at_once() {
         run("ip link set v1 up");
         let mut devices = Devices::open().unwrap();
         let index = devices.called("v0").unwrap().index;
-        let mut addresses = crate::keeper::address::Addresses::open().unwrap();
+        let mut addresses = Addresses::open().unwrap();
         for (text, prefix) in [("10.1.0.5", 32), ("2001:db8::5", 128)] {
-            let wanted = super::super::address::Address { ip: text.parse().unwrap(), prefix };
+            let wanted = Address { ip: text.parse().unwrap(), prefix };
             addresses.add(&wanted, index, Span::from_secs(30)).unwrap();
             let is_it = |it: &Found| it.address == wanted && it.index == index;
             until(
@@ -147,9 +157,9 @@ fn lost_notices_are_made_good_by_a_list() {
         run("ip link add br0 type bridge");
         run("ip link set stays name stayed");
         let stays = devices.called("stays").unwrap().index;
-        let mut addresses = crate::keeper::address::Addresses::open().unwrap();
+        let mut addresses = Addresses::open().unwrap();
         let wanted = "10.1.0.5".parse().unwrap();
-        let wanted = super::super::address::Address { ip: wanted, prefix: 32 };
+        let wanted = Address { ip: wanted, prefix: 32 };
         for _ in 0..10_000 {
             addresses.add(&wanted, stays, Span::from_secs(30)).unwrap();
         }
