@@ -45,13 +45,15 @@ class Run:
         return False
 
     def answer(self, since, seconds=WATCH_SECONDS):
-        """How long it took from the fault to the first answer of the standby, for IPv4 and for IPv6."""
-        client, number = self.probes.client, self.standby.number
+        """How long it took from the fault until the standby answered clients, for IPv4 and IPv6, and until it answered
+        ARP: what is between these is for the announcements to do."""
+        client, monitor, number = self.probes.client, self.probes.monitor, self.standby.number
         targets = range(len(self.probes.targets))
         self.watch(lambda: all(client.owner(target) == number for target in targets), seconds)
-        first = [client.first_answer(number, since, target) for target in targets]
         names = ["answer", "answer IPv6"]
-        return {name: None if at is None else (at - since) / 1e6 for name, at in zip(names, first)}
+        first = {name: client.first_answer(number, since, target) for name, target in zip(names, targets)}
+        first["ARP answer"] = monitor.first_answer(number, since)
+        return {name: None if at is None else (at - since) / 1e6 for name, at in first.items()}
 
     def outage(self, since, until=None):
         return {"outage": self.probes.client.outage_ns(since, until) / 1e6}

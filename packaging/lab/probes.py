@@ -249,6 +249,11 @@ class Monitor(Probe):
             worst[number] += len(nodes) > 1
         return (max(worst) if target is None else worst[target]) * MONITOR_MS * 1_000_000
 
+    def first_answer(self, node, since, target=0):
+        """When the node first answered a request that was sent after a moment; None if it did not."""
+        return next((came for asked, came, who, number in self.log.read()
+                     if asked >= since and who == node and number == target), None)
+
     def announcements(self, since, node=None):
         """How many were heard from a moment on."""
         return sum(asked == 0 and came >= since and node in (None, who) for asked, came, who, _ in self.log.read())

@@ -26,6 +26,7 @@ IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS = 1, 0x8913, 0x8914
 def as_root():
     """Run the program anew as root of a user namespace of its own, unless it is root already."""
     if os.geteuid() != 0:
+        os.environ["PATH"] += ":/usr/sbin:/sbin"  # where only root looks by default
         os.execvp("unshare", ["unshare", "-Urnm", sys.executable, *sys.argv])
 
 
