@@ -95,7 +95,7 @@ def stop(run):
     run.tool.stop(run.active)
     told = run.answer(began)
     settle()
-    return {"outage": run.outage(began)["outage"]} | run.two_owners(began) | {"answer": told["answer"]}
+    return run.outage(began) | run.two_owners(began) | {"answer": told["answer"]}
 
 
 @fault("switchover", repeat=True)
@@ -103,9 +103,9 @@ def switchover(run):
     """Only for a program that can hand over and stay."""
     began = time.monotonic_ns()
     run.tool.switchover(run.active)
-    told = run.answer(began)
+    run.answer(began)
     settle()
-    return {"outage": run.outage(began)["outage"]} | run.two_owners(began) | {"answer": told["answer"]}
+    return run.outage(began) | run.two_owners(began)
 
 
 @fault("kill")

@@ -99,9 +99,11 @@ class Mastiff:
             self.start(self.lab[name])
 
     def wait_served(self, owner):
-        """Wait until a node serves the address, as `owner()` tells. The other one has then been up as long, so its own
-        silence is over too, and it has heard the owner."""
+        """Wait until a node serves the address, as `owner()` tells, and the other one could."""
         until("mastiffd serves the address", lambda: self.check_alive() or owner(), 3 * SILENCE_SECONDS)
+
+        silent = self.lab.peer(self.lab[NODES[owner() - 1]])
+        self.wait_ready(silent)
 
     def check_alive(self):
         for name, process in self.daemons.items():
@@ -122,9 +124,6 @@ class Mastiff:
     def switchover(self, station, group=0):
         self.cli(station, "switchover", f"g{group}")
 
-    def status(self, station):
-        return json.loads(self.cli(station, "status", "--json"))
-
     def restart(self, station):
         """A planned restart, or a start after its end."""
         process = self.daemons.pop(station.name)
@@ -142,8 +141,16 @@ class Mastiff:
         elif process.poll() is not None:
             self.restart(station)
 
+    def groups_at(self, station):
+        """The groups as `mastiff status` of a node has them."""
+        return json.loads(self.cli(station, "status", "--json"))["pair"]["groups"]
+
+    def is_ready(self, standby):
+        """Whether it could take over at once: it says so, and neither it nor the witness keeps silent any more."""
+        last = max(self.started[standby.name], self.started["witness"])
+        return time.monotonic() > last + SILENCE_SECONDS + 1 and all(
+            (group["role"], group["peer_role"], group["not_ready"]) == ("standby", "active", None)
+            for group in self.groups_at(standby))
+
     def wait_ready(self, standby):
-        """Wait until the standby could take over."""
-        remaining = self.started[standby.name] + SILENCE_SECONDS + 1 - time.monotonic()
-        if remaining > 0:
-            time.sleep(remaining)
+        until(f"{standby.name} could take over", lambda: self.is_ready(standby), 3 * SILENCE_SECONDS)

@@ -4,8 +4,8 @@ Every probe is a child process with real-time priority where that is allowed, an
 its findings can be read at any time. All times are CLOCK_MONOTONIC in nanoseconds. A node is told by its number.
 
 - Echo: answers UDP on a node, with the node's number, from the address that was asked.
-- Client: asks every address once a millisecond. Knows its neighbours as any kernel does: from the answers to its own
-  ARP requests and from the nodes' announcements.
+- Client: asks every address once a millisecond (of more than two: less often, so that it keeps up). Knows its
+  neighbours as any kernel does: from the answers to its own ARP requests and from the nodes' announcements.
 - Monitor: a station of its own, so that nothing it hears helps the client. Asks by ARP and neighbour solicitation
   every 5 ms who has the address, and counts announcements.
 - Watcher: hears from a node's kernel when it gets and loses an address.
@@ -14,6 +14,7 @@ Two owners. A request of the monitor has two owners if, within 5 ms after it was
 (the kernel's time of arrival, so a monitor that runs late does not join what was apart). Each such request counts as
 5 ms of two owners.
 """
+import bisect
 import ctypes
 import gc
 import mmap
@@ -30,7 +31,7 @@ from space import die_with_parent, take_priority
 ASK_MS, MONITOR_MS = 1, 5
 UDP_PORT = 7007
 PRIORITY = 80  # above the daemons under test: a late probe must not look like a late node
-RECORDS_MAX = 500_000
+RECORDS_MAX = 2_000_000  # a quarter of an hour of two addresses; memory that is not written is not used
 # linux/in6.h, asm-generic/socket.h, linux/rtnetlink.h, linux/if_ether.h, linux/if_packet.h
 SO_TIMESTAMPNS = 35
 RTM_NEWADDR, RTM_DELADDR, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 20, 21, 0x10, 0x100
@@ -39,9 +40,11 @@ ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86dd
 
 
 class Log:
-    """Records of four numbers each, in memory that a child writes and its parent reads."""
+    """Records of four numbers each, in memory that a child writes and its parent reads. The second number of each is
+    when it was written, or little before."""
 
     RECORD = struct.Struct("QQII")
+    LATE_NS = 1_000_000_000  # a record is not older than this when it is written
 
     def __init__(self):
         self.memory = mmap.mmap(-1, 8 + RECORDS_MAX * self.RECORD.size)
@@ -53,14 +56,18 @@ class Log:
             self.RECORD.pack_into(self.memory, 8 + at * self.RECORD.size, *record)
             self.count.value = at + 1
 
-    def read(self, last=RECORDS_MAX):
-        """All records, or the last ones."""
-        end = self.count.value
-        since = max(end - last, 0)
+    def since(self, moment):
+        """All records of a moment or later, in the order in which they were written."""
+        end, size = self.count.value, self.RECORD.size
         if end == RECORDS_MAX:
             raise OverflowError("a probe has filled its memory")
-        size = self.RECORD.size
-        return list(self.RECORD.iter_unpack(self.memory[8 + since * size:8 + end * size]))
+
+        def written(at):
+            return self.RECORD.unpack_from(self.memory, 8 + at * size)[1]
+
+        first = bisect.bisect_left(range(end), moment - self.LATE_NS, key=written)
+        records = self.RECORD.iter_unpack(self.memory[8 + first * size:8 + end * size])
+        return [record for record in records if record[1] >= moment]
 
 
 class Probe:
@@ -123,7 +130,7 @@ class Echo(Probe):
 
 
 class Client(Probe):
-    """Asks each target every millisecond; records (asked at, answered at, node, target)."""
+    """Asks the targets; records (asked at, answered at, node, target)."""
 
     def run(self):
         link = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -131,7 +138,7 @@ class Client(Probe):
         link.setblocking(False)
         question = struct.Struct("QI")
         places = [(target if ":" in target else f"::ffff:{target}", UDP_PORT) for target in self.targets]
-        for readable in every(ASK_MS, [link]):
+        for readable in every(ASK_MS * max(1, len(places) // 2), [link]):
             if readable is None:
                 for number, place in enumerate(places):
                     try:
@@ -148,13 +155,12 @@ class Client(Probe):
 
     def answers(self, target=0, since=0):
         """(answered at, node) of a target, in the order of arrival, from a moment on."""
-        return [(got, node) for _, got, node, number in self.log.read() if number == target and got >= since]
+        return [(got, node) for _, got, node, number in self.log.since(since) if number == target]
 
-    def owner(self, target=0, within_ms=20):
+    def owner(self, target=0, within_ms=50):
         """The number of the node that has just answered; None if there is no recent answer."""
-        since = time.monotonic_ns() - within_ms * 1_000_000
-        last = self.log.read(4 * within_ms // ASK_MS * len(self.targets))
-        return next((node for _, got, node, number in reversed(last) if number == target and got >= since), None)
+        got = self.answers(target, time.monotonic_ns() - within_ms * 1_000_000)
+        return got[-1][1] if got else None
 
     def first_answer(self, node, since, target=0):
         """When the node first answered after a moment; None if it did not."""
@@ -241,7 +247,7 @@ class Monitor(Probe):
         """For how long two nodes answered for one target (of all targets, the worst), by the rule above."""
         until = until or time.monotonic_ns()
         heard = {}
-        for asked, came, node, number in self.log.read():
+        for asked, came, node, number in self.log.since(since):
             if since <= asked < until and came - asked < MONITOR_MS * 1_000_000:
                 heard.setdefault((number, asked), set()).add(node)
         worst = [0] * len(self.targets)
@@ -251,16 +257,16 @@ class Monitor(Probe):
 
     def first_answer(self, node, since, target=0):
         """When the node first answered a request that was sent after a moment; None if it did not."""
-        return next((came for asked, came, who, number in self.log.read()
+        return next((came for asked, came, who, number in self.log.since(since)
                      if asked >= since and who == node and number == target), None)
 
     def announcements(self, since, node=None):
         """How many were heard from a moment on."""
-        return sum(asked == 0 and came >= since and node in (None, who) for asked, came, who, _ in self.log.read())
+        return sum(asked == 0 and node in (None, who) for asked, _, who, _ in self.log.since(since))
 
 
 class Watcher(Probe):
-    """Records (heard at, 1 for got or 0 for lost, node, target) from the node's own kernel (rtnetlink(7))."""
+    """Records (1 for got or 0 for lost, heard at, node, target) from the node's own kernel (rtnetlink(7))."""
 
     def run(self):
         wanted = {socket.inet_pton(socket.AF_INET6 if ":" in target else socket.AF_INET, target): number
@@ -275,7 +281,7 @@ class Watcher(Probe):
                 number = wanted.get(self._address(data[24:length]))
                 if number is not None and (number in held) != (kind == RTM_NEWADDR):
                     (held.add if kind == RTM_NEWADDR else held.remove)(number)
-                    self.log.add(time.monotonic_ns(), kind == RTM_NEWADDR, self.station.number, number)
+                    self.log.add(kind == RTM_NEWADDR, time.monotonic_ns(), self.station.number, number)
                 data = data[(length + 3) & ~3:]
 
     @staticmethod
@@ -290,7 +296,7 @@ class Watcher(Probe):
 
     def gains(self, since, target=0):
         """How often the node got an address, from a moment on."""
-        return sum(got for heard, got, _, number in self.log.read() if number == target and heard >= since)
+        return sum(got for got, _, _, number in self.log.since(since) if number == target)
 
 
 class Probes:

@@ -130,9 +130,9 @@ class TestJudge(unittest.TestCase):
     def test_move_without_overlap_is_none(self):
         began = time.monotonic_ns()
         for turn in range(10):
+            moved = time.monotonic_ns()
             self.hand(self.lab[NODES[turn % 2]], "add")
-            until("it is seen", lambda: {node for _, came, node, _ in self.probes.monitor.log.read(50)
-                                         if came > began} >= {1 + turn % 2})
+            until("it is seen", lambda: self.probes.monitor.first_answer(1 + turn % 2, moved))
             self.hand(self.lab[NODES[turn % 2]], "delete")
         self.assertEqual(0, self.probes.monitor.two_owners_ns(began))
 
