@@ -284,7 +284,7 @@ impl Socket {
     pub fn query(
         &mut self,
         request: &mut Request,
-        mut each: impl FnMut(Message<'_>),
+        each: &mut dyn FnMut(Message<'_>),
     ) -> Result<(), Errno> {
         self.discard();
         self.send(request)?;
@@ -310,11 +310,11 @@ impl Socket {
     ///
     /// # Errors
     /// [`Errno::ENOBUFS`]: some were lost, so that everything must be looked at anew; else recv(2).
-    pub fn notices(&mut self, mut each: impl FnMut(Message<'_>)) -> Result<(), Errno> {
+    pub fn notices(&mut self, each: &mut dyn FnMut(Message<'_>)) -> Result<(), Errno> {
         for _ in 0..READS_MAX {
             match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
-                    Messages(self.buffer.get(..length).unwrap_or_default()).for_each(&mut each);
+                    Messages(self.buffer.get(..length).unwrap_or_default()).for_each(&mut *each);
                 }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(error) => return Err(error),
@@ -398,7 +398,7 @@ mod tests {
         let mut request = Request::new();
         request.begin(GET_LINK, DUMP, &[0; 16]);
         let mut names = Vec::new();
-        let listed = socket.query(&mut request, |message| {
+        let listed = socket.query(&mut request, &mut |message| {
             let Some((_, mut attributes)) = message.parts::<16>() else { return };
             let name = attributes.find(|(kind, _)| *kind == 3).and_then(|(_, value)| text(value));
             names.extend(name.map(String::from));
@@ -407,7 +407,7 @@ mod tests {
         assert!(names.iter().any(|name| name == "lo"), "{names:?}");
         request.clear();
         request.begin(GET_LINK, ACK, &[0; 16]).text(3, "no-such-link");
-        assert_eq!(socket.query(&mut request, |_| {}), Err(Errno::ENODEV));
+        assert_eq!(socket.query(&mut request, &mut |_| {}), Err(Errno::ENODEV));
         request.clear();
         request.begin(9999, ACK, &[0; 16]);
         assert!(socket.transact(&mut request).is_err());

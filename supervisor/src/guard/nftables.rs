@@ -116,7 +116,7 @@ pub fn probe() -> Result<timing::Guard, String> {
     batch.loopback();
     batch.lay(&[], &[Span::from_secs(1)], &cookie);
     batch.base("in", Hook::Ingress, "lo");
-    batch.jump("in");
+    batch.jump("in", Hook::Ingress);
     // Not committed: only checked.
     match socket.transact(&mut request) {
         Ok(()) => Ok(timing::Guard::Nftables { tick: tick() }),

@@ -303,7 +303,7 @@ impl Addresses {
             self.request.clear();
             // Family 0: all. Some of them (multicast groups, for one) are no addresses.
             self.request.begin(GET, DUMP, &[0; HEADER]);
-            result = self.socket.query(&mut self.request, |message| {
+            result = self.socket.query(&mut self.request, &mut |message| {
                 all.extend(Found::read(&message).map(|(found, _)| found));
             });
             match result {

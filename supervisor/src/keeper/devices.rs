@@ -240,7 +240,7 @@ impl Devices {
     /// recv(2), or what the kernel answered to the list. The next call tries again.
     pub fn read(&mut self, events: &mut Vec<Event>) -> Result<(), Errno> {
         let Self { notices, known, ignored, .. } = self;
-        let read = notices.notices(|message| {
+        let read = notices.notices(&mut |message| {
             if let Some((device, is_there)) = Device::read(&message) {
                 learn(known, device, is_there, events, ignored);
             } else if let Some((found, is_there)) = Found::read(&message) {
@@ -281,7 +281,7 @@ impl Devices {
             self.request
                 .begin(GET, DUMP, &[0; HEADER])
                 .attribute(MASK, &NO_STATISTICS.to_ne_bytes());
-            result = self.socket.query(&mut self.request, |message| {
+            result = self.socket.query(&mut self.request, &mut |message| {
                 if let Some((device, _)) = Device::read(&message)
                     && all.len() < DEVICES_MAX
                 {

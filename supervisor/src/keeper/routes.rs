@@ -71,7 +71,7 @@ impl Routes {
             set_family(&mut header, of_six);
             self.request.clear();
             self.request.begin(GET, DUMP, &header);
-            result = self.socket.query(&mut self.request, |message| {
+            result = self.socket.query(&mut self.request, &mut |message| {
                 if let Some(found) = DefaultRoute::read(&message)
                     && best.is_none_or(|best| found.metric < best.metric)
                 {
@@ -115,7 +115,7 @@ impl Routes {
             self.request.attribute(DEVICE, &index.to_ne_bytes());
         }
         let mut way = None;
-        self.socket.query(&mut self.request, |message| {
+        self.socket.query(&mut self.request, &mut |message| {
             let Some((_, attributes)) = message.parts::<HEADER>() else { return };
             let hop = Hop::read(attributes);
             way = hop.index.map(|index| Way { index, router: hop.router, from: hop.source });

@@ -68,7 +68,7 @@ pub(super) fn list(
     let mut request = Request::new();
     request.begin(GET_FILTER, DUMP, &header(device, 0, parent(direction), 0));
     let mut entries = Vec::new();
-    socket.query(&mut request, |message| entries.extend(entry(program, &message)))?;
+    socket.query(&mut request, &mut |message| entries.extend(entry(program, &message)))?;
     if entries.is_empty() {
         // No filters, or no device: the dump does not tell.
         request.clear();

@@ -88,7 +88,11 @@ const LEASES: u32 = 0x10 | 0x20; // NFT_SET_TIMEOUT, NFT_SET_EVAL
 pub(super) const LEASE: &str = "lease";
 /// The maps of addresses.
 pub(super) const MAPS: [&str; 2] = ["v4", "v6"];
-const GUARD: &str = "guard";
+const GUARD_IN: &str = "guard-in";
+const GUARD_OUT: &str = "guard-out";
+/// Neighbour discovery (RFC 4861, 4.3 and 4.4).
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
 const KNOCK: &str = "knock";
 const LO: &str = "lo";
 
@@ -176,7 +180,7 @@ impl<'a> Batch<'a> {
         self.set(LEASE, LEASES, TYPE_GROUP, 4);
         self.set("v4", MAP, TYPE_IPV4, 4);
         self.set("v6", MAP, TYPE_IPV6, 16);
-        for chain in [GUARD, KNOCK] {
+        for chain in [GUARD_IN, GUARD_OUT, KNOCK] {
             self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, chain);
         }
         let mut slots: Vec<Slot> = guarded.iter().map(|guarded| guarded.slot).collect();
@@ -192,18 +196,19 @@ impl<'a> Batch<'a> {
             });
         }
         self.addresses(guarded);
-        // RFC 826, for Ethernet and IPv4: addresses of sender and target.
-        for offset in [14, 24] {
-            self.guard(|rule| rule.ether_type(0x0806), Base::Network, offset, "v4");
+        // What comes for an address, and what goes out in its name. The other way round a node
+        // that does not have it speaks with the one that has: as its client, and by the probes of
+        // a candidate, whose silence must be the network's.
+        for (chain, arp, v4, v6, kind) in
+            [(GUARD_IN, 24, 16, 24, SOLICITATION), (GUARD_OUT, 14, 12, 8, ADVERTISEMENT)]
+        {
+            // RFC 826, for Ethernet and IPv4: the target or the sender.
+            self.guard(chain, |rule| rule.ether_type(0x0806), Base::Network, arp, "v4");
+            self.guard(chain, |rule| rule.ether_type(0x0800), Base::Network, v4, "v4");
+            self.guard(chain, |rule| rule.ether_type(0x86dd), Base::Network, v6, "v6");
+            // RFC 4861, 4.3 and 4.4: the target at offset 8 of both.
+            self.guard(chain, |rule| rule.neighbour_discovery(kind), Base::Transport, 8, "v6");
         }
-        for offset in [12, 16] {
-            self.guard(|rule| rule.ether_type(0x0800), Base::Network, offset, "v4");
-        }
-        for offset in [8, 24] {
-            self.guard(|rule| rule.ether_type(0x86dd), Base::Network, offset, "v6");
-        }
-        // RFC 4861, 4.3 and 4.4: types 135 and 136, the target at offset 8 of both.
-        self.guard(|rule| rule.neighbour_discovery(), Base::Transport, 8, "v6");
         for (at, time) in (0..).zip(times) {
             self.knock(at, |rule| {
                 rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
@@ -243,8 +248,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Its rule.
-    pub(super) fn jump(&mut self, chain: &str) {
-        self.rule(chain, |rule| rule.verdict(JUMP, Some(GUARD)));
+    pub(super) fn jump(&mut self, chain: &str, hook: Hook) {
+        let guard = match hook {
+            Hook::Ingress => GUARD_IN,
+            Hook::Egress => GUARD_OUT,
+        };
+        self.rule(chain, |rule| rule.verdict(JUMP, Some(guard)));
     }
 
     /// A living element, in place of one that may be there. `delete` and `add` alone would fail
@@ -312,12 +321,13 @@ impl<'a> Batch<'a> {
 
     fn guard(
         &mut self,
+        chain: &str,
         of: impl FnOnce(&mut Expressions<'_>),
         base: Base,
         offset: usize,
         map: &str,
     ) {
-        self.rule(GUARD, |rule| {
+        self.rule(chain, |rule| {
             of(rule);
             let length = if map == "v4" { 4 } else { 16 };
             rule.payload(base, offset, length, Register::One);
@@ -376,8 +386,6 @@ fn group(slot: Slot) -> String {
 }
 
 const EQUAL: u32 = 0; // NFT_CMP_EQ
-const AT_MOST: u32 = 3; // NFT_CMP_LTE
-const AT_LEAST: u32 = 5; // NFT_CMP_GTE
 const DROP: i32 = 0; // NF_DROP
 const JUMP: i32 = -3; // NFT_JUMP
 
@@ -412,13 +420,12 @@ impl Expressions<'_> {
         self.compare(EQUAL, &kind.to_be_bytes());
     }
 
-    fn neighbour_discovery(&mut self) {
+    fn neighbour_discovery(&mut self, kind: u8) {
         self.ether_type(0x86dd);
         self.meta(16); // NFT_META_L4PROTO
         self.compare(EQUAL, &[58]); // ICMPv6
         self.payload(Base::Transport, 0, 1, Register::One);
-        self.compare(AT_LEAST, &[135]);
-        self.compare(AT_MOST, &[136]);
+        self.compare(EQUAL, &[kind]);
     }
 
     /// Register 1 with a value.

@@ -56,7 +56,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
     let mut standing = Standing::default();
     let mut request = Request::new();
     request.begin(GET_TABLE, ACK, &HEADER).text(TABLE, table);
-    let found = socket.query(&mut request, |message| {
+    let found = socket.query(&mut request, &mut |message| {
         standing.add(&message);
         standing.userdata = value(&message, TABLE_USERDATA).unwrap_or_default().to_vec();
     });
@@ -69,7 +69,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
     let ours = |message: &Message<'_>| value(message, TABLE).and_then(text) == Some(table);
     request.clear();
     request.begin(GET_CHAIN, DUMP, &HEADER).text(TABLE, table);
-    socket.query(&mut request, |message| {
+    socket.query(&mut request, &mut |message| {
         if ours(&message) {
             standing.add(&message);
             standing.bases.extend(base(&message));
@@ -77,7 +77,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
     })?;
     request.clear();
     request.begin(GET_RULE, DUMP, &HEADER).text(TABLE, table);
-    socket.query(&mut request, |message| {
+    socket.query(&mut request, &mut |message| {
         if ours(&message) {
             standing.add(&message);
         }
@@ -86,7 +86,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
         request.clear();
         request.begin(GET_SET, ACK, &HEADER).text(TABLE, table).text(SET_NAME, set);
         // Not all of it: newer kernels count the elements.
-        let sets = socket.query(&mut request, |message| {
+        let sets = socket.query(&mut request, &mut |message| {
             for kind in [SET_NAME, SET_FLAGS, SET_HANDLE] {
                 standing.count(value(&message, kind).unwrap_or_default());
             }
@@ -100,7 +100,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
         }
         request.clear();
         request.begin(GET_ELEMENT, DUMP, &HEADER).text(TABLE, table).text(SET_NAME, set);
-        socket.query(&mut request, |message| {
+        socket.query(&mut request, &mut |message| {
             for (_, element) in Attributes(value(&message, ELEMENTS).unwrap_or_default()) {
                 standing.count(element);
             }

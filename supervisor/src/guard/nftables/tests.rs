@@ -382,7 +382,7 @@ fn a_flush_is_noticed_and_mended_and_nothing_else_is_news() {
             "nft flush chain netdev mastiff-test guard",
             "nft flush chain netdev mastiff-test group-1",
             "nft delete element netdev mastiff-test v4 { 10.9.0.101 }",
-            "nft add rule netdev mastiff-test guard accept",
+            "nft add rule netdev mastiff-test guard-in accept",
         ] {
             run(meddling);
             assert!(is_readable(&wall));

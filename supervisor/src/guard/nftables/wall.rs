@@ -125,8 +125,10 @@ impl NftablesWall {
         }
         batch.lay(&self.guarded, &self.times, &self.cookie);
         for base in adopted.map(|standing| standing.bases.as_slice()).unwrap_or_default() {
-            if base.name != "lo" {
-                batch.jump(&base.name);
+            let hooks = [Hook::Ingress, Hook::Egress];
+            let hook = hooks.into_iter().find(|hook| hook.number() == base.hook);
+            if let Some(hook) = hook.filter(|_| base.name != "lo") {
+                batch.jump(&base.name, hook);
             }
         }
         for device in devices {
@@ -134,7 +136,7 @@ impl NftablesWall {
                 if !has(hook, &device.name) {
                     let name = format!("{}-{}", hook.name(), device.index);
                     batch.base(&name, hook, &device.name);
-                    batch.jump(&name);
+                    batch.jump(&name, hook);
                 }
             }
         }
@@ -265,7 +267,7 @@ impl Wall for NftablesWall {
     fn drain(&mut self) -> bool {
         let mut changed = self.shared.gone.swap(false, Ordering::SeqCst);
         let Self { monitor, table, port, .. } = self;
-        let read = monitor.notices(|message| {
+        let read = monitor.notices(&mut |message| {
             let named = message.parts::<4>().and_then(|(_, mut attributes)| attributes.next());
             let named = named.filter(|(kind, _)| *kind == TABLE).and_then(|(_, name)| text(name));
             changed |= message.kind & 0xff00 == SUBSYSTEM

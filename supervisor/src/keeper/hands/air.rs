@@ -172,15 +172,18 @@ impl Air {
         }
     }
 
-    /// Asks whether anybody has the group's addresses.
-    pub(super) fn probe(&mut self, slot: Slot, devices: &Devices, now: Mono) {
-        let Some(group) = self.groups.get_mut(slot.0) else { return };
+    /// Asks whether anybody has the group's addresses. A question that could not be put to all of
+    /// them counts as answered: silence must be the network's. Returns what the core is told then.
+    pub(super) fn probe(&mut self, slot: Slot, devices: &Devices, now: Mono) -> Option<PairEvent> {
+        let group = self.groups.get_mut(slot.0)?;
         group.probes.sent(now);
-        for spoken in &group.addresses {
-            let Some(device) = devices.called(&spoken.interface) else { continue };
-            let Some(mac) = device.mac else { continue };
-            say(&self.speaker, &Frame::probe(spoken.ip, mac), device);
-        }
+        let put = |spoken: &Spoken| {
+            let device = devices.called(&spoken.interface)?;
+            let frame = Frame::probe(spoken.ip, device.mac?);
+            say(&self.speaker, &frame, device).then_some(())
+        };
+        let all = group.addresses.iter().all(|spoken| put(spoken).is_some());
+        (!all).then_some(PairEvent::AddressAnswered { group: group.key })
     }
 
     /// Asks the gateway; where it is has been found before, or is looked for now.
@@ -275,9 +278,11 @@ impl Air {
     }
 }
 
-fn say(speaker: &Speaker, frame: &Frame, device: &Device) {
-    // ENOBUFS: a closed guard dropped it, as it should; the others come with their own notices.
-    if let Err(error) = speaker.say(frame, device.index) {
+/// Whether it went out. `ENOBUFS`: a closed guard or another rule dropped it.
+fn say(speaker: &Speaker, frame: &Frame, device: &Device) -> bool {
+    let said = speaker.say(frame, device.index);
+    if let Err(error) = said {
         log::debug!("{}: a frame was not sent: {}", device.name, error.desc());
     }
+    said.is_ok()
 }

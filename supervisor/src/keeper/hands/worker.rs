@@ -156,7 +156,12 @@ impl Worker {
                 Ok(Job::AskGateway(sent)) => {
                     self.air.ask_gateway(sent, &self.devices, self.poll.registry());
                 }
-                Ok(Job::Probe(slot)) => self.air.probe(slot, &self.devices, clock::now()),
+                Ok(Job::Probe(slot)) => {
+                    let event = self.air.probe(slot, &self.devices, clock::now());
+                    if let Some(event) = event {
+                        self.answers.give(Outcome::Event(event));
+                    }
+                }
                 Ok(Job::Stop { remove }) => {
                     if remove {
                         self.wall.remove();
@@ -195,8 +200,8 @@ impl Worker {
             return Err("the lease was over before the addresses were added".to_string());
         };
         self.wall.create(slot, now.after(left))?;
-        // The lease has decided; an answer is evidence of a conflict.
-        self.air.probe(slot, &self.devices, now.boot);
+        // The lease has decided, so nobody waits; an answer is evidence of a conflict.
+        let _unsent = self.air.probe(slot, &self.devices, now.boot);
         if let Some(group) = self.groups.get_mut(slot.0) {
             group.on = true;
         }
