@@ -73,7 +73,7 @@ impl Shared {
         }
     }
 
-    /// A reader that comes between both stores sees one old value; the earlier clock counts.
+    /// A reader that comes between both stores sees one new value, and the earlier clock counts.
     fn set(&self, slot: Slot, until: Clocks) {
         if let Some((boot, raw)) = self.leases.get(slot.0) {
             boot.store(until.boot.as_nanos(), Ordering::SeqCst);
@@ -81,7 +81,12 @@ impl Shared {
         }
     }
 
-    /// [`Clocks::ZERO`]: closed.
+    /// Whether the keeper has closed the group, or is closing it.
+    fn is_closed(&self, slot: Slot) -> bool {
+        let until = self.until(slot);
+        until.boot == Mono::BOOT || until.raw == Mono::BOOT
+    }
+
     fn until(&self, slot: Slot) -> Clocks {
         self.leases.get(slot.0).map_or(Clocks::ZERO, |(boot, raw)| Clocks {
             boot: Mono::from_nanos(boot.load(Ordering::SeqCst)),

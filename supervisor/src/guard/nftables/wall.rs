@@ -174,7 +174,7 @@ impl NftablesWall {
     /// Deletes an element that was made for a lease that is over, or for a group that is closed.
     fn unless_late(&mut self, slot: Slot, until: Clocks) {
         let late = (self.knocker.clock)().after(self.timeout()).ends_lease(until);
-        if late || self.shared.until(slot) == Clocks::ZERO {
+        if late || self.shared.is_closed(slot) {
             self.knocker.knock(DELETE, slot);
         }
     }
@@ -193,7 +193,7 @@ impl NftablesWall {
         // It lives for a few ticks now, whatever becomes of this process.
         let refreshed = self.knocker.refresh(slot, time, until, self.tick);
         // The keeper may have closed it meanwhile, before it was there.
-        if self.shared.until(slot) == Clocks::ZERO || refreshed == Refreshed::TooLate {
+        if self.shared.is_closed(slot) || refreshed == Refreshed::TooLate {
             self.knocker.knock(DELETE, slot);
             return Ok(Refreshed::TooLate);
         }
