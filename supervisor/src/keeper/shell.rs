@@ -18,7 +18,8 @@ use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::pair::event::{
     Cause, Order, PairAction, PairActions, PairEvent, PairReport, Step, StepId,
 };
-use mastiff_core::pair::message::{GroupKey, Health, NotReady};
+use mastiff_core::pair::group::Group;
+use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
 use mastiff_core::time::{Mono, Span};
 use mio::{Registry, Waker};
 
@@ -239,8 +240,12 @@ impl Shell {
         self.remotes.flush();
         self.gate_due = self.gate.refresh(now);
         while let Some(slot) = self.gate.lapsed() {
-            self.counts.lapses = self.counts.lapses.saturating_add(1);
-            self.give(Job::Recreate(slot));
+            // While the group is being taken, the step that adds its addresses creates the gate.
+            let role = self.pair.groups().get(slot.0).map(Group::role);
+            if matches!(role, Some(Role::Active | Role::Yielding)) {
+                self.counts.lapses = self.counts.lapses.saturating_add(1);
+                self.give(Job::Recreate(slot));
+            }
         }
         self.due = self.pair.next_deadline(now);
     }
