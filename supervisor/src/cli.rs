@@ -25,6 +25,7 @@ mod check;
 mod client;
 mod config;
 mod confirm;
+mod demo;
 mod doctor;
 mod events;
 mod explain;
@@ -121,6 +122,7 @@ enum Verb {
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
     Key(key::Arguments),
+    Demo(demo::Arguments),
 }
 
 /// What every verb may use.
@@ -244,6 +246,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),
         Verb::Key(arguments) => key::run(&context, arguments),
+        Verb::Demo(_) => demo::run(&context),
     };
     done.unwrap_or_else(|failure| {
         if failure != Failure::ReaderGone {

@@ -565,6 +565,8 @@ fn wrong_usage_exits_64_and_help_0() {
         "config",
         "simulate",
         "doctor",
+        "key",
+        "demo",
     ];
     let calls = verbs.iter().map(|verb| vec![*verb, "--help"]);
     for arguments in calls.chain([vec!["--help"], vec!["--version"]]) {

@@ -13,7 +13,7 @@ use crate::config::{Config, Fault, Faults, load_or_default, not_run, show};
 
 mod explain;
 
-/// Check the configuration, show what is in effect, or what it promises
+/// Check the configuration, show what is in effect, what it promises
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -176,7 +176,7 @@ impl Machine {
     }
 }
 
-/// Find what on this machine keeps it from being as safe as it could be
+/// Find what on this machine keeps it from being as safe as can be
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 It changes nothing. As root it sees more.

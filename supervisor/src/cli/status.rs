@@ -33,7 +33,7 @@ const COUNTERS_BAD: [(&str, &str); 7] = [
     ("requests-refused", "Requests refused on the control socket"),
 ];
 
-/// Show the daemon, its pair and all checks, what needs attention first
+/// Show the daemon, its pair and all checks, the worst ones first
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 if the daemon runs, whatever its checks say. With -q, as LSB:
