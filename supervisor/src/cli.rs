@@ -35,6 +35,7 @@ mod key;
 mod nagios;
 mod pause;
 mod print;
+mod rehearse;
 mod reload;
 mod simulate;
 mod status;
@@ -63,6 +64,7 @@ Examples:
   mastiff explain \"filesystem /\"      everything about one check
   mastiff events -f                   what happens, as it happens
   mastiff pause web --for 30m --why \"new release\"
+  mastiff rehearse                    whether a takeover would work, now
   mastiff switchover                  hand the group over to the other node
   mastiff doctor                      what on this machine needs attention
 
@@ -118,6 +120,7 @@ enum Verb {
     Reload(reload::Arguments),
     Switchover(switchover::Switchover),
     Failover(switchover::Failover),
+    Rehearse(rehearse::Arguments),
     Config(config::Arguments),
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
@@ -241,6 +244,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),
         Verb::Switchover(arguments) => switchover::switchover(&context, arguments),
+        Verb::Rehearse(arguments) => rehearse::run(&context, arguments),
         Verb::Failover(arguments) => switchover::failover(&context, arguments),
         Verb::Config(arguments) => config::run(&context, arguments),
         Verb::Simulate(arguments) => simulate::run(&context, arguments),

@@ -385,6 +385,28 @@ fn a_group_moves_by_an_order_and_dangerous_ones_are_confirmed() {
 }
 
 #[test]
+fn a_rehearsal_says_what_is_missing_and_hands_nothing_over_then() {
+    let peer = Peer::new(serve_pair);
+    let config = peer.folder.join("none.toml");
+    std::fs::write(&config, "").unwrap();
+    let rehearse = |more: &[&str]| {
+        let named = ["rehearse", "--config", config.to_str().unwrap()];
+        peer.run(&[&named[..], more].concat())
+    };
+    let output = rehearse(&[]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("bad   the witness is silent"), "{shown}");
+    assert!(shown.ends_with("\nA takeover would not work now.\n"), "{shown}");
+    let json = rehearse(&["--switchover", "--yes", "--json"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&report["works"], &report["handover"]), (&json!(false), &Value::Null));
+    let asked: Vec<Value> = peer.requests.try_iter().map(|asked| asked["do"].clone()).collect();
+    assert!(asked.iter().all(|asked| asked == "status"), "{asked:?}");
+    assert_eq!(rehearse(&["--yes"]).status.code(), Some(64), "--yes to what?");
+}
+
+#[test]
 fn no_socket_is_said_with_what_to_do_and_lsb_codes_tell_the_cases_apart() {
     let folder = folder();
     let socket = folder.join("control.sock");
@@ -562,6 +584,7 @@ fn wrong_usage_exits_64_and_help_0() {
         "reload",
         "switchover",
         "failover",
+        "rehearse",
         "config",
         "simulate",
         "doctor",

@@ -8,8 +8,13 @@ use crate::control::{GroupStatus, PairStatus, PathStatus};
 /// A path that nothing was heard on for so long is silent: three heartbeats of the slowest pair,
 /// whose lease is shorter than 10 s.
 pub(in crate::cli) const SILENT_MS: f64 = 3000.0;
+/// A path on which the slowest pair beats as it should.
+const FRESH_MS: f64 = 1100.0;
 /// The path to the third voter is `to` this.
 pub(in crate::cli) const WITNESS: &str = "witness";
+/// What the arbiter `wire` does not promise.
+pub(in crate::cli) const WIRE_SPLITS: &str =
+    "arbiter wire: a split LAN can have one owner per side; a witness prevents that";
 /// Loss from here on, in percent, is worth a colour.
 const LOSS_MUCH: f64 = 5.0;
 
@@ -127,7 +132,10 @@ fn paths(paths: &[PathStatus], out: Out) -> Table {
         let (tone, state) = match (path.open, path.heard_ms_ago) {
             (false, _) => (Tone::Bad, "closed".to_string()),
             (true, None) => (Tone::Bad, "never heard".to_string()),
-            (true, Some(_)) if is_heard(path) => (Tone::Good, "heard".to_string()),
+            (true, Some(ago)) if is_heard(path) && ago < FRESH_MS => (Tone::Good, "heard".into()),
+            (true, Some(ago)) if is_heard(path) => {
+                (Tone::Warning, format!("heard {} ago", duration(ago / 1000.0)))
+            }
             (true, Some(ago)) => (Tone::Bad, format!("silent {}", duration(ago / 1000.0))),
         };
         let loss = path.loss_percent.map_or("-".to_string(), |loss| format!("{loss:.1}%"));
@@ -149,7 +157,7 @@ fn paths(paths: &[PathStatus], out: Out) -> Table {
 }
 
 /// What the pair's owner should know, in plain words.
-pub(in crate::cli) fn warnings(pair: &PairStatus) -> Vec<String> {
+fn warnings(pair: &PairStatus) -> Vec<String> {
     let mut warnings = Vec::new();
     let (witness, nodes): (Vec<&PathStatus>, Vec<&PathStatus>) =
         pair.paths.iter().partition(|path| path.to == WITNESS);
@@ -171,9 +179,7 @@ pub(in crate::cli) fn warnings(pair: &PairStatus) -> Vec<String> {
         );
     }
     if pair.arbiter == "wire" {
-        warnings.push(
-            "arbiter wire: a split LAN can have one owner per side; a witness prevents that".into(),
-        );
+        warnings.push(WIRE_SPLITS.into());
     }
     if let Some(why) = &pair.not_realtime {
         warnings.push(format!(
