@@ -1,6 +1,6 @@
 //! A thread that the machine's load does not delay, and memory that is not taken away.
 
-use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::mman::{MlockAllFlags, mlockall, munlockall};
 
 use crate::sys::thread;
 
@@ -9,6 +9,9 @@ use crate::sys::thread;
 pub const KEEPER: i32 = 50;
 /// See [`KEEPER`].
 pub const HANDS: i32 = 49;
+
+/// More than the daemon ever has. Reserved once, and never touched.
+const ROOM: usize = 256 << 20;
 
 /// Makes the calling thread a real-time one (`SCHED_FIFO`, sched(7)).
 ///
@@ -28,5 +31,13 @@ pub fn enter(priority: i32) -> Result<(), String> {
 pub fn lock_memory() -> Result<(), String> {
     let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
     let flags = flags | MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    mlockall(flags).map_err(|error| format!("mlockall is refused: {}", error.desc()))
+    mlockall(flags).map_err(|error| format!("mlockall is refused: {}", error.desc()))?;
+    // Where there is a limit and no CAP_IPC_LOCK, it is one for all memory from now on: the next
+    // thread's stack would be too much.
+    let has_room = Vec::<u8>::new().try_reserve_exact(ROOM).is_ok();
+    if has_room {
+        return Ok(());
+    }
+    munlockall().map_err(|error| format!("munlockall is refused: {}", error.desc()))?;
+    Err("RLIMIT_MEMLOCK is too low, and there is no CAP_IPC_LOCK".to_string())
 }
