@@ -116,8 +116,7 @@ pub(super) struct Client {
     log: Log,
     echo_due: Mono,
     probe_due: Mono,
-    /// By how much the latest turn came after its moment.
-    pub(super) late: Span,
+    late: Span,
 }
 
 impl Client {
@@ -216,6 +215,17 @@ impl Client {
                 Err(error) => return Err(broken(error)),
             }
         }
+    }
+
+    /// Asks anew from now on, and forgets how late it was while somebody else kept it waiting.
+    pub(super) fn resume(&mut self) {
+        let now = clock::now();
+        (self.echo_due, self.probe_due, self.late) = (now, now, Span::ZERO);
+    }
+
+    /// By how much a turn came after its moment at most, since the last [`Client::resume`].
+    pub(super) const fn late(&self) -> Span {
+        self.late
     }
 
     /// What was asked and answered.

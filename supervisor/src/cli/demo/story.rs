@@ -186,6 +186,8 @@ impl<'a> Story<'a> {
             .ok_or_else(|| Failure::Bug(format!("nobody took the address; {}", self.standing())))?;
         let waited = at.since(self.began);
         self.wait_ready(owner)?;
+        // A candidate that gave way is quiet for up to a promise.
+        self.wait(AFTERWARDS, |_| false)?;
         let what = format!("first owner, all were silent for {PROMISE_MAX}");
         let mut scene = self.close("first-owner", what, &opening);
         (scene.at_ms, scene.outage_ms) = (millis(waited), None);
@@ -269,7 +271,7 @@ impl<'a> Story<'a> {
 
     fn open(&mut self) -> Opening {
         let at = clock::now();
-        self.client.late = Span::ZERO;
+        self.client.resume();
         let from = self.client.log().owner(Mono::BOOT).map(|(side, _)| side);
         Opening { at, unix_ms: unix_ms(), from }
     }
@@ -301,7 +303,7 @@ impl<'a> Story<'a> {
             outage_ms: Some(millis(outage)),
             promised_ms: None,
             two_owners_ms: millis(PROBE_EVERY.times(both)),
-            late_ms: millis(self.client.late),
+            late_ms: millis(self.client.late()),
             kept: false,
             said,
         }
