@@ -62,6 +62,8 @@ struct Path {
     open_again: Mono,
     quality: Quality,
     told: Option<String>,
+    /// There may be something to read: the poll says so once for each arrival.
+    is_ready: bool,
 }
 
 /// One other machine.
@@ -106,6 +108,7 @@ impl Remotes {
             open_again: now,
             quality: Quality::default(),
             told: None,
+            is_ready: true,
         };
         let paths: Vec<Path> = places
             .paths
@@ -173,6 +176,14 @@ impl Remotes {
         due.min().unwrap_or(Mono::FAR)
     }
 
+    /// The poll says that something arrived at that token.
+    pub fn ready(&mut self, token: Token) {
+        let all = [Some(&mut self.peer), self.witness.as_mut()].into_iter().flatten();
+        for path in all.flat_map(|remote| &mut remote.paths).filter(|path| path.token == token) {
+            path.is_ready = true;
+        }
+    }
+
     /// Takes in what has arrived, as much as a turn may; `greet` says what a stranger who asks
     /// about a group is greeted with.
     ///
@@ -190,7 +201,8 @@ impl Remotes {
             [(Some(peer), None), (witness.as_mut(), Some(Sender::Witness))].into_iter()
         {
             let Some(Remote { link, paths, .. }) = remote else { continue };
-            for (place, path) in paths.iter_mut().enumerate() {
+            for (place, path) in paths.iter_mut().enumerate().filter(|(_, path)| path.is_ready) {
+                path.is_ready = false;
                 let (Some(socket), Some(id)) = (&mut path.socket, PathId::new(place)) else {
                     continue;
                 };
@@ -228,7 +240,8 @@ impl Remotes {
                     if count < BATCH {
                         break;
                     }
-                    *more |= batch == BATCHES_MAX;
+                    path.is_ready = batch == BATCHES_MAX;
+                    *more |= path.is_ready;
                 }
             }
         }
@@ -318,6 +331,7 @@ impl Path {
                     log::info!("the path from {} to {} is open now", self.local, self.remote);
                 }
                 self.socket = Some(socket);
+                self.is_ready = true;
             }
             Err(why) => {
                 // Once for each reason: it is tried every second.

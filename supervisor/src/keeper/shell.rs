@@ -21,7 +21,7 @@ use mastiff_core::pair::event::{
 use mastiff_core::pair::group::Group;
 use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
 use mastiff_core::time::{Mono, Span};
-use mio::{Registry, Waker};
+use mio::{Registry, Token, Waker};
 
 use super::board::{Board, Counts, GroupShown, PathShown};
 use super::hands::{Hands, Job, Outcome};
@@ -187,6 +187,11 @@ impl Shell {
         self.act(now.at);
         self.remotes.keep_open(registry, now.at.boot);
         self.show(now.at);
+    }
+
+    /// The poll says that something arrived at that token.
+    pub(super) fn ready(&mut self, token: Token) {
+        self.remotes.ready(token);
     }
 
     /// The brain's word on this node, for all groups.

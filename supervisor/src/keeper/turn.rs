@@ -89,6 +89,9 @@ impl Loop {
                     return;
                 }
             }
+            if let Some(shell) = &mut self.shell {
+                events.iter().for_each(|event| shell.ready(event.token()));
+            }
             // It fires once: the next deadline must set it anew, even to the same moment.
             if events.iter().any(|event| event.token() == TIMER) {
                 let due = std::mem::replace(&mut self.armed, Mono::FAR);

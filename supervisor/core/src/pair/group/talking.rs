@@ -47,6 +47,7 @@ impl Group {
             let asker = Owner { member: self.me.member.other(), session };
             let vote = self.vote(asker, ask, hears, beat.standing, turn);
             self.answer(ask, vote, turn);
+            self.beat_with_answer(turn);
         }
     }
 
@@ -69,10 +70,13 @@ impl Group {
         if let Some(release) = beat.released {
             self.voter.release(release, hears_us);
             // What the owner let go can be had at once.
-            if known != Some(release)
-                && let State::Asking(candidacy) = &mut self.state
-            {
-                candidacy.ask_now(turn.at());
+            if known != Some(release) {
+                match &mut self.state {
+                    State::Asking(candidacy) => candidacy.ask_now(turn.at()),
+                    // Nor is anybody left to be polite to.
+                    State::Idle { quiet_until, .. } => *quiet_until = None,
+                    _ => {}
+                }
             }
             self.stop_waiting(hears_us, turn);
         }
@@ -315,6 +319,18 @@ impl Group {
         match self.state {
             State::Idle { .. } => Some(Release { owner: self.me, epoch: self.highest }),
             _ => None,
+        }
+    }
+
+    /// An answer says the state as well. Who has nothing to ask says it to the witness in the same
+    /// turn, and does not repeat it to the peer: half as many turns and messages of a standby.
+    fn beat_with_answer(&mut self, turn: &mut Turn<'_>) {
+        let (now, heartbeat) = (turn.at().boot, self.spec.timing.heartbeat);
+        let soon = Span::from_nanos(heartbeat.as_nanos() / 2);
+        if matches!(self.state, State::Idle { .. }) && now.after(soon) >= self.next_beat {
+            self.next_beat = now.after(heartbeat);
+            let beat = self.beat(turn.at());
+            self.ask_third(None, &beat, turn);
         }
     }
 
