@@ -86,6 +86,8 @@ struct Record {
     /// Of each node: whether the witness promised it something, and since then it has not said
     /// that it holds nothing.
     unaccounted: [bool; 2],
+    /// Of each node: the life that last said that it holds nothing.
+    idle: [Option<Owner>; 2],
     /// Of each node: its lease.
     held: [Option<Held>; 2],
     /// An operator vouched that a node is off: then a lease may rest on his word.
@@ -185,6 +187,9 @@ impl Judge {
         if let Some(unaccounted) = record.unaccounted.get_mut(machine.place) {
             *unaccounted = false;
         }
+        if let Some(idle) = record.idle.get_mut(machine.place) {
+            *idle = Some(owner);
+        }
         for promised in record.promised.iter_mut().flatten() {
             if promised.to == release.owner && promised.epoch <= release.epoch {
                 promised.until = promised.until.min(now);
@@ -258,7 +263,13 @@ impl Judge {
         let asker = usize::from(to.member == Member::Second);
         let knows = answer.vote == Vote::Granted { peer_stopped: true };
         let lies = knows && record.unaccounted.get(1 - asker) == Some(&true);
-        let late = record.released.get(&to).is_some_and(|epoch| answer.epoch <= *epoch);
+        // A grant to a former life, of whose number a later one has said that it holds nothing, is
+        // accounted for before it arrives: there is nobody left to use it. A life that has never
+        // spoken of it is not a former one for certain.
+        let later = record.idle.get(asker).copied().flatten();
+        let former = later.filter(|later| *later != to && record.released.contains_key(&to));
+        let covers = |life: Owner| record.released.get(&life).is_some_and(|e| answer.epoch <= *e);
+        let late = covers(to) || former.is_some_and(covers);
         if let Some(unaccounted) = record.unaccounted.get_mut(asker) {
             *unaccounted |= !late;
         }

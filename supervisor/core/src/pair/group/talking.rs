@@ -323,12 +323,13 @@ impl Group {
     }
 
     /// An answer says the state as well. Who has nothing to ask says it to the witness in the same
-    /// turn, and does not repeat it to the peer: half as many turns and messages of a standby.
+    /// turn, and does not repeat it to the peer: half as many turns and messages of a standby. Its
+    /// own timer leaves the next question half a heartbeat to arrive in.
     fn beat_with_answer(&mut self, turn: &mut Turn<'_>) {
         let (now, heartbeat) = (turn.at().boot, self.spec.timing.heartbeat);
-        let soon = Span::from_nanos(heartbeat.as_nanos() / 2);
-        if matches!(self.state, State::Idle { .. }) && now.after(soon) >= self.next_beat {
-            self.next_beat = now.after(heartbeat);
+        if matches!(self.state, State::Idle { .. }) && now.after(heartbeat) >= self.next_beat {
+            let half = Span::from_nanos(heartbeat.as_nanos() / 2);
+            self.next_beat = now.after(heartbeat.plus(half));
             let beat = self.beat(turn.at());
             self.ask_third(None, &beat, turn);
         }

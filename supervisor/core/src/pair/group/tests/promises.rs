@@ -173,7 +173,7 @@ fn a_start_without_memory_sweeps_and_keeps_its_vote() {
     assert_eq!(state_name(&group), "idle");
     let asked = Beat { ask: Some(ask(Epoch(51), false)), ..peer_beat() };
     let out = hear(&mut group, PEER_NODE, asked, T + 30);
-    assert_eq!(in_words(&group, &out), "idle, refuse: silent");
+    assert_eq!(in_words(&group, &out), "idle, refuse: silent, release 50 to witness");
 }
 
 #[test]
