@@ -75,6 +75,12 @@ impl Peer {
         self.heard.and_then(|heard| heard.knows_of_us)
     }
 
+    /// Whether it held the lease when it was last heard.
+    pub(super) fn held(&self) -> bool {
+        let held = |role| matches!(role, Role::Taking | Role::Active | Role::Yielding);
+        self.heard.is_some_and(|heard| held(heard.role))
+    }
+
     /// What it said of itself within `fresh`, for status.
     pub(super) fn said(
         &self,

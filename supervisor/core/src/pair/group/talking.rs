@@ -66,6 +66,7 @@ impl Group {
         self.arbiter.peer_heard();
         self.vouched = false;
         let known = self.peer.released();
+        let owned = self.peer.held();
         self.peer.hear(beat, hears_us, turn.at());
         if let Some(release) = beat.released {
             self.voter.release(release, hears_us);
@@ -73,8 +74,9 @@ impl Group {
             if known != Some(release) {
                 match &mut self.state {
                     State::Asking(candidacy) => candidacy.ask_now(turn.at()),
-                    // Nor is anybody left to be polite to.
-                    State::Idle { quiet_until, .. } => *quiet_until = None,
+                    // Nor has anybody else asked for it yet. (A rival that gave up is another
+                    // matter: both would ask at once again.)
+                    State::Idle { quiet_until, .. } if owned => *quiet_until = None,
                     _ => {}
                 }
             }
@@ -337,6 +339,11 @@ impl Group {
 
     /// Says the state to peer and witness, if it is time.
     pub(super) fn beat_if_due(&mut self, turn: &mut Turn<'_>) {
+        // Who has just become owner renews in time, however long its last answer was to last.
+        if self.lease().is_some() {
+            let latest = turn.at().boot.after(self.spec.timing.heartbeat);
+            self.next_beat = self.next_beat.min(latest);
+        }
         if turn.at().boot >= self.next_beat {
             self.next_beat = turn.at().boot.after(self.spec.timing.heartbeat);
             self.say(turn);
