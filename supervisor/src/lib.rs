@@ -6,7 +6,7 @@
 //! | [`brain`] | the loop of checks, ladders, alerts and the control socket |
 //! | [`fdstore`] | descriptors that outlive the daemon |
 //! | [`guard`] | what closes the packet path when the daemon cannot |
-//! | [`keeper`] | the real-time loop, in a thread of its own |
+//! | [`keeper`] | the real-time loop and its hands, in threads of their own: leases, addresses |
 //! | [`probes`] | who reads what, in which process; the runner and the prober |
 //! | [`effects`] | what a rung can do |
 //! | [`config`] | the file as written, and as meant: every fault at once |
@@ -25,7 +25,9 @@
 //!
 //! Who owns which descriptor: the brain owns the poll, the timer, the signals and the control
 //! socket; [`probes`] the sockets to the runner and the prober, inotify and the heartbeats; the
-//! keeper a poll of its own.
+//! keeper a poll and a timer of its own, the sockets to the other machines, the guard's gate and
+//! the pair's memory; its hands a poll, the netlink sockets, the guard's wall and a packet socket
+//! for each interface of the groups.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
