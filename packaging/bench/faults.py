@@ -49,7 +49,8 @@ class Run:
         ARP: what is between these is for the announcements to do."""
         client, monitor, number = self.probes.client, self.probes.monitor, self.standby.number
         targets = range(len(self.probes.targets))
-        self.watch(lambda: all(client.owner(target) == number for target in targets), seconds)
+        self.watch(lambda: all(client.owner(target) == number for target in targets)
+                   and monitor.first_answer(number, since), seconds)
         names = ["answer", "answer IPv6"]
         first = {name: client.first_answer(number, since, target) for name, target in zip(names, targets)}
         first["ARP answer"] = monitor.first_answer(number, since)
