@@ -8,7 +8,8 @@ tools take turns, so that this machine's other work meets them alike; figures of
 compared, ratios can. What clients see is measured as ../lab/probes.py says. Faults are in faults.py.
 
 Speeds: keepalived's adverts every 0.01, 0.1, 1 s; mastiff's takeover-within 30ms, 300ms, 1s. Times are milliseconds,
-median / maximum; `never` is not within the time that was watched. "noise" is the client's longest gap in the last
+median / maximum (runs); `never` is not within the time that was watched; the last rows are mastiff's medians divided by
+keepalived's. "noise" is the client's longest gap in the last
 second before the fault: what the machine does to the measurement. Needs root (or user namespaces), iproute2, nftables;
 keepalived is installed if apt-get can. mastiffd is taken from target/release or $MASTIFF_BIN. Nothing leaves the namespaces.
 """
@@ -94,7 +95,7 @@ def ratio(results, fault, rank, what):
     ours, theirs = of.get("mastiff"), of.get("keepalived")
     if not ours or not theirs or float("inf") in (ours, theirs):
         return "-"
-    return f"{ours / theirs:.2f}"
+    return f"{ours / theirs:.2g}"
 
 
 def table(results):
@@ -113,7 +114,8 @@ def table(results):
         for rank in range(3):
             cells = [ratio(results, fault, rank, what) for what in columns]
             if any(cell != "-" for cell in cells):
-                yield "  " + f"{'ratio, ' + str(rank + 1):<18}" + "".join(f"{cell:>24}" for cell in cells)
+                label = " : ".join(list(TOOLS[name].speeds)[rank] for name in ("mastiff", "keepalived"))
+                yield "  " + f"{label:<18}" + "".join(f"{cell:>24}" for cell in cells)
 
 
 def main():
