@@ -14,6 +14,7 @@
 //! | `work` | what the ladder starts, and how it ends |
 //! | `reloading` | new configurations, and what is found on the machine |
 //! | `saving`, `state` | when the state file is written, and what it holds |
+//! | `fencing` | the fence agent: off, then asked whether it is |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
 
@@ -48,6 +49,7 @@ use saving::Save;
 pub mod alerts;
 pub mod clients;
 pub mod events;
+mod fencing;
 pub mod notify;
 pub mod pair;
 mod reloading;
@@ -259,6 +261,7 @@ impl Brain {
         if now >= self.clocks.tell_keeper {
             self.clocks.tell_keeper = now.next_on_grid(TELL_KEEPER_EVERY);
             self.keeper.tell(self.node.verdict(now), now);
+            self.hold_back(now);
         }
         self.clients.tick(now);
         let events = &self.events;
@@ -304,6 +307,7 @@ impl Brain {
                     self.save.due = Some(now);
                 }
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
+                Purpose::Fence => {}
             }
         }
     }

@@ -52,6 +52,8 @@ pub enum Purpose {
     State,
     /// The configuration file.
     Reload,
+    /// A fence agent.
+    Fence,
 }
 
 /// A reading, or why there is none.
@@ -415,9 +417,11 @@ impl Probes {
                     let answers = self.units.answer(result, now);
                     self.news.extend(answers.into_iter().map(News::Reading));
                 }
-                Purpose::Effect(_) | Purpose::Alert | Purpose::State | Purpose::Reload => {
-                    self.news.push(News::Done(answer));
-                }
+                Purpose::Effect(_)
+                | Purpose::Alert
+                | Purpose::State
+                | Purpose::Reload
+                | Purpose::Fence => self.news.push(News::Done(answer)),
             }
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Brain;
 use super::clients::ClientId;
+use super::fencing::Fencing;
 use crate::config::PairConfig;
 use crate::config::pair::{ArbiterConfig, GroupConfig};
 use crate::control::{Answer, GroupStatus, PairStatus, PathStatus};
@@ -53,6 +54,10 @@ pub(super) struct Desk {
     pub(super) memory: BTreeMap<String, GroupMemory>,
     /// Clients that wait for what comes of their orders.
     waiting: Vec<Waiting>,
+    /// Whether the keeper was told that the node is paused.
+    paused: bool,
+    /// What the fence agent is doing.
+    pub(super) fencing: Fencing,
 }
 
 #[derive(Debug)]
@@ -71,7 +76,14 @@ impl Desk {
     ) -> Self {
         let groups = config.into_iter().flat_map(|pair| &pair.groups);
         let groups = groups.map(|group| (group_key(&group.name), group.name.clone())).collect();
-        Self { groups, guard, memory, waiting: Vec::new() }
+        Self {
+            groups,
+            guard,
+            memory,
+            waiting: Vec::new(),
+            paused: false,
+            fencing: Fencing::default(),
+        }
     }
 
     pub(super) fn groups(&self) -> &[(GroupKey, String)] {
@@ -97,7 +109,7 @@ impl Brain {
         for news in news {
             match news {
                 News::Report(report, at) => self.take_report(report, at, now),
-                News::Begin(step) => self.begin_step(step),
+                News::Begin(step) => self.begin_step(step, now),
                 News::Notice(Notice { kind, severity, text }) => {
                     self.events.record(kind, severity, None, &text);
                 }
@@ -288,11 +300,27 @@ impl Brain {
         })
     }
 
-    fn begin_step(&mut self, step: StepId) {
+    fn begin_step(&mut self, step: StepId, now: Mono) {
         match step.step {
-            // Not asked for: the configuration has neither units nor a fence agent yet.
-            Step::StartUnits | Step::StopUnits | Step::Fence => self.keeper.done(step, false),
+            // Not asked for: a configuration with units is refused yet.
+            Step::StartUnits | Step::StopUnits => self.keeper.done(step, false),
+            Step::Fence => self.fence(step, now),
             Step::AddAddresses | Step::RemoveAddresses => {}
+        }
+    }
+
+    /// While the whole node is paused it takes no group; what it has, it keeps.
+    pub(super) fn hold_back(&mut self, now: Mono) {
+        let paused = self.node.pauses(now).iter().any(|pause| pause.check.is_none());
+        if self.ending.is_some() || paused == self.desk.paused {
+            return;
+        }
+        let order = if paused { Order::Pause } else { Order::Resume };
+        let groups = self.desk.groups.iter().map(|(key, _)| *key);
+        // Else it is told in the next round.
+        let told: Vec<bool> = groups.map(|group| self.keeper.order(group, order)).collect();
+        if told.iter().all(|told| *told) {
+            self.desk.paused = paused;
         }
     }
 

@@ -109,6 +109,7 @@ impl Brain {
             Purpose::Alert => self.take_alert_result(result, now),
             Purpose::State => self.take_save_result(result, now),
             Purpose::Reload => self.take_config(result, now),
+            Purpose::Fence => self.take_fenced(result, now),
             // The probes keep these to themselves.
             Purpose::Check(_) | Purpose::Units => {}
         }

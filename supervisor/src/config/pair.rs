@@ -236,8 +236,6 @@ pub fn not_run(config: &Config, origin: &Path) -> Option<Fault> {
                 ("group.units", why("move units"))
             } else if any(|group| !group.on_role_change.is_empty()) {
                 ("group.on-role-change", why("call hooks"))
-            } else if pair.arbiter == ArbiterConfig::Fence {
-                ("pair.fence", why("call fence agents"))
             } else {
                 return None;
             }

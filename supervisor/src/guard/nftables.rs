@@ -38,6 +38,7 @@ use rules::{Batch, Hook};
 
 mod gate;
 mod knock;
+mod numbers;
 mod rules;
 mod standing;
 #[cfg(test)]

@@ -97,6 +97,16 @@ impl Told {
     }
 }
 
+impl Told {
+    /// Tells an error that lasts: once, until `said` is cleared or something else is to be said.
+    fn once(&self, kind: &'static str, said: &mut Option<String>, text: String) {
+        if said.as_ref() != Some(&text) {
+            self.tell(kind, Severity::Error, text.clone());
+            *said = Some(text);
+        }
+    }
+}
+
 /// What the hands learn, on its way to the keeper.
 #[derive(Debug)]
 struct Answers {

@@ -102,15 +102,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Forgets everything: the daemon ends for good.
-    ///
-    /// # Errors
-    /// ftruncate(2).
-    pub fn clear(&mut self) -> io::Result<()> {
-        self.last.clear();
-        Ok(nix::unistd::ftruncate(self.fd.as_fd(), 0)?)
-    }
-
     fn read(&self, place: u64) -> Option<(u64, Vec<u8>)> {
         let mut bytes = vec![0; PLACE];
         let length = read_all(self.fd.as_fd(), &mut bytes, offset(place))?;
@@ -185,8 +176,6 @@ mod tests {
             memory.save(&pair(session + 200)).unwrap();
             memory.turn = session;
         }
-        memory.clear().unwrap();
-        assert_eq!(again(&memory).1, None);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use mastiff_core::time::{Mono, Span};
 /// What is counted together.
 const WINDOW: Span = Span::from_secs(10);
 
+/// Questions that say something about a path.
+const ASKED_MIN: u32 = 10;
+
 /// One direction and back, of one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quality {
@@ -51,6 +54,12 @@ impl Quality {
         if now.since(self.began) < WINDOW {
             return;
         }
+        // Of a few the answers may still be on their way, or nobody was there to give them.
+        if self.asked < ASKED_MIN {
+            self.loss_permille = None;
+            (self.asked, self.answered, self.began) = (0, 0, now);
+            return;
+        }
         let lost = self.asked.saturating_sub(self.answered).saturating_mul(1000);
         self.loss_permille = lost.checked_div(self.asked).and_then(|loss| u16::try_from(loss).ok());
         (self.asked, self.answered, self.began) = (0, 0, now);
@@ -90,7 +99,7 @@ mod tests {
         let mut quality = Quality::default();
         quality.tick(at(20_000).boot);
         assert_eq!(quality.loss_permille, None, "nothing asked");
-        for beat in 0..8 {
+        for beat in 0..16 {
             quality.sent(true);
             let sent = at(20_000 + beat);
             let copy = answer(sent);
@@ -106,6 +115,6 @@ mod tests {
         quality.tick(at(30_000).boot);
         assert_eq!(quality.loss_permille, Some(500));
         assert_eq!(quality.round_trip, Some(Span::from_millis(3)));
-        assert_eq!(quality.heard_at, Some(at(20_010).boot));
+        assert_eq!(quality.heard_at, Some(at(20_018).boot));
     }
 }

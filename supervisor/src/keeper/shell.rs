@@ -224,12 +224,17 @@ impl Shell {
         self.pair.handle(&PairEvent::Done { step, ok }, now, &mut self.actions);
     }
 
-    /// Ends the hands; the guard goes with them if nothing is had here.
-    pub(super) fn stop(&mut self) {
+    /// Ends the hands; the guard goes with them if nothing is had here. The votes stay for a daemon
+    /// that comes after this one, but not that it was told to let go.
+    pub(super) fn stop(&mut self, now: Now) {
         let free = self.pair.groups().iter().all(|group| group.lease().is_none());
-        if free && let Err(error) = self.memory.clear() {
-            log::warn!("cannot clear the pair's memory: {error}");
+        let keys: Vec<GroupKey> = self.slots.iter().map(|place| place.key).collect();
+        for key in keys {
+            self.order(key, Order::Resume, now);
         }
+        // Nothing of it is done any more.
+        self.actions.clear();
+        self.save();
         self.give(Job::Stop { remove: free });
     }
 

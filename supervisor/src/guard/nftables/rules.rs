@@ -5,17 +5,15 @@
 //!     set lease { group; timeout; dynamic }               alive: the group's traffic passes
 //!     map v4, map v6 { address : jump group-N }
 //!     chain group-N { N is not in lease: drop }
-//!     chain guard {
-//!         ARP sender, ARP target, IPv4 source, IPv4 destination, IPv6 source, IPv6 destination,
-//!         target of a neighbour solicitation or advertisement: as the map says
-//!     }
+//!     chain guard-in  { ARP target, IPv4 and IPv6 destination, solicited: as the map says }
+//!     chain guard-out { ARP sender, IPv4 and IPv6 source, advertised: as the map says }
 //!     chain knock {
 //!         refresh of an element that lives: update @lease, drop      one rule for each time
 //!         delete: delete @lease, drop
 //!         ask: drop
 //!     }
-//!     chain in-N  { hook ingress device D; jump guard }
-//!     chain out-N { hook egress device D; jump guard }
+//!     chain in-N  { hook ingress device D; jump guard-in }
+//!     chain out-N { hook egress device D; jump guard-out }
 //!     chain lo    { hook egress device lo; type and cookie of a knock: jump knock }
 //! }
 //! ```
@@ -31,23 +29,11 @@ use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, key};
 use crate::guard::{Guarded, Slot};
 use crate::netlink::{ACK, CREATE, EXCLUSIVE, Request};
 
-/// `NFPROTO_NETDEV`, and no version: the family's header.
-pub(super) const HEADER: [u8; 4] = [5, 0, 0, 0];
-/// `NFNL_SUBSYS_NFTABLES`.
-pub(super) const SUBSYSTEM: u16 = 10 << 8;
-pub(super) const NEW_TABLE: u16 = SUBSYSTEM;
-pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
-pub(super) const DELETE_TABLE: u16 = SUBSYSTEM | 2;
-pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 4;
-pub(super) const NEW_RULE: u16 = SUBSYSTEM | 6;
-pub(super) const GET_RULE: u16 = SUBSYSTEM | 7;
-pub(super) const DELETE_RULE: u16 = SUBSYSTEM | 8;
-pub(super) const NEW_SET: u16 = SUBSYSTEM | 9;
-pub(super) const GET_SET: u16 = SUBSYSTEM | 10;
-pub(super) const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
-pub(super) const GET_ELEMENT: u16 = SUBSYSTEM | 13;
-pub(super) const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+pub(super) use super::numbers::{
+    DELETE_ELEMENT, DELETE_RULE, DELETE_TABLE, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_SET,
+    GET_TABLE, HEADER, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE, SUBSYSTEM,
+};
+
 const BATCH_BEGIN: u16 = 16; // NFNL_MSG_BATCH_BEGIN
 const BATCH_END: u16 = 17; // NFNL_MSG_BATCH_END
 const BATCH: [u8; 4] = [0, 0, 0, 10]; // for the subsystem; in network byte order

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -19,7 +20,7 @@ use super::{Answers, Job, Outcome, Told};
 use crate::clock;
 use crate::config::pair::AddressConfig;
 use crate::guard::{self, Slot, Wall};
-use crate::keeper::address::{Address, Addresses, Leftovers};
+use crate::keeper::address::{Address, Addresses, Leftovers, takes_others_along};
 use crate::keeper::board::Board;
 use crate::keeper::devices::{Device, Devices, Event, State};
 use crate::keeper::setup::Work;
@@ -71,6 +72,8 @@ pub(super) struct Worker {
     look_due: Mono,
     /// What was said of the guard, so that it is said once.
     fault: Option<String>,
+    /// The same of an address that somebody else put here.
+    foreign: Option<String>,
 }
 
 impl Worker {
@@ -111,6 +114,7 @@ impl Worker {
             renew_due: now,
             look_due: now,
             fault: None,
+            foreign: None,
         })
     }
 
@@ -147,6 +151,7 @@ impl Worker {
             match self.jobs.try_recv() {
                 Ok(Job::Stand) => {
                     self.stood = true;
+                    self.warn_of_secondaries();
                     self.stand();
                     self.air.listen(&self.devices, self.poll.registry());
                     self.tell_ready();
@@ -277,7 +282,7 @@ impl Worker {
             return;
         }
         let mut again = BTreeSet::new();
-        let mut devices_changed = false;
+        let (mut devices_changed, mut addresses_changed) = (false, false);
         for event in &events {
             match event {
                 Event::AddressGone(found) => {
@@ -285,8 +290,14 @@ impl Worker {
                     let has = |group: &GroupWork| group.addresses.iter().any(|a| a.ip == ip);
                     let groups = self.groups.iter().enumerate();
                     again.extend(groups.filter(|(_, g)| g.on && has(g)).map(|(at, _)| at));
+                    addresses_changed |= self.foreign.is_some();
                 }
-                Event::AddressThere(_) => {}
+                Event::AddressThere(found) => {
+                    let ip = found.address.ip;
+                    let is_floating =
+                        self.groups.iter().any(|group| group.addresses.iter().any(|a| a.ip == ip));
+                    addresses_changed |= is_floating && !found.is_tagged();
+                }
                 Event::Appeared(_) | Event::Changed(_) | Event::Gone(_) => devices_changed = true,
                 Event::Missed => {
                     devices_changed = true;
@@ -305,15 +316,22 @@ impl Worker {
         }
         if devices_changed {
             self.air.listen(&self.devices, self.poll.registry());
+        }
+        if devices_changed || addresses_changed {
             self.tell_ready();
         }
     }
 
     /// What was said on the networks.
     fn hear(&mut self) {
-        let Self { air, devices, groups, answers, told, .. } = self;
-        let on = |slot: Slot| groups.get(slot.0).is_some_and(|group| group.on);
-        air.hear(devices, clock::now(), on, |heard| match heard {
+        let Self { air, devices, groups, answers, told, board, .. } = self;
+        let now = clock::now();
+        // What a thread that was stopped finds waiting may be about the owner after it.
+        let on = |slot: Slot| {
+            let is_on = groups.get(slot.0).is_some_and(|group| group.on);
+            is_on && board.left(slot, now).is_some()
+        };
+        air.hear(devices, now, on, |heard| match heard {
             air::Told::Event(event) => answers.give(Outcome::Event(event)),
             air::Told::Conflict(ip, conflict) => {
                 let text = format!(
@@ -419,7 +437,25 @@ impl Worker {
         {
             self.told.tell("guard-failed", Severity::Error, why.clone());
         }
-        self.fault = stood.err();
+        let before = std::mem::replace(&mut self.fault, stood.err());
+        if before.is_some() != self.fault.is_some() {
+            self.tell_ready();
+        }
+    }
+
+    /// An address whose removal would take the machine's own ones along is said once, at the start.
+    fn warn_of_secondaries(&self) {
+        for config in self.groups.iter().flat_map(|group| &group.addresses) {
+            let address = address(config);
+            if takes_others_along(&address, &config.interface).unwrap_or(false) {
+                let text = format!(
+                    "{address} may be the first of its network on {0}, and would take the others \
+                     along when it goes: write /32, or set net.ipv4.conf.{0}.promote_secondaries = 1",
+                    config.interface
+                );
+                self.told.tell("address-takes-others", Severity::Warning, text);
+            }
+        }
     }
 
     /// Tells the keeper whether the interfaces of each group are there and up.
@@ -428,8 +464,26 @@ impl Worker {
             let device = self.devices.called(&config.interface);
             device.is_some_and(|device| device.state == State::Up)
         };
+        let stands = self.fault.is_none();
+        let floating = self.groups.iter().flat_map(|group| &group.addresses);
+        let floating: Vec<IpAddr> = floating.map(|config| config.ip).collect();
+        // Somebody else's: it would be refused when the group is taken. A list that cannot be read
+        // shows none; then that is what is found out.
+        let all = self.addresses.list().unwrap_or_default();
+        let foreign = Leftovers::among(&all, &floating).foreign;
+        for found in &foreign {
+            let text = format!(
+                "{} is on an interface here, and not by mastiff; its group cannot be taken",
+                found.address
+            );
+            self.told.once("address-foreign", &mut self.foreign, text);
+        }
+        if foreign.is_empty() {
+            self.foreign = None;
+        }
+        let free = |config: &AddressConfig| foreign.iter().all(|f| f.address.ip != config.ip);
         for (slot, group) in self.groups.iter_mut().enumerate() {
-            let ready = group.addresses.iter().all(up);
+            let ready = stands && group.addresses.iter().all(|config| up(config) && free(config));
             if group.ready.replace(ready) != Some(ready) {
                 self.answers.give(Outcome::Ready(Slot(slot), ready));
             }
