@@ -37,6 +37,8 @@ pub enum Job {
     Stand,
     /// Add or remove the addresses of a group.
     Step(StepId, Slot),
+    /// Go on with the addresses of a group that the daemon before had.
+    Adopt(Slot),
     /// The gate lapsed: take the addresses off, create the gate anew, put them on.
     Recreate(Slot),
     /// Ask the gateway for a sign of life.

@@ -142,6 +142,11 @@ impl Shell {
         shell.open_gates(now.at);
         shell.give(Job::Stand);
         shell.act(now.at);
+        let is_had = |(_, group): &(usize, &Group)| group.role() == Role::Active;
+        let groups = shell.pair.groups().iter().enumerate().filter(is_had);
+        for (slot, _) in groups {
+            shell.hands.give(Job::Adopt(Slot(slot)));
+        }
         shell
     }
 

@@ -157,17 +157,20 @@ impl Air {
         all.map(|spoken| spoken.announcer.next_deadline()).min().unwrap_or(Mono::FAR)
     }
 
-    /// Announces what is due.
-    pub(super) fn speak(&mut self, devices: &Devices, now: Mono) {
-        for spoken in self.groups.iter_mut().flat_map(|group| &mut group.addresses) {
-            let Some(device) = devices.called(&spoken.interface) else { continue };
-            let Some(mac) = device.mac else { continue };
-            if !spoken.announcer.due(now) {
-                continue;
-            }
-            let is_router = spoken.ip.is_ipv6() && forwards(&device.name);
-            for frame in Frame::announcements(spoken.ip, mac, is_router).into_iter().flatten() {
-                say(&self.speaker, &frame, device);
+    /// Announces what is due of the groups that `may` be spoken for.
+    pub(super) fn speak(&mut self, devices: &Devices, now: Mono, may: impl Fn(Slot) -> bool) {
+        for (slot, group) in self.groups.iter_mut().enumerate() {
+            for spoken in &mut group.addresses {
+                // First: where it cannot be said it must not stay due, or the loop would not rest.
+                if !spoken.announcer.due(now) || !may(Slot(slot)) {
+                    continue;
+                }
+                let Some(device) = devices.called(&spoken.interface) else { continue };
+                let Some(mac) = device.mac else { continue };
+                let is_router = spoken.ip.is_ipv6() && forwards(&device.name);
+                for frame in Frame::announcements(spoken.ip, mac, is_router).into_iter().flatten() {
+                    say(&self.speaker, &frame, device);
+                }
             }
         }
     }

@@ -22,8 +22,10 @@ use crate::config::pair::AddressConfig;
 use crate::guard::{self, Slot, Wall};
 use crate::keeper::address::{Address, Addresses, Leftovers, takes_others_along};
 use crate::keeper::board::Board;
-use crate::keeper::devices::{Device, Devices, Event, State};
+use crate::keeper::devices::{Device, Devices, State};
 use crate::keeper::setup::Work;
+
+mod care;
 
 pub(super) const WAKE: Token = Token(0);
 const DEVICES: Token = Token(1);
@@ -49,6 +51,10 @@ struct GroupWork {
     on: bool,
     /// What the keeper was last told of its interfaces.
     ready: Option<bool>,
+    /// Why something of it is not where it should be: said once, and tried again.
+    trouble: Option<String>,
+    /// Its gate is closed, and could not be made anew: tried again.
+    lapsed: bool,
 }
 
 /// The thread.
@@ -92,7 +98,13 @@ impl Worker {
         if let Some(notices) = work.wall.notices() {
             registry.register(&mut SourceFd(&notices.as_raw_fd()), GUARD, readable)?;
         }
-        let group = |addresses| GroupWork { addresses, on: false, ready: None };
+        let group = |addresses| GroupWork {
+            addresses,
+            on: false,
+            ready: None,
+            trouble: None,
+            lapsed: false,
+        };
         let now = clock::now();
         Ok(Self {
             poll,
@@ -140,6 +152,10 @@ impl Worker {
     }
 
     fn next_deadline(&self) -> Mono {
+        if !self.stood {
+            // The first job wakes it, and is given by a thread that may have to wait for this one.
+            return clock::now().after(LOOK_EVERY);
+        }
         let is_on = self.groups.iter().any(|group| group.on);
         let renew = if is_on { self.renew_due } else { Mono::FAR };
         renew.min(self.look_due).min(self.air.next_deadline())
@@ -157,6 +173,7 @@ impl Worker {
                     self.tell_ready();
                 }
                 Ok(Job::Step(id, slot)) => self.step(id, slot),
+                Ok(Job::Adopt(slot)) => self.adopt(slot),
                 Ok(Job::Recreate(slot)) => self.recreate(slot),
                 Ok(Job::AskGateway(sent)) => {
                     self.air.ask_gateway(sent, &self.devices, self.poll.registry());
@@ -168,7 +185,9 @@ impl Worker {
                     }
                 }
                 Ok(Job::Stop { remove }) => {
-                    if remove {
+                    // What could not be taken off stays behind a guard, which is closed.
+                    let mut slots = (0..self.groups.len()).map(Slot);
+                    if remove && slots.all(|slot| self.remove(slot).is_ok()) {
                         self.wall.remove();
                     }
                     return true;
@@ -211,13 +230,12 @@ impl Worker {
             group.on = true;
         }
         self.renew_due = self.renew_due.min(now.boot.after(RENEW_EVERY_AS_GUARD));
-        let added = self.put(slot, left);
+        let added = self.put(slot);
         // The kernel makes what comes too late, too.
         let in_time = self.board.left(slot, clock::now()).is_some();
         if added.is_ok() && in_time {
             let now = clock::now();
-            self.air.start(slot, now);
-            self.air.speak(&self.devices, now);
+            self.announce(slot, now);
             return Ok(());
         }
         let removed = self.remove(slot);
@@ -225,11 +243,39 @@ impl Worker {
         Err("the lease was over before the addresses were there; they are gone again".to_string())
     }
 
-    /// Adds or renews each address of a group for what is `left` of its lease.
-    fn put(&mut self, slot: Slot, left: Span) -> Result<(), String> {
+    /// Goes on with the addresses that the daemon before put on for the lease that is left.
+    fn adopt(&mut self, slot: Slot) {
+        let now = clock::now();
+        if self.board.left(slot, now).is_none() {
+            return;
+        }
+        if let Some(group) = self.groups.get_mut(slot.0) {
+            group.on = true;
+        }
+        self.air.start(slot, now);
+        self.renew_due = now;
+    }
+
+    /// From now on, at once and again.
+    fn announce(&mut self, slot: Slot, now: Mono) {
+        self.air.start(slot, now);
+        self.speak(now);
+    }
+
+    /// Only what may be had: this thread may have been stopped since it was told so, and where the
+    /// guard is a lifetime nothing else would keep it from speaking in another's name.
+    fn speak(&mut self, now: Mono) {
+        let board = &self.board;
+        self.air.speak(&self.devices, now, |slot| board.left(slot, clock::now()).is_some());
+    }
+
+    /// Adds or renews each address of a group for what is left of its lease.
+    fn put(&mut self, slot: Slot) -> Result<(), String> {
         let Some(group) = self.groups.get(slot.0) else { return Ok(()) };
-        let lifetime = if self.is_guard { left } else { left.plus(LIFETIME_BEYOND) };
         for config in &group.addresses {
+            // For each anew: the one before may have waited for the kernel's lock.
+            let left = self.board.left(slot, clock::now()).ok_or("the lease is over")?;
+            let lifetime = if self.is_guard { left } else { left.plus(LIFETIME_BEYOND) };
             let device = self.devices.called(&config.interface).ok_or_else(|| {
                 format!("cannot add {}: there is no interface {}", config.ip, config.interface)
             })?;
@@ -243,15 +289,14 @@ impl Worker {
     /// Takes the addresses of a group off, wherever they are.
     fn remove(&mut self, slot: Slot) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(slot.0) else { return Ok(()) };
-        group.on = false;
+        (group.on, group.lapsed, group.trouble) = (false, false, None);
         self.air.stop(slot);
         let floating: Vec<_> = group.addresses.iter().map(|config| config.ip).collect();
         let all = self.addresses.list().map_err(|error| error.to_string())?;
         let mut result = Ok(());
-        for found in all.iter().filter(|found| floating.contains(&found.address.ip)) {
-            if Leftovers::among(std::slice::from_ref(found), &floating).ours.is_empty() {
-                continue;
-            }
+        // Those of other groups are ours as well.
+        let ours = Leftovers::among(&all, &floating).ours;
+        for found in ours.iter().filter(|found| floating.contains(&found.address.ip)) {
             let removed = self.addresses.remove(&found.address, found.index);
             result = result.and(removed.map_err(|error| error.to_string()));
         }
@@ -264,61 +309,26 @@ impl Worker {
         if self.board.left(slot, clock::now()).is_none() {
             return;
         }
-        let text = "the guard ended before it was extended, because the daemon was late; \
-                    it is made anew";
-        self.told.tell("guard-lapsed", Severity::Warning, text.to_string());
-        if let Err(why) = self.remove(slot).and_then(|()| self.add(slot)) {
-            self.told.tell("addresses-failed", Severity::Error, why);
+        let trouble = self.groups.get(slot.0).and_then(|group| group.trouble.clone());
+        if trouble.is_none() {
+            let text = "the guard ended before it was extended, because the daemon was late; \
+                        it is made anew";
+            self.told.tell("guard-lapsed", Severity::Warning, text.to_string());
         }
+        let again = self.remove(slot).and_then(|()| self.add(slot));
+        if let Some(group) = self.groups.get_mut(slot.0) {
+            (group.lapsed, group.trouble) = (again.is_err(), trouble);
+        }
+        // The keeper does not ask twice, and goes on with the lease.
+        self.note(slot, again);
     }
 
-    /// What others do to interfaces and addresses.
-    fn take_device_events(&mut self) {
-        let mut events = Vec::new();
-        if let Err(error) = self.devices.read(&mut events) {
-            log::warn!("cannot read what happens to interfaces: {}", error.desc());
-        }
-        if !self.stood || events.is_empty() {
-            return;
-        }
-        let mut again = BTreeSet::new();
-        let (mut devices_changed, mut addresses_changed) = (false, false);
-        for event in &events {
-            match event {
-                Event::AddressGone(found) => {
-                    let ip = found.address.ip;
-                    let has = |group: &GroupWork| group.addresses.iter().any(|a| a.ip == ip);
-                    let groups = self.groups.iter().enumerate();
-                    again.extend(groups.filter(|(_, g)| g.on && has(g)).map(|(at, _)| at));
-                    addresses_changed |= self.foreign.is_some();
-                }
-                Event::AddressThere(found) => {
-                    let ip = found.address.ip;
-                    let is_floating =
-                        self.groups.iter().any(|group| group.addresses.iter().any(|a| a.ip == ip));
-                    addresses_changed |= is_floating && !found.is_tagged();
-                }
-                Event::Appeared(_) | Event::Changed(_) | Event::Gone(_) => devices_changed = true,
-                Event::Missed => {
-                    devices_changed = true;
-                    let groups = self.groups.iter().enumerate();
-                    again.extend(groups.filter(|(_, group)| group.on).map(|(at, _)| at));
-                }
-            }
-        }
-        if devices_changed {
-            self.stand();
-            let groups = self.groups.iter().enumerate();
-            again.extend(groups.filter(|(_, group)| group.on).map(|(at, _)| at));
-        }
-        for slot in again.into_iter().map(Slot) {
-            self.put_back(slot);
-        }
-        if devices_changed {
-            self.air.listen(&self.devices, self.poll.registry());
-        }
-        if devices_changed || addresses_changed {
-            self.tell_ready();
+    /// What became of addresses that should be on: a failure is told once.
+    fn note(&mut self, slot: Slot, ended: Result<(), String>) {
+        let Some(group) = self.groups.get_mut(slot.0) else { return };
+        let told = std::mem::replace(&mut group.trouble, ended.err());
+        if let Some(why) = group.trouble.as_ref().filter(|why| told.as_ref() != Some(why)) {
+            self.told.tell("addresses-failed", Severity::Error, why.clone());
         }
     }
 
@@ -341,88 +351,6 @@ impl Worker {
                 told.tell("address-conflict", Severity::Error, text);
             }
         });
-    }
-
-    /// Somebody took an address away, or its interface has come back.
-    fn put_back(&mut self, slot: Slot) {
-        let Some(left) = self.board.left(slot, clock::now()) else { return };
-        if self.fault.is_some() || self.is_complete(slot) {
-            return;
-        }
-        match self.put(slot, left) {
-            Ok(()) => {
-                let now = clock::now();
-                self.air.start(slot, now);
-                self.air.speak(&self.devices, now);
-                let text = "somebody removed an address of a group that is active here; it is back";
-                self.told.tell("address-restored", Severity::Warning, text.to_string());
-            }
-            Err(why) => self.told.tell("addresses-failed", Severity::Warning, why),
-        }
-        if self.board.left(slot, clock::now()).is_none()
-            && let Err(why) = self.remove(slot)
-        {
-            self.told.tell("addresses-failed", Severity::Error, why);
-        }
-    }
-
-    /// Whether all addresses of a group are where they should be.
-    fn is_complete(&mut self, slot: Slot) -> bool {
-        let Some(group) = self.groups.get(slot.0) else { return true };
-        let index = |config: &AddressConfig| {
-            self.devices.called(&config.interface).map(|device| device.index)
-        };
-        let wanted: Option<Vec<(Address, u32)>> = group
-            .addresses
-            .iter()
-            .map(|config| index(config).map(|index| (address(config), index)))
-            .collect();
-        wanted.is_some_and(|wanted| self.addresses.verify(&wanted).is_ok())
-    }
-
-    /// What is due: lifetimes, and a look at the guard.
-    fn look_after(&mut self, guard_changed: bool, now: Mono) {
-        if !self.stood {
-            return;
-        }
-        self.air.speak(&self.devices, now);
-        if now >= self.renew_due {
-            let every = if self.is_guard { RENEW_EVERY_AS_GUARD } else { RENEW_EVERY };
-            self.renew_due = now.after(every);
-            for slot in (0..self.groups.len()).map(Slot) {
-                self.renew(slot);
-            }
-        }
-        if now >= self.look_due || guard_changed {
-            self.look_due = now.after(LOOK_EVERY);
-            match self.wall.stands() {
-                Ok(true) if self.fault.is_none() => {}
-                Ok(stands) => {
-                    if !stands && self.fault.is_none() {
-                        let text = format!(
-                            "somebody removed the guard ({}); it is built again",
-                            self.wall.describe()
-                        );
-                        self.told.tell("guard-rebuilt", Severity::Error, text);
-                    }
-                    self.stand();
-                }
-                Err(why) => log::warn!("cannot see whether the guard stands: {why}"),
-            }
-        }
-    }
-
-    fn renew(&mut self, slot: Slot) {
-        let is_on = self.groups.get(slot.0).is_some_and(|group| group.on);
-        let Some(left) = self.board.left(slot, clock::now()).filter(|_| is_on) else { return };
-        if let Err(why) = self.put(slot, left) {
-            self.told.tell("addresses-failed", Severity::Error, why);
-        }
-        if self.board.left(slot, clock::now()).is_none()
-            && let Err(why) = self.remove(slot)
-        {
-            self.told.tell("addresses-failed", Severity::Error, why);
-        }
     }
 
     /// Builds what is missing of the guard, on every interface of ours that is there.
@@ -499,3 +427,6 @@ fn address(config: &AddressConfig) -> Address {
 fn named(name: &str, device: &Device) -> guard::Device {
     guard::Device { name: name.to_string(), index: device.index }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The hands on a real interface, with a guard that does as the test wants.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use mastiff_core::pair::clock::Clocks;
+use mastiff_core::pair::message::GroupKey;
+use mio::Waker;
+
+use super::*;
+use crate::keeper::namespace::{inside, run};
+use crate::keeper::shell::News;
+
+const SLOT: Slot = Slot(0);
+const GROUP: GroupKey = GroupKey(7);
+const IP: &str = "192.0.2.9";
+
+/// Stands everywhere; `create` fails so often.
+#[derive(Debug, Default)]
+struct Paper {
+    failures: u32,
+    removed: Arc<AtomicU32>,
+}
+
+impl Wall for Paper {
+    fn form(&self) -> timing::Guard {
+        timing::Guard::Bpf
+    }
+
+    fn describe(&self) -> String {
+        "paper".into()
+    }
+
+    fn stand(&mut self, _: &[guard::Device]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn stands(&mut self) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    fn create(&mut self, _: Slot, _: Clocks) -> Result<(), String> {
+        match self.failures.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.failures = left;
+                Err("not now".into())
+            }
+        }
+    }
+
+    fn notices(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn drain(&mut self) -> bool {
+        false
+    }
+
+    fn remove(&mut self) {
+        self.removed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The ends that a test holds.
+struct Ends {
+    jobs: SyncSender<Job>,
+    news: Receiver<News>,
+    _outcomes: Receiver<Outcome>,
+}
+
+impl Ends {
+    /// How often something of that kind was told since the last call.
+    fn told(&self, wanted: &str) -> usize {
+        let is_it = |news: &News| matches!(news, News::Notice(notice) if notice.kind == wanted);
+        self.news.try_iter().filter(is_it).count()
+    }
+}
+
+fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
+    let poll = Poll::new().unwrap();
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
+    let (jobs, receiver) = sync_channel(16);
+    let (outcomes, kept) = sync_channel(16);
+    let (news, told) = sync_channel(64);
+    let answers = Answers { outcomes, keeper: Arc::clone(&waker) };
+    let addresses = vec![AddressConfig {
+        ip: IP.parse().unwrap(),
+        prefix: 32,
+        interface: interface.to_string(),
+    }];
+    let work = Work {
+        groups: vec![(GROUP, addresses)],
+        guard: wall.describe(),
+        wall: Box::new(wall),
+        gateway: None,
+        asks_gateway: false,
+    };
+    let board = Arc::new(Board::new(1, 1));
+    let told_of = Told { news, brain: waker };
+    let worker = Worker::new(poll, receiver, answers, told_of, board, work).unwrap();
+    (worker, Ends { jobs, news: told, _outcomes: kept })
+}
+
+fn lease(worker: &Worker) {
+    worker.board.set_end(SLOT, Some(clock::now().after(Span::from_secs(60))));
+}
+
+fn add(attempt: u32) -> Job {
+    Job::Step(StepId { group: GROUP, step: Step::AddAddresses, attempt }, SLOT)
+}
+
+fn is_on() -> bool {
+    run("ip address show dev d0").contains(IP)
+}
+
+fn device() {
+    run("ip link add d0 type veth peer name d1");
+    run("ip link set d0 up");
+}
+
+#[test]
+fn the_loop_rests_before_its_first_job() {
+    inside(|| {
+        let (worker, _ends) = worker("d0", Paper::default());
+        assert!(worker.next_deadline() > clock::now());
+    });
+}
+
+#[test]
+fn what_cannot_be_announced_does_not_stay_due() {
+    inside(|| {
+        let (mut worker, ends) = worker("absent", Paper::default());
+        lease(&worker);
+        for job in [Job::Stand, Job::Adopt(SLOT)] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(!worker.do_jobs());
+        worker.look_after(false, clock::now());
+        assert!(worker.next_deadline() > clock::now());
+        assert_eq!(ends.told("addresses-failed"), 1);
+        for secs in 1..5 {
+            worker.look_after(false, clock::now().after(Span::from_secs(secs)));
+        }
+        assert_eq!(ends.told("addresses-failed"), 0, "the same is said once");
+    });
+}
+
+#[test]
+fn an_address_of_the_daemon_before_is_renewed() {
+    inside(|| {
+        device();
+        let (mut worker, ends) = worker("d0", Paper::default());
+        let before = address(&worker.groups[0].addresses[0]);
+        let index = worker.devices.called("d0").unwrap().index;
+        worker.addresses.add(&before, index, Span::from_secs(5)).unwrap();
+        lease(&worker);
+        for job in [Job::Stand, Job::Adopt(SLOT)] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(!worker.do_jobs());
+        worker.look_after(false, clock::now());
+        let shown = run("ip address show dev d0");
+        assert!(shown.contains("valid_lft 62sec") || shown.contains("valid_lft 61sec"), "{shown}");
+    });
+}
+
+#[test]
+fn a_gate_that_could_not_be_made_anew_is_tried_again() {
+    inside(|| {
+        device();
+        let (mut worker, ends) = worker("d0", Paper { failures: 3, ..Paper::default() });
+        lease(&worker);
+        for job in [Job::Stand, Job::Recreate(SLOT)] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(!worker.do_jobs());
+        assert_eq!(ends.told("addresses-failed"), 1);
+        let mut now = clock::now();
+        for _ in 0..3 {
+            assert!(!is_on());
+            now = now.after(LOOK_EVERY);
+            worker.look_after(false, now);
+        }
+        assert!(is_on());
+        assert_eq!(ends.told("addresses-failed"), 0, "the same is said once");
+    });
+}
+
+#[test]
+fn a_gate_is_not_made_anew_for_a_group_that_was_given_away() {
+    inside(|| {
+        device();
+        let (mut worker, ends) = worker("d0", Paper { failures: 1, ..Paper::default() });
+        lease(&worker);
+        let remove =
+            Job::Step(StepId { group: GROUP, step: Step::RemoveAddresses, attempt: 9 }, SLOT);
+        for job in [Job::Stand, Job::Recreate(SLOT), remove] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(!worker.do_jobs());
+        worker.look_after(false, clock::now().after(LOOK_EVERY));
+        assert!(!is_on());
+    });
+}
+
+#[test]
+fn the_address_of_somebody_else_is_left_alone() {
+    inside(|| {
+        device();
+        run(&format!("ip address add {IP}/32 dev d0 valid_lft 100 preferred_lft 100"));
+        let (mut worker, _ends) = worker("d0", Paper::default());
+        if worker.addresses.list().unwrap().iter().all(|found| found.tag.is_none()) {
+            println!("skipped: this kernel does not say who made an address");
+            return;
+        }
+        worker.remove(SLOT).unwrap();
+        assert!(is_on());
+    });
+}
+
+#[test]
+fn the_guard_goes_after_the_addresses() {
+    inside(|| {
+        device();
+        let paper = Paper::default();
+        let removed = Arc::clone(&paper.removed);
+        let (mut worker, ends) = worker("d0", paper);
+        lease(&worker);
+        for job in [Job::Stand, add(1), Job::Stop { remove: true }] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(worker.do_jobs());
+        assert!(!is_on());
+        assert_eq!(removed.load(Ordering::SeqCst), 1);
+    });
+}
