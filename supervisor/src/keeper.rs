@@ -56,9 +56,9 @@ mod turn;
 /// Its rhythm while there is no lease to renew.
 pub const TURN: Span = Span::from_secs(1);
 /// Messages that may wait in each direction. The brain reads once a turn, the keeper at every
-/// wake-up; more than a few mean that the other side is stuck, and then the newest message replaces
-/// nothing: it is counted as lost.
-const QUEUE: usize = 16;
+/// wake-up, and at the end each of 32 groups is let go in one turn; more mean that the other side
+/// is stuck, and then the newest message replaces nothing: it is counted as lost.
+const QUEUE: usize = 64;
 /// News of the pair that may wait for the brain: what 32 groups report in a few turns.
 const NEWS: usize = 256;
 

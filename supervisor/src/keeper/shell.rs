@@ -10,13 +10,14 @@
 //! ended, has ended, whatever else arrived meanwhile.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
 
 use mastiff_core::health::Verdict;
 use mastiff_core::pair::Pair;
 use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::pair::event::{
-    Cause, Order, PairAction, PairActions, PairEvent, PairReport, Step, StepId,
+    Cause, Order, PairAction, PairActions, PairEvent, PairReport, REPORT_FRESH, Step, StepId,
 };
 use mastiff_core::pair::group::Group;
 use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
@@ -35,6 +36,8 @@ use crate::guard::{Gate, Slot};
 const LATE: Span = Span::from_millis(2);
 /// While datagrams wait that a turn did not take, the next one comes so soon.
 const MORE: Span = Span::from_micros(500);
+/// At the end the removal of the guard is waited for: it waits for the kernel's lock for links.
+const REMOVE_WITHIN: Span = Span::from_secs(2);
 /// Events of one turn that the core may answer; the buffer is made once.
 const ACTIONS: usize = 512;
 
@@ -78,7 +81,8 @@ pub(super) struct Shell {
     brain: Arc<Waker>,
     board: Arc<Board>,
     counts: Counts,
-    health: Option<Health>,
+    /// The brain's newest word, and when it came.
+    health: Option<(Health, Mono)>,
     /// When the pair's next turn is due.
     due: Mono,
     actions: PairActions,
@@ -203,15 +207,19 @@ impl Shell {
     pub(super) fn health(&mut self, verdict: Verdict, now: Now) {
         // Only checks of a group may move it, and there is no way yet to say that a check is one of
         // a group's. A node that is not well is left for one that is, where all else is equal.
-        self.health = Some(match verdict {
+        let health = match verdict {
             Verdict::Healthy => Health::Healthy,
             Verdict::Degraded | Verdict::Unknown | Verdict::Failed => Health::Degraded,
-        });
+        };
+        self.health = Some((health, now.at.boot));
         self.tell_health(now);
     }
 
     fn tell_health(&mut self, now: Now) {
-        let Some(health) = self.health else { return };
+        // For the core this is a fresh word, and a cable that comes and goes must not make one of
+        // what a brain said that has hung since.
+        let is_fresh = |(_, at): &(_, Mono)| now.at.boot.since(*at) < REPORT_FRESH;
+        let Some((health, _)) = self.health.filter(is_fresh) else { return };
         for place in &self.slots {
             let not_ready = (!place.ready).then_some(NotReady::LinkDown);
             let event = PairEvent::Health { group: place.key, health, not_ready };
@@ -241,6 +249,26 @@ impl Shell {
         self.actions.clear();
         self.save();
         self.give(Job::Stop { remove: free });
+        if free {
+            self.wait_for_hands();
+        }
+    }
+
+    /// The guard goes before the process does, or it would stay for ever. The hands' end of the
+    /// queue goes with them.
+    fn wait_for_hands(&mut self) {
+        let until = clock::now().after(REMOVE_WITHIN);
+        loop {
+            let left = Duration::from_nanos(until.since(clock::now()).as_nanos());
+            match self.outcomes.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    log::warn!("the guard may have stayed: the kernel was busy");
+                    return;
+                }
+            }
+        }
     }
 
     /// Does what the core wants: memory first, datagrams last.
