@@ -31,14 +31,14 @@ FAULT_SECONDS = 3
 class PairTest(unittest.TestCase):
     """A pair that serves, for all tests of a class. Which node is active changes from test to test."""
 
-    groups, paths = 1, 1
+    groups, paths, within = 1, 1, WITHIN
 
     @classmethod
     def setUpClass(cls):
         cls.lab = cls.enterClassContext(PairLab(cls.paths))
         cls.probes = cls.enterClassContext(Probes(cls.lab, cls.groups))
         cls.targets = range(len(cls.probes.targets))
-        cls.pair = Mastiff(cls.lab, WITHIN, cls.groups)
+        cls.pair = Mastiff(cls.lab, cls.within, cls.groups)
         cls.began = time.monotonic_ns()
         cls.pair.begin()
         cls.pair.wait_served(cls.probes.client.owner)
@@ -348,11 +348,11 @@ class Result(unittest.TextTestResult):
             self.stream.writeln(test.story())
 
 
-def main():
+def main(cases):
     as_root()
     words = sys.argv[1:]
     found = unittest.TestSuite()
-    for case in (TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups):
+    for case in cases:
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
             if not words or any(word in f"{case.__name__}.{name}" for word in words):
                 found.addTest(case(name))
@@ -364,4 +364,4 @@ def main():
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    sys.exit(main((TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups)))

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""What a node of a pair does when its own machine is hostile: restarts, interfaces that go, and commands of others.
+
+    test_keeper.py [NAME ...]     as test_pair.py, whose pair and whose questions these are
+"""
+import os
+import signal
+import socket
+import sys
+import time
+
+from mastiffs import BINARIES
+from nodes import until
+from test_pair import FAULT_SECONDS, PairTest, main
+
+# Becomes the daemon with the descriptor as systemd passes it (sd_listen_fds(3)).
+HEIR = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', "
+        "LISTEN_FDNAMES='mastiff-pair'); os.execv(sys.argv[2], sys.argv[2:])")
+# An address outlives its lease by 2 s and is rounded up: after this nobody keeps an address that is not renewed.
+FORGOTTEN_SECONDS = 5
+# Processor time in a second of trouble.
+BUSY_MS_MAX = 200
+
+
+class Store:
+    """systemd's side of a daemon's notify socket: keeps the descriptors that it is given (sd_notify(3))."""
+
+    def __init__(self, station):
+        self.path = str(station.home / "notify")
+        self.link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.link.bind(self.path)
+        self.link.setblocking(False)
+        self.kept = None
+
+    def memory(self):
+        """The pair's memory, or None so far."""
+        try:
+            while True:
+                text, fds, _, _ = socket.recv_fds(self.link, 4096, 4)
+                if b"FDNAME=mastiff-pair" in text:
+                    self.kept = fds[0]
+        except BlockingIOError:
+            return self.kept
+
+
+class TestRestart(PairTest):
+    """A daemon that dies and goes on with what it left in systemd's store."""
+
+    within = "1s"
+
+    def start_anew(self, node, store, heir=None):
+        """Start mastiffd on a node with a service manager; `heir`: with the memory of the one before."""
+        words = [BINARIES / "mastiffd", "--config", node.home / "mastiff.toml"]
+        options = {"env": {**os.environ, "NOTIFY_SOCKET": store.path}}
+        if heir is not None:
+            words = [sys.executable, "-c", HEIR, heir, *words]
+            options["pass_fds"] = [heir]
+        self.pair.daemons[node.name] = node.start(*words, log="mastiffd", **options)
+
+    def test_killed_daemon_goes_on_within_its_lease(self):
+        store = Store(self.active)
+        self.pair.daemons[self.active.name].send_signal(signal.SIGTERM)
+        self.pair.daemons[self.active.name].wait()
+        self.start_anew(self.active, store)
+        heir = until("the memory is in the store", store.memory)
+        self.pair.started[self.active.name] = time.monotonic()
+        self.pair.wait_ready(self.active)
+        self.pair.switchover(self.standby)
+        until("it serves", lambda: self.owner_of_all() == self.active.number)
+        self.pair.wait_ready(self.standby)
+        began = time.monotonic_ns()
+        process = self.pair.daemons[self.active.name]
+        process.kill()
+        process.wait()
+        self.start_anew(self.active, store, heir)
+        self.pass_time(FORGOTTEN_SECONDS)
+        self.assert_stayed(began)
+
+
+class TestMachine(PairTest):
+    """What others do on the node that serves."""
+
+    def busy_ms(self, node, seconds):
+        """Processor time that a daemon takes in some seconds of its own."""
+        pid = self.pair.daemons[node.name].pid
+        spent = lambda: sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")")[-1].split()[11:13]))
+        before = spent()
+        self.pass_time(seconds)
+        return (spent() - before) * 1000 / os.sysconf("SC_CLK_TCK")
+
+    def test_lost_interface_costs_no_processor(self):
+        # Its name goes; the link stays, so that the lease does, too.
+        self.rename(self.active, "eth0", "other")
+        try:
+            spent = self.busy_ms(self.active, FAULT_SECONDS)
+        finally:
+            self.rename(self.active, "other", "eth0")
+        print(f"[{spent:.0f} ms of {FAULT_SECONDS} s]", end=" ", flush=True)
+        self.assertLess(spent, BUSY_MS_MAX * FAULT_SECONDS)
+        until("it serves again", lambda: self.owner_of_all() is not None)
+
+    @staticmethod
+    def rename(node, old, new):
+        """With its own address of IPv6, which goes when a link is switched off."""
+        node.space.ip(f"link set {old} down", f"link set {old} name {new}", f"link set {new} up",
+                      f"address add fd77::{node.number}/64 dev {new} nodad")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main((TestRestart, TestMachine)))
