@@ -349,6 +349,8 @@ impl Group {
         let is_over = |until| promised || now.boot >= until || self.peer.cannot_take(now);
         if yielded_until.is_some_and(is_over) {
             *yielded_until = None;
+            // Said at once: the peer may be asked to hand it back.
+            self.next_beat = now.boot;
         }
         if yielded_until.is_some() || quiet_until.is_some_and(|until| now.boot < until) {
             return;

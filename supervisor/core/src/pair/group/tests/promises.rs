@@ -540,8 +540,10 @@ fn a_node_grants_no_number_that_it_has_had_itself() {
     let order = PairEvent::Order { group: KEY, order: Order::LetGo };
     turn(&mut group, Some(&order), T + 10);
     assert_eq!(state_name(&group), "idle");
-    for (epoch, words) in [(51, "idle, refuse: epoch, release 51 to witness"), (52, "idle, grant")]
-    {
+    for (epoch, words) in [
+        (51, "idle, refuse: epoch, release 51 to witness"),
+        (52, "idle, grant, release 51 to peer, release 51 to witness"),
+    ] {
         let asked = Beat { ask: Some(ask(Epoch(epoch), false)), ..peer_beat() };
         let out = hear(&mut group, PEER_NODE, asked, T + 20);
         assert_eq!(in_words(&group, &out), words);
