@@ -9,9 +9,9 @@ compared, ratios can. What clients see is measured as ../lab/probes.py says. Fau
 
 Speeds: keepalived's adverts every 0.01, 0.1, 1 s; mastiff's takeover-within 30ms, 300ms, 1s. Times are milliseconds,
 median / maximum (runs); `never` is not within the time that was watched; the last rows are mastiff's medians divided by
-keepalived's. "noise" is the client's longest gap in the last
-second before the fault: what the machine does to the measurement. Needs root (or user namespaces), iproute2, nftables;
-keepalived is installed if apt-get can. mastiffd is taken from target/release or $MASTIFF_BIN. Nothing leaves the namespaces.
+keepalived's. "noise" is the client's longest gap in the last second before the fault: what the machine does to the
+measurement. Needs root (or user namespaces), iproute2, nftables; keepalived is installed if apt-get can. mastiffd is
+taken from target/release or $MASTIFF_BIN. Nothing leaves the namespaces.
 """
 import argparse
 import contextlib
