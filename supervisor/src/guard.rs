@@ -72,7 +72,8 @@ pub trait Gate: fmt::Debug + Send {
     fn refresh(&mut self, now: Clocks) -> Mono;
 
     /// A group whose gate closed although its lease goes on, because the keeper was late. It may
-    /// be opened again only by [`Wall::create`], with its addresses off. Each is returned once.
+    /// be opened again only by [`Wall::create`], with its addresses off. Each is returned once, and
+    /// again a second later if it is still closed.
     fn lapsed(&mut self) -> Option<Slot>;
 }
 

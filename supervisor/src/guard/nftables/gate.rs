@@ -25,6 +25,10 @@ pub struct NftablesGate {
     shared: Arc<Shared>,
 }
 
+/// A group that stays closed is told of again after so long: what should have opened it may have
+/// been lost, or have failed.
+const TELL_AGAIN: Span = Span::from_secs(1);
+
 /// One group.
 #[derive(Clone, Copy, Debug)]
 struct Door {
@@ -42,7 +46,7 @@ struct Door {
 enum Lapse {
     No,
     ToTell,
-    Told,
+    Told(Mono),
 }
 
 const CLOSED: Door = Door {
@@ -88,7 +92,8 @@ impl NftablesGate {
     fn extend(&mut self, slot: Slot, (what, time): (u32, Span)) -> bool {
         let timeout = self.timeout();
         let Some(door) = self.doors.get_mut(slot.0) else { return false };
-        door.tried = (self.knocker.clock)().boot;
+        let now = (self.knocker.clock)().boot;
+        door.tried = now;
         let dead = match self.knocker.refresh(slot, (what, time), door.until, self.margin) {
             Refreshed::Lives(at) => {
                 door.refreshed = at;
@@ -107,7 +112,12 @@ impl NftablesGate {
                 (self.knocker.clock)().ends_promise(door.refreshed.after(timeout))
             }
         };
-        if dead && door.lapse == Lapse::No {
+        let is_told = match door.lapse {
+            Lapse::No => false,
+            Lapse::ToTell => true,
+            Lapse::Told(at) => now.since(at) < TELL_AGAIN,
+        };
+        if dead && !is_told {
             door.lapse = Lapse::ToTell;
         }
         false
@@ -174,7 +184,8 @@ impl Gate for NftablesGate {
 
     fn lapsed(&mut self) -> Option<Slot> {
         let at = self.doors.iter().position(|door| door.lapse == Lapse::ToTell)?;
-        self.doors.get_mut(at)?.lapse = Lapse::Told;
+        let door = self.doors.get_mut(at)?;
+        door.lapse = Lapse::Told(door.tried);
         Some(Slot(at))
     }
 }

@@ -201,6 +201,11 @@ fn it_ends_by_itself_and_a_late_refresh_revives_nothing() {
         }
         assert_eq!(gate.lapsed(), Some(GROUP));
         assert_eq!(gate.lapsed(), None, "told once");
+        // Who should have opened it may have failed, and the lease goes on.
+        gate.knocker.clock = || clock::clocks().after(Span::from_secs(2));
+        gate.open(GROUP, until, clock::clocks());
+        assert_eq!(gate.lapsed(), Some(GROUP), "and a second later again");
+        gate.knocker.clock = clock::clocks;
         wall.create(GROUP, until).unwrap();
         assert!(gate.refresh(clock::clocks()) < until.boot);
         assert_eq!(gate.lapsed(), None);

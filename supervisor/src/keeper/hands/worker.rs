@@ -53,8 +53,6 @@ struct GroupWork {
     ready: Option<bool>,
     /// Why something of it is not where it should be: said once, and tried again.
     trouble: Option<String>,
-    /// Its gate is closed, and could not be made anew: tried again.
-    lapsed: bool,
 }
 
 /// The thread.
@@ -98,13 +96,7 @@ impl Worker {
         if let Some(notices) = work.wall.notices() {
             registry.register(&mut SourceFd(&notices.as_raw_fd()), GUARD, readable)?;
         }
-        let group = |addresses| GroupWork {
-            addresses,
-            on: false,
-            ready: None,
-            trouble: None,
-            lapsed: false,
-        };
+        let group = |addresses| GroupWork { addresses, on: false, ready: None, trouble: None };
         let now = clock::now();
         Ok(Self {
             poll,
@@ -289,7 +281,7 @@ impl Worker {
     /// Takes the addresses of a group off, wherever they are.
     fn remove(&mut self, slot: Slot) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(slot.0) else { return Ok(()) };
-        (group.on, group.lapsed, group.trouble) = (false, false, None);
+        (group.on, group.trouble) = (false, None);
         self.air.stop(slot);
         let floating: Vec<_> = group.addresses.iter().map(|config| config.ip).collect();
         let all = self.addresses.list().map_err(|error| error.to_string())?;
@@ -317,9 +309,9 @@ impl Worker {
         }
         let again = self.remove(slot).and_then(|()| self.add(slot));
         if let Some(group) = self.groups.get_mut(slot.0) {
-            (group.lapsed, group.trouble) = (again.is_err(), trouble);
+            group.trouble = trouble;
         }
-        // The keeper does not ask twice, and goes on with the lease.
+        // If this failed, the keeper asks again.
         self.note(slot, again);
     }
 

@@ -147,11 +147,6 @@ impl Worker {
         }
         if now >= self.look_due || guard_changed {
             self.look_due = now.after(LOOK_EVERY);
-            for slot in (0..self.groups.len()).map(Slot) {
-                if self.groups.get(slot.0).is_some_and(|group| group.lapsed) {
-                    self.recreate(slot);
-                }
-            }
             match self.wall.stands() {
                 Ok(true) if self.fault.is_none() => {}
                 Ok(stands) => {

@@ -167,41 +167,17 @@ fn an_address_of_the_daemon_before_is_renewed() {
 }
 
 #[test]
-fn a_gate_that_could_not_be_made_anew_is_tried_again() {
+fn a_gate_that_could_not_be_made_anew_is_told_of_once() {
     inside(|| {
         device();
         let (mut worker, ends) = worker("d0", Paper { failures: 3, ..Paper::default() });
         lease(&worker);
-        for job in [Job::Stand, Job::Recreate(SLOT)] {
-            ends.jobs.send(job).unwrap();
+        ends.jobs.send(Job::Stand).unwrap();
+        for (is_it, told) in [(false, 1), (false, 0), (false, 0), (true, 0)] {
+            ends.jobs.send(Job::Recreate(SLOT)).unwrap();
+            assert!(!worker.do_jobs());
+            assert_eq!((is_on(), ends.told("addresses-failed")), (is_it, told));
         }
-        assert!(!worker.do_jobs());
-        assert_eq!(ends.told("addresses-failed"), 1);
-        let mut now = clock::now();
-        for _ in 0..3 {
-            assert!(!is_on());
-            now = now.after(LOOK_EVERY);
-            worker.look_after(false, now);
-        }
-        assert!(is_on());
-        assert_eq!(ends.told("addresses-failed"), 0, "the same is said once");
-    });
-}
-
-#[test]
-fn a_gate_is_not_made_anew_for_a_group_that_was_given_away() {
-    inside(|| {
-        device();
-        let (mut worker, ends) = worker("d0", Paper { failures: 1, ..Paper::default() });
-        lease(&worker);
-        let remove =
-            Job::Step(StepId { group: GROUP, step: Step::RemoveAddresses, attempt: 9 }, SLOT);
-        for job in [Job::Stand, Job::Recreate(SLOT), remove] {
-            ends.jobs.send(job).unwrap();
-        }
-        assert!(!worker.do_jobs());
-        worker.look_after(false, clock::now().after(LOOK_EVERY));
-        assert!(!is_on());
     });
 }
 
