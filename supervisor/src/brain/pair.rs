@@ -54,8 +54,8 @@ pub(super) struct Desk {
     pub(super) memory: BTreeMap<String, GroupMemory>,
     /// Clients that wait for what comes of their orders.
     waiting: Vec<Waiting>,
-    /// Whether the keeper was told that the node is paused.
-    paused: bool,
+    /// Whether the node is paused, as the keeper was told; at first a daemon before may have.
+    paused: Option<bool>,
     /// What the fence agent is doing.
     pub(super) fencing: Fencing,
 }
@@ -312,7 +312,7 @@ impl Brain {
     /// While the whole node is paused it takes no group; what it has, it keeps.
     pub(super) fn hold_back(&mut self, now: Mono) {
         let paused = self.node.pauses(now).iter().any(|pause| pause.check.is_none());
-        if self.ending.is_some() || paused == self.desk.paused {
+        if self.ending.is_some() || Some(paused) == self.desk.paused {
             return;
         }
         let order = if paused { Order::Pause } else { Order::Resume };
@@ -320,7 +320,7 @@ impl Brain {
         // Else it is told in the next round.
         let told: Vec<bool> = groups.map(|group| self.keeper.order(group, order)).collect();
         if told.iter().all(|told| *told) {
-            self.desk.paused = paused;
+            self.desk.paused = Some(paused);
         }
     }
 

@@ -8,7 +8,7 @@
 //! place   magic u64 | boot u64 | turn u64 | length u64 | checksum u64 | Kept as JSON
 //! ```
 //!
-//! A memory of another boot, another layout or with a wrong checksum is no memory: the daemon then
+//! A memory of another boot, another layout, another node or with a wrong checksum is no memory: the daemon then
 //! starts as one that forgot, which is safe and slow.
 
 use std::io;
@@ -26,12 +26,13 @@ pub const NAME: &str = "mastiff-pair";
 const PLACE: usize = 256 * 1024;
 const HEADER: usize = 40;
 /// Changes with everything that is kept, so that no daemon reads another one's layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"mastiff1");
+const MAGIC: u64 = u64::from_be_bytes(*b"mastiff2");
 
 /// The memory.
 #[derive(Debug)]
 pub struct Memory {
     fd: Arc<OwnedFd>,
+    /// Of which boot and whose.
     boot: u64,
     turn: u64,
     /// What was written last, and the place for the next.
@@ -40,18 +41,19 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// An empty one.
+    /// An empty one. `daemon` names the node, its peer and their pair: as another one of them it
+    /// would go on with another's votes.
     ///
     /// # Errors
     /// memfd_create(2).
-    pub fn create() -> io::Result<Self> {
-        Ok(Self::on(Arc::new(memfd_create(NAME, MFdFlags::MFD_CLOEXEC)?)))
+    pub fn create(daemon: &str) -> io::Result<Self> {
+        Ok(Self::on(Arc::new(memfd_create(NAME, MFdFlags::MFD_CLOEXEC)?), daemon))
     }
 
     /// The one that a daemon before left, with what is in it.
     #[must_use]
-    pub fn inherit(fd: OwnedFd) -> (Self, Option<Kept>) {
-        let mut memory = Self::on(Arc::new(fd));
+    pub fn inherit(fd: OwnedFd, daemon: &str) -> (Self, Option<Kept>) {
+        let mut memory = Self::on(Arc::new(fd), daemon);
         let places = [0, 1].map(|place| memory.read(place));
         let newest = places.into_iter().flatten().max_by_key(|(turn, _)| *turn);
         let kept = newest.and_then(|(turn, json)| {
@@ -61,9 +63,15 @@ impl Memory {
         (memory, kept)
     }
 
-    fn on(fd: Arc<OwnedFd>) -> Self {
+    fn on(fd: Arc<OwnedFd>, daemon: &str) -> Self {
         let buffer = || Vec::with_capacity(PLACE);
-        Self { fd, boot: boot(), turn: 0, last: buffer(), next: buffer() }
+        Self {
+            fd,
+            boot: boot() ^ fnv1a(daemon.as_bytes()),
+            turn: 0,
+            last: buffer(),
+            next: buffer(),
+        }
     }
 
     /// The descriptor, for the service manager's store.
@@ -155,13 +163,13 @@ mod tests {
 
     fn again(memory: &Memory) -> (Memory, Option<u64>) {
         let fd = memory.fd.as_fd().try_clone_to_owned().unwrap();
-        let (memory, kept) = Memory::inherit(fd);
+        let (memory, kept) = Memory::inherit(fd, "pair/a/b");
         (memory, kept.map(|kept| kept.me.session.0))
     }
 
     #[test]
     fn the_newest_word_is_found_again() {
-        let mut memory = Memory::create().unwrap();
+        let mut memory = Memory::create("pair/a/b").unwrap();
         assert_eq!(again(&memory).1, None, "nothing was left");
         for session in 1..=5 {
             memory.save(&pair(session)).unwrap();
@@ -176,11 +184,13 @@ mod tests {
             memory.save(&pair(session + 200)).unwrap();
             memory.turn = session;
         }
+        let fd = memory.fd.as_fd().try_clone_to_owned().unwrap();
+        assert_eq!(Memory::inherit(fd, "pair/b/a").1, None, "it is another node's");
     }
 
     #[test]
     fn what_is_torn_or_of_another_boot_is_no_memory() {
-        let mut memory = Memory::create().unwrap();
+        let mut memory = Memory::create("pair/a/b").unwrap();
         memory.save(&pair(1)).unwrap();
         memory.save(&pair(2)).unwrap();
         let length = memory.last.len();

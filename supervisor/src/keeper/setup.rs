@@ -89,11 +89,12 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
         (group_spec(pair, group, &config.node.name, *timing), arbiter)
     });
     let first = config.node.name < pair.peer;
+    let whose = format!("{daemon}/{}", pair.peer);
     let (memory, kept) = match crate::fdstore::inherited(super::memory::NAME) {
-        Some(fd) => Memory::inherit(fd),
+        Some(fd) => Memory::inherit(fd, &whose),
         None => {
             let failed = |error| format!("cannot make the pair's memory (memfd_create): {error}");
-            (Memory::create().map_err(failed)?, None)
+            (Memory::create(&whose).map_err(failed)?, None)
         }
     };
     let random = key::random::<16>()

@@ -239,15 +239,8 @@ impl Shell {
 
     /// Ends the hands; the guard goes with them if nothing is had here. The votes stay for a daemon
     /// that comes after this one, but not that it was told to let go.
-    pub(super) fn stop(&mut self, now: Now) {
+    pub(super) fn stop(&mut self) {
         let free = self.pair.groups().iter().all(|group| group.lease().is_none());
-        let keys: Vec<GroupKey> = self.slots.iter().map(|place| place.key).collect();
-        for key in keys {
-            self.order(key, Order::Resume, now);
-        }
-        // Nothing of it is done any more.
-        self.actions.clear();
-        self.save();
         self.give(Job::Stop { remove: free });
         if free {
             self.wait_for_hands();

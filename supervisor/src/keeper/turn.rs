@@ -121,7 +121,7 @@ impl Loop {
                 (Ok(ToKeeper::Order(..) | ToKeeper::Done(..)), None) => {}
                 (Ok(ToKeeper::Stop) | Err(TryRecvError::Disconnected), shell) => {
                     if let Some(shell) = shell {
-                        shell.stop(now);
+                        shell.stop();
                     }
                     return true;
                 }

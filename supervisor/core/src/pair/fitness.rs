@@ -19,8 +19,10 @@ pub struct Fitness {
     /// When the daemon started: its brain has so much time for a first word.
     started: Clocks,
     report: Option<Report>,
-    /// An operator paused it, or it was let go for a suspend.
+    /// An operator paused it.
     pub paused: bool,
+    /// It was let go before a suspend or the end of the daemon: not ready until one of them is over.
+    pub let_go: bool,
     /// Not ready before then: a demotion for bad health or a failed promotion.
     recovering_until: Option<Mono>,
     /// The latest automatic moves, oldest first.
@@ -42,6 +44,7 @@ impl Fitness {
             started: now,
             report: None,
             paused: false,
+            let_go: false,
             recovering_until: None,
             moves: [None; MOVES_MAX],
         }
@@ -58,6 +61,7 @@ impl Fitness {
     #[must_use]
     pub fn resumed(mut self, now: Clocks) -> Self {
         self.started = now;
+        self.let_go = false;
         if let Some(report) = &mut self.report {
             report.at = now;
             report.not_ready = report.not_ready.or(Some(NotReady::NoReport));
@@ -86,7 +90,7 @@ impl Fitness {
     /// What of this node's own speaks against taking the group.
     #[must_use]
     pub fn not_ready(&self, now: Clocks) -> Option<NotReady> {
-        if self.paused {
+        if self.paused || self.let_go {
             return Some(NotReady::Paused);
         }
         let Some(report) = self.fresh(now) else {
@@ -174,9 +178,10 @@ mod tests {
     fn a_restart_forgets_nothing_and_is_no_bad_health() {
         let mut before = fit();
         before.moved(at(101));
-        before.paused = true;
+        (before.paused, before.let_go) = (true, true);
         let after = before.clone().resumed(at(130));
         assert_eq!((after.health(at(139)), after.paused), (Health::Healthy, true));
+        assert!(!after.let_go, "the end that it was let go for is over");
         assert_eq!(after.moves, before.moves);
         let after = fit().resumed(at(130));
         assert_eq!(after.not_ready(at(131)), Some(NotReady::NoReport));

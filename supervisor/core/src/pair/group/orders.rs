@@ -12,7 +12,7 @@ impl Group {
                 Ok(())
             }
             Order::Resume => {
-                self.fitness.paused = false;
+                (self.fitness.paused, self.fitness.let_go) = (false, false);
                 Ok(())
             }
             Order::LetGo => self.let_go(turn),
@@ -93,7 +93,7 @@ impl Group {
 
     /// Lets go whether or not anybody can take it; no candidacy until resumed.
     fn let_go(&mut self, turn: &mut Turn<'_>) -> Result<(), OrderRefused> {
-        self.fitness.paused = true;
+        self.fitness.let_go = true;
         match self.state.clone() {
             State::Active { lease } | State::Taking { lease, .. } => {
                 self.yield_with(lease, Cause::LetGo, turn);
