@@ -5,11 +5,13 @@
 //! loop that repairs a machine must not wait for its log.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
@@ -119,7 +121,11 @@ impl Log for Stderr {
         // One write for each line, so that lines of two threads do not mix. A closed standard error
         // is no reason to stop.
         let line = format!("mastiffd: {word}{}\n", record.args());
-        if std::io::stderr().write_all(line.as_bytes()).is_err() {
+        let mut stderr = std::io::stderr().lock();
+        // A reader that has stopped must not stop the keeper.
+        let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        let has_room = poll(&mut ready, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        if !has_room || stderr.write_all(line.as_bytes()).is_err() {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
     }
