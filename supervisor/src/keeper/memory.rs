@@ -8,8 +8,8 @@
 //! place   magic u64 | boot u64 | turn u64 | length u64 | checksum u64 | Kept as JSON
 //! ```
 //!
-//! A memory of another boot, another layout, another node or with a wrong checksum is no memory: the daemon then
-//! starts as one that forgot, which is safe and slow.
+//! A memory of another boot, another layout, another node or with a wrong checksum is no memory:
+//! the daemon then starts as one that forgot, which is safe and slow.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -21,7 +21,7 @@ pub struct Fitness {
     report: Option<Report>,
     /// An operator paused it.
     pub paused: bool,
-    /// It was let go before a suspend or the end of the daemon: not ready until one of them is over.
+    /// It was let go before a suspend or the end of the daemon: not ready until that is over.
     pub let_go: bool,
     /// Not ready before then: a demotion for bad health or a failed promotion.
     recovering_until: Option<Mono>,
