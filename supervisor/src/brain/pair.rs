@@ -81,7 +81,7 @@ impl Desk {
             guard,
             memory,
             waiting: Vec::new(),
-            paused: false,
+            paused: None,
             fencing: Fencing::default(),
         }
     }
