@@ -30,10 +30,11 @@ name = "lab"
 peer = "{peer}"
 key-file = "{key}"
 takeover-within = "{within}"
-arbiter = "witness"
-witness = "{witness}:4170"
+{arbiter}
 paths = [{paths}]
 """
+# With a fence agent its 30 s belong to the sum, however quick it is.
+FENCED_WITHIN = "31s"
 PATH = '{{ local = "{local}:4170", peer = "{peer}:4170" }}'
 GROUP = """[[group]]
 name = "{name}"
@@ -54,8 +55,9 @@ class Mastiff:
     speeds = SPEEDS
     cannot = ()
 
-    def __init__(self, lab, speed, groups=1):
-        self.lab, self.speed, self.groups = lab, speed, groups
+    def __init__(self, lab, speed, groups=1, fence=None):
+        """`fence`: an agent instead of the witness; called with the option `plug`, the other node's name."""
+        self.lab, self.speed, self.groups, self.fence = lab, FENCED_WITHIN if fence else speed, groups, fence
         self.period = SPEEDS[speed]
         self.daemons, self.started = {}, {}
         self.key = lab.home / "key"
@@ -75,8 +77,10 @@ class Mastiff:
         peer = self.lab.peer(station)
         paths = ", ".join(PATH.format(local=station.address(cable), peer=peer.address(cable))
                           for cable in station.cables)
-        return head + PAIR.format(peer=peer.name, key=self.key, within=self.speed, paths=paths,
-                                  witness=self.lab["witness"].address()) + "".join(
+        arbiter = f'arbiter = "witness"\nwitness = "{self.lab["witness"].address()}:{PORT}"'
+        if self.fence:
+            arbiter = f'arbiter = "fence"\nfence = "{self.fence} plug={peer.name}"'
+        return head + PAIR.format(peer=peer.name, key=self.key, within=self.speed, paths=paths, arbiter=arbiter) + "".join(
             GROUP.format(name=f"g{group}", vip4=vip4(group), vip6=vip6(group)) for group in range(self.groups))
 
     def start(self, station):

@@ -38,10 +38,14 @@ class PairTest(unittest.TestCase):
         cls.lab = cls.enterClassContext(PairLab(cls.paths))
         cls.probes = cls.enterClassContext(Probes(cls.lab, cls.groups))
         cls.targets = range(len(cls.probes.targets))
-        cls.pair = Mastiff(cls.lab, cls.within, cls.groups)
+        cls.pair = Mastiff(cls.lab, cls.within, cls.groups, cls.make_agent())
         cls.began = time.monotonic_ns()
         cls.pair.begin()
         cls.pair.wait_served(cls.probes.client.owner)
+
+    @classmethod
+    def make_agent(cls):
+        """The fence agent, if there is to be one instead of a witness."""
 
     def setUp(self):
         """Everything runs and is whole; `active` serves, `standby` could."""
@@ -329,6 +333,37 @@ class TestEightGroups(PairTest):
         self.pair.switchover(self.standby, 3)
 
 
+class TestFence(PairTest):
+    """An agent instead of a witness: it speaks as fence agents do, and the plug is a file."""
+
+    @classmethod
+    def make_agent(cls):
+        cls.called, cls.off, cls.stuck = (cls.lab.home / name for name in ("called", "off", "stuck"))
+        agent = cls.lab.home / "agent"
+        agent.write_text(f"""#!/bin/sh
+asked=$(cat); echo $asked >> {cls.called}
+case $asked in
+    *action=off) [ ! -e {cls.stuck} ] && touch {cls.off} ;;
+    *action=status) [ -e {cls.off} ] && exit 2; exit 0 ;;
+esac
+""")
+        agent.chmod(0o755)
+        return agent
+
+    def test_fence_agent_must_confirm_before_anything_is_taken(self):
+        self.stuck.touch()
+        self.lab.power_cut(self.active)
+        until("the agent was called", self.called.exists, 10)
+        self.assertEqual(f"plug={self.active.name} action=off\n", self.called.read_text())
+        until("the refusal was told", lambda: "not confirmed off" in self.story(), 10)
+        self.assertNotEqual(self.standby.number, self.owner_of_all())
+        self.stuck.unlink()
+        # The agent is left alone for five seconds after a failure.
+        until("the standby serves", lambda: self.owner_of_all() == self.standby.number, 15)
+        self.assertTrue(self.off.exists())
+        self.assertEqual(f"plug={self.active.name} action=status", self.called.read_text().splitlines()[-1])
+
+
 class Result(unittest.TextTestResult):
     """Counts what passed, and shows the stations' stories beside each failure while they still exist."""
 
@@ -364,4 +399,4 @@ def main(cases):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main((TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups)))
+    sys.exit(main((TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups, TestFence)))
