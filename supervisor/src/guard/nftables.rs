@@ -8,11 +8,11 @@
 //!
 //! | rule | where |
 //! |---|---|
-//! | refreshed only while it will be over before the lease is; clocks read just before, and again after | [`knock`] |
-//! | a refresh takes no lock and keeps alive what lives; it revives nothing | [`knock`], [`rules`] |
-//! | what is late is deleted the same way, at once | [`knock`] |
-//! | created by a transaction only, with the addresses off, for three ticks; then refreshed | [`wall`] |
-//! | the table outlives the process; without elements it drops | [`wall`] |
+//! | refreshed only while it will be over before the lease is; clocks read just before, and again after | `knock` |
+//! | a refresh takes no lock and keeps alive what lives; it revives nothing | `knock`, `rules` |
+//! | what is late is deleted the same way, at once | `knock` |
+//! | created by a transaction only, with the addresses off, for three ticks; then refreshed | `wall` |
+//! | the table outlives the process; without elements it drops | `wall` |
 //!
 //! So a frozen process is late by one time-out at most, which is the guard's slack
 //! ([`timing::Guard::slack`]). A processor that the hypervisor takes away between the two
