@@ -9,7 +9,8 @@ import socket
 import sys
 import time
 
-from mastiffs import BINARIES
+from mastiffs import BINARIES, Mastiff
+from pair import NODES
 from nodes import until
 from test_pair import FAULT_SECONDS, PairTest, main
 
@@ -77,6 +78,49 @@ class TestRestart(PairTest):
         self.assert_stayed(began)
 
 
+class GuardedMastiff(Mastiff):
+    """Each node has the guard that it is told to have."""
+
+    guards = dict.fromkeys(NODES, "nftables")
+
+    def config(self, station):
+        text = super().config(station)
+        if station.name not in NODES:
+            return text
+        return text.replace("[pair]\n", f'[pair]\nguard = "{self.guards[station.name]}"\n')
+
+
+class TestGuard(PairTest):
+    """Another guard than before, on a node whose daemon had no time to remove the one that it had."""
+
+    mastiff = GuardedMastiff
+
+    def become(self, guard):
+        process = self.pair.daemons[self.standby.name]
+        process.kill()
+        process.wait()
+        self.pair.guards = {**self.pair.guards, self.standby.name: guard}
+        self.pair.restart(self.standby)
+        self.pair.wait_ready(self.standby)
+        began = time.monotonic_ns()
+        self.pair.switchover(self.active)
+        self.assert_moved(began)
+
+    def test_another_guard_leaves_nothing_of_the_one_before(self):
+        self.become("bpf")
+        self.active, self.standby = self.standby, self.active
+        self.pair.wait_ready(self.standby)
+        self.become("bpf")
+        self.active, self.standby = self.standby, self.active
+        self.pair.wait_ready(self.standby)
+        self.become("nftables")
+
+    def test_guard_goes_with_a_planned_end(self):
+        self.pair.stop(self.standby)
+        until("the daemon ends", lambda: self.pair.daemons[self.standby.name].poll() is not None)
+        self.assertNotIn("mastiff", self.standby.space.run("nft", "list", "tables"))
+
+
 class TestMachine(PairTest):
     """What others do on the node that serves."""
 
@@ -108,4 +152,4 @@ class TestMachine(PairTest):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main((TestRestart, TestMachine)))
+    sys.exit(main((TestRestart, TestGuard, TestMachine)))

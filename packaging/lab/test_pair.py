@@ -31,14 +31,14 @@ FAULT_SECONDS = 3
 class PairTest(unittest.TestCase):
     """A pair that serves, for all tests of a class. Which node is active changes from test to test."""
 
-    groups, paths, within = 1, 1, WITHIN
+    groups, paths, within, mastiff = 1, 1, WITHIN, Mastiff
 
     @classmethod
     def setUpClass(cls):
         cls.lab = cls.enterClassContext(PairLab(cls.paths))
         cls.probes = cls.enterClassContext(Probes(cls.lab, cls.groups))
         cls.targets = range(len(cls.probes.targets))
-        cls.pair = Mastiff(cls.lab, cls.within, cls.groups, cls.make_agent())
+        cls.pair = cls.mastiff(cls.lab, cls.within, cls.groups, cls.make_agent())
         cls.began = time.monotonic_ns()
         cls.pair.begin()
         cls.pair.wait_served(cls.probes.client.owner)

@@ -126,6 +126,17 @@ pub struct Chosen {
     pub wall: Box<dyn Wall>,
 }
 
+/// Removes what a daemon of that name left of other forms than this one, which stands by now: it
+/// is closed for ever, since only its own form opens it.
+pub fn remove_others(form: timing::Guard, daemon: &str, devices: &[Device]) {
+    if !matches!(form, timing::Guard::Bpf) {
+        bpf::remove(daemon, devices);
+    }
+    if !matches!(form, timing::Guard::Nftables { .. }) {
+        nftables::remove(daemon);
+    }
+}
+
 /// Which guard is wanted: `pair.guard`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {

@@ -61,6 +61,11 @@ pub type Halves = (Box<dyn Gate>, Box<dyn Wall>);
 /// # Errors
 /// What was tried, and why the kernel refused.
 pub fn build(daemon: &str, guarded: &[Guarded]) -> Result<Halves, String> {
+    let (gate, wall) = halves(daemon, guarded)?;
+    Ok((Box::new(gate), Box::new(wall)))
+}
+
+fn halves(daemon: &str, guarded: &[Guarded]) -> Result<(BpfGate, BpfWall), String> {
     let form = match bpf::chain(LOOPBACK, Direction::In) {
         Ok(_) | Err(Errno::ENODEV) => Form::Tcx,
         Err(Errno::EINVAL) => Form::Clsact(
@@ -69,8 +74,19 @@ pub fn build(daemon: &str, guarded: &[Guarded]) -> Result<Halves, String> {
         ),
         Err(error) => return Err(refused("use BPF", error)),
     };
-    let (gate, wall) = assemble(form, daemon, guarded)?;
-    Ok((Box::new(gate), Box::new(wall)))
+    assemble(form, daemon, guarded)
+}
+
+/// Detaches what a daemon of that name left on those devices.
+pub fn remove(daemon: &str, devices: &[Device]) {
+    // Where none can be loaded, none can be told from others; most often there is none.
+    match halves(daemon, &[]) {
+        Ok((_, mut wall)) => {
+            wall.stood = devices.to_vec();
+            wall.remove();
+        }
+        Err(why) => log::debug!("cannot look for a BPF guard that was left: {why}"),
+    }
 }
 
 fn refused(what: &str, error: Errno) -> String {

@@ -132,6 +132,24 @@ pub fn probe() -> Result<timing::Guard, String> {
     }
 }
 
+/// Removes the table that a daemon of that name left.
+pub fn remove(daemon: &str) {
+    let mut request = Request::new();
+    let table = table_of(daemon);
+    let mut batch = Batch::begin(&mut request, &table);
+    batch.delete_table();
+    batch.commit();
+    // Most often there is none, or no nf_tables.
+    let removed =
+        Socket::open(Family::Netfilter, 0).map(|mut socket| socket.transact(&mut request));
+    log::debug!("removal of table netdev {table}: {removed:?}");
+}
+
+/// The table of the daemon of that name.
+fn table_of(daemon: &str) -> String {
+    format!("mastiff-{daemon}")
+}
+
 /// The time-out for a keeper that turns so often (`T` of [`timing`]).
 fn timeout(heartbeat: Span) -> Span {
     let least = tick().times(timing::NFTABLES_TICKS_MIN);

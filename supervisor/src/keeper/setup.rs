@@ -53,6 +53,8 @@ pub struct Work {
     pub wall: Box<dyn Wall>,
     /// What the guard is, in words.
     pub guard: String,
+    /// Whose it is: the pair and the node.
+    pub daemon: String,
     /// The gateway that `wire` asks; `None` with that: the one of the default route.
     pub gateway: Option<Ipv4Addr>,
     /// Whether the gateway is asked.
@@ -112,6 +114,7 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
             .map(|group| (group_key(&group.name), group.addresses.clone()))
             .collect(),
         guard: guard.wall.describe(),
+        daemon,
         wall: guard.wall,
         gateway: match pair.arbiter {
             ArbiterConfig::Wire(gateway) => gateway,

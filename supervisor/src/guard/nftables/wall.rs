@@ -60,7 +60,7 @@ impl NftablesWall {
         let port =
             socket.port().map_err(|error| format!("cannot read a socket's port: {error}"))?;
         Ok(Self {
-            table: format!("mastiff-{daemon}"),
+            table: super::table_of(daemon),
             guarded: guarded.to_vec(),
             times,
             tick: tick(),

@@ -67,6 +67,7 @@ pub(super) struct Worker {
     addresses: Addresses,
     air: Air,
     wall: Box<dyn Wall>,
+    daemon: String,
     groups: Vec<GroupWork>,
     /// Whether the lifetime of an address is all that guards it.
     is_guard: bool,
@@ -113,6 +114,7 @@ impl Worker {
             )?,
             is_guard: matches!(work.wall.form(), timing::Guard::Lifetime),
             wall: work.wall,
+            daemon: work.daemon,
             groups: work.groups.into_iter().map(|(_, all)| group(all)).collect(),
             stood: false,
             renew_due: now,
@@ -161,6 +163,9 @@ impl Worker {
                     self.stood = true;
                     self.warn_of_secondaries();
                     self.stand();
+                    if self.fault.is_none() {
+                        guard::remove_others(self.wall.form(), &self.daemon, &self.guarded());
+                    }
                     self.air.listen(&self.devices, self.poll.registry());
                     self.tell_ready();
                 }
@@ -345,13 +350,17 @@ impl Worker {
         });
     }
 
-    /// Builds what is missing of the guard, on every interface of ours that is there.
-    fn stand(&mut self) {
+    /// The interfaces of ours that are there.
+    fn guarded(&self) -> Vec<guard::Device> {
         let wanted = self.groups.iter().flat_map(|group| &group.addresses);
         let names: BTreeSet<&str> = wanted.map(|config| config.interface.as_str()).collect();
         let device = |name: &&str| self.devices.called(name).map(|device| named(name, device));
-        let devices: Vec<guard::Device> = names.iter().filter_map(device).collect();
-        let stood = self.wall.stand(&devices);
+        names.iter().filter_map(device).collect()
+    }
+
+    /// Builds what is missing of the guard, on every interface of ours that is there.
+    fn stand(&mut self) {
+        let stood = self.wall.stand(&self.guarded());
         if let Err(why) = &stood
             && self.fault.as_ref() != Some(why)
         {

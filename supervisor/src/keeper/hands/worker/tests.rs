@@ -93,6 +93,7 @@ fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
     let work = Work {
         groups: vec![(GROUP, addresses)],
         guard: wall.describe(),
+        daemon: "test/a".into(),
         wall: Box::new(wall),
         gateway: None,
         asks_gateway: false,
