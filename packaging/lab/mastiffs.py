@@ -103,11 +103,25 @@ class Mastiff:
             self.start(self.lab[name])
 
     def wait_served(self, owner):
-        """Wait until a node serves the address, as `owner()` tells, and the other one could."""
+        """Wait until a node serves the address, as `owner()` tells, and the other one could. With several groups: until
+        one node has them all."""
         until("mastiffd serves the address", lambda: self.check_alive() or owner(), 3 * SILENCE_SECONDS)
+        self.gather()
+        until("a node could take over", lambda: any(self.is_ready(self.lab[name]) for name in NODES), SILENCE_SECONDS)
 
-        silent = self.lab.peer(self.lab[NODES[owner() - 1]])
-        self.wait_ready(silent)
+    def gather(self):
+        """Have all groups on one node: when both start at once, each group goes to whoever asks first."""
+        first, second = (self.lab[name] for name in NODES)
+
+        def owned():
+            """Which groups each node has, once every group has an owner."""
+            both = [{at for at, group in enumerate(self.groups_at(node)) if group["role"] == "active"}
+                    for node in (first, second)]
+            return both if len(both[0] | both[1]) == self.groups else None
+
+        ours, theirs = until("every group has an owner", owned)
+        for group in theirs if ours else ():
+            self.switchover(second, group)
 
     def check_alive(self):
         for name, process in self.daemons.items():
