@@ -203,14 +203,15 @@ fn one_daemon_at_a_time_runs_in_a_directory() {
 }
 
 #[test]
-fn a_pair_and_the_checks_of_a_witness_are_never_silently_ignored() {
+fn units_of_a_pair_and_checks_of_a_witness_are_never_silently_ignored() {
     let folder = Folder::new();
     let pair = "[pair]\nname = \"db\"\npeer = \"db2\"\nkey-file = \"/k\"\n\
                 paths = [{ local = \"10.0.0.1:1\", peer = \"10.0.0.2:1\" }]\n\
-                [[group]]\nname = \"db\"\naddresses = \"192.0.2.100 dev eth0\"\n";
+                [[group]]\nname = \"db\"\naddresses = \"192.0.2.100 dev eth0\"\n\
+                units = \"nginx.service\"\n";
     let witness = "[[check]]\nsensor = \"load\"\n\
                    [witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
-    for (text, part) in [(pair, "does not run a pair yet"), (witness, "let a second mastiffd have")]
+    for (text, part) in [(pair, "does not move units yet"), (witness, "let a second mastiffd have")]
     {
         folder.file("mastiff.toml", text);
         for extra in [&[][..], &["--check"]] {
