@@ -175,6 +175,22 @@ impl Pair {
         Kept { me: self.me, groups: self.groups.iter().map(Group::kept).collect() }
     }
 
+    /// The same into what was left the last time; whether it is something else now. Allocates only
+    /// the first time.
+    pub fn keep(&self, kept: &mut Kept) -> bool {
+        if kept.me != self.me || kept.groups.len() != self.groups.len() {
+            *kept = self.kept();
+            return true;
+        }
+        let mut changed = false;
+        for (kept, group) in kept.groups.iter_mut().zip(&self.groups) {
+            let now = group.kept();
+            changed |= *kept != now;
+            *kept = now;
+        }
+        changed
+    }
+
     /// Whether something exclusive has been held without a lease for too long: then the watchdog
     /// must not be petted (I13).
     #[must_use]

@@ -35,9 +35,12 @@ pub struct Memory {
     /// Of which boot and whose.
     boot: u64,
     turn: u64,
-    /// What was written last, and the place for the next.
-    last: Vec<u8>,
-    next: Vec<u8>,
+    /// What was kept last.
+    kept: Option<Kept>,
+    /// It is written, too.
+    is_written: bool,
+    /// As it is written.
+    bytes: Vec<u8>,
 }
 
 impl Memory {
@@ -64,13 +67,13 @@ impl Memory {
     }
 
     fn on(fd: Arc<OwnedFd>, daemon: &str) -> Self {
-        let buffer = || Vec::with_capacity(PLACE);
         Self {
             fd,
             boot: boot() ^ fnv1a(daemon.as_bytes()),
             turn: 0,
-            last: buffer(),
-            next: buffer(),
+            kept: None,
+            is_written: false,
+            bytes: Vec::with_capacity(PLACE),
         }
     }
 
@@ -80,33 +83,46 @@ impl Memory {
         Arc::clone(&self.fd)
     }
 
-    /// Writes what a successor needs, if it is something else than the last time.
+    /// Writes what a successor needs, if it is something else than the last time. Allocates only
+    /// the first time.
     ///
     /// # Errors
     /// pwrite(2): no memory is left. Nothing may be promised or begun then.
     pub fn save(&mut self, pair: &Pair) -> io::Result<()> {
-        self.next.clear();
-        self.next.resize(HEADER, 0);
-        serde_json::to_writer(&mut self.next, &pair.kept())?;
-        let json = self.next.get(HEADER..).unwrap_or_default();
-        if self.last.get(HEADER..).is_some_and(|last| last == json) {
-            return Ok(());
+        let changed = match &mut self.kept {
+            Some(kept) => pair.keep(kept),
+            None => {
+                self.kept = Some(pair.kept());
+                true
+            }
+        };
+        if changed || !self.is_written {
+            self.is_written = false;
+            self.write()?;
+            self.is_written = true;
         }
-        if self.next.len() > PLACE {
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.bytes.clear();
+        self.bytes.resize(HEADER, 0);
+        serde_json::to_writer(&mut self.bytes, &self.kept)?;
+        let json = self.bytes.get(HEADER..).unwrap_or_default();
+        if self.bytes.len() > PLACE {
             return Err(io::Error::other("the pair's memory outgrew its place"));
         }
         let length = u64::try_from(json.len()).unwrap_or(u64::MAX);
         let turn = self.turn.wrapping_add(1);
         let header = [MAGIC, self.boot, turn, length, checksum(self.boot, turn, json)];
-        for (bytes, word) in self.next.chunks_exact_mut(8).zip(header) {
+        for (bytes, word) in self.bytes.chunks_exact_mut(8).zip(header) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
-        let written = pwrite(self.fd.as_fd(), &self.next, offset(turn))?;
-        if written != self.next.len() {
+        let written = pwrite(self.fd.as_fd(), &self.bytes, offset(turn))?;
+        if written != self.bytes.len() {
             return Err(io::Error::from(io::ErrorKind::WriteZero));
         }
         self.turn = turn;
-        std::mem::swap(&mut self.last, &mut self.next);
         Ok(())
     }
 
@@ -177,7 +193,7 @@ mod tests {
             let (mut heir, found) = again(&memory);
             assert_eq!(found, Some(session));
             assert_eq!(heir.turn, session, "the same again is not written");
-            assert!(heir.last.is_empty());
+            assert!(heir.kept.is_none());
             // Who inherits goes on in the other place.
             heir.save(&pair(session + 100)).unwrap();
             assert_eq!(again(&memory).1, Some(session + 100));
@@ -193,7 +209,7 @@ mod tests {
         let mut memory = Memory::create("pair/a/b").unwrap();
         memory.save(&pair(1)).unwrap();
         memory.save(&pair(2)).unwrap();
-        let length = memory.last.len();
+        let length = memory.bytes.len();
         for at in 0..length {
             let place = offset(2) + i64::try_from(at).unwrap();
             let mut byte = [0];
