@@ -58,7 +58,7 @@ pub enum Job {
 pub enum Outcome {
     /// For the core.
     Event(PairEvent),
-    /// Whether the interfaces of a group's addresses are all there and up.
+    /// Whether the interfaces of a group's addresses are all there and up, behind a guard.
     Ready(Slot, bool),
 }
 
@@ -117,12 +117,13 @@ struct Answers {
 }
 
 impl Answers {
-    /// An outcome that finds no room is missed by its step's deadline.
-    fn give(&self, outcome: Outcome) {
+    /// An outcome that finds no room is missed by its step's deadline. Whether there was room.
+    fn give(&self, outcome: Outcome) -> bool {
         let given = self.outcomes.try_send(outcome).is_ok() && self.keeper.wake().is_ok();
         if !given {
             log::warn!("the keeper takes no outcomes");
         }
+        given
     }
 }
 

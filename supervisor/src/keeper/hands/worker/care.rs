@@ -147,6 +147,9 @@ impl Worker {
         }
         if now >= self.look_due || guard_changed {
             self.look_due = now.after(LOOK_EVERY);
+            if self.groups.iter().any(|group| group.ready.is_none()) {
+                self.tell_ready();
+            }
             match self.wall.stands() {
                 Ok(true) if self.fault.is_none() => {}
                 Ok(stands) => {
