@@ -3,15 +3,18 @@
 
     test_keeper.py [NAME ...]     as test_pair.py, whose pair and whose questions these are
 """
+import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 
 from mastiffs import BINARIES, Mastiff
-from pair import NODES
+from pair import NODES, vip4
 from nodes import until
+from probes import ETH_P_ARP
 from test_pair import FAULT_SECONDS, PairTest, main
 
 # Becomes the daemon with the descriptor as systemd passes it (sd_listen_fds(3)).
@@ -150,6 +153,79 @@ class TestMachine(PairTest):
                       f"address add fd77::{node.number}/64 dev {new} nodad")
 
 
+class ForgivingMastiff(Mastiff):
+    """A node that lost its interface is ready soon after it is back."""
+
+    def config(self, station):
+        text = super().config(station)
+        return text.replace("[[group]]\n", '[[group]]\nrecover-after = "1s"\n')
+
+
+class TestSecondCable(PairTest):
+    """The nodes have another network between them, where nobody should find the address."""
+
+    paths, mastiff = 2, ForgivingMastiff
+
+    def question(self):
+        """The standby's ARP request for the address on the second network, and what its answer has in it."""
+        mac = bytes.fromhex(self.standby.mac(1).replace(":", ""))
+        own, wanted = socket.inet_aton(self.standby.address(1)), socket.inet_aton(vip4())
+        request = struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, 1) + mac + own + bytes(6) + wanted
+        return b"\xff" * 6 + mac + request, b"\0\2" + bytes.fromhex(self.active.mac(1).replace(":", "")) + wanted
+
+    def answers(self, link, question):
+        """Ask; the moments of all answers that have come by now."""
+        frame, wanted = question
+        link.send(frame)
+        moments = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                if wanted in link.recv(256):
+                    moments.append(time.monotonic_ns())
+        return moments
+
+    def test_frozen_owner_is_silent_on_its_other_cable(self):
+        link = self.standby.space.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
+        with contextlib.closing(link):
+            link.bind(("eth1", ETH_P_ARP))
+            link.setblocking(False)
+            question = self.question()
+            until("Linux answers on all cables", lambda: self.answers(link, question))
+            began = time.monotonic_ns()
+            self.pair.signal(self.active, signal.SIGSTOP)
+            try:
+                until("the standby serves", lambda: self.owner_of_all() == self.standby.number)
+                moved = time.monotonic_ns()
+                late = []
+
+                def forgotten():
+                    late.extend(self.answers(link, question))
+                    return time.monotonic_ns() - moved > FORGOTTEN_SECONDS * 1e9
+                # What was said before is still in the socket.
+                self.answers(link, question)
+                until("the address would have gone by itself", forgotten, FORGOTTEN_SECONDS + 5)
+            finally:
+                self.pair.signal(self.active, signal.SIGCONT)
+            self.assertEqual([], late, "answers of a node that has lost the address")
+            self.assert_moved(began)
+
+    def test_owner_without_its_interface_hands_over(self):
+        began = self.lab.plug(self.active, up=False, cables=[0])
+        # Borne with for 300 ms, then moved like any group that failed.
+        self.assert_moved(began, within_ms=1000)
+        self.lab.plug(self.active, up=True)
+        self.pair.wait_ready(self.active)
+
+    def test_switch_that_fails_for_both_moves_nothing(self):
+        for node in (self.active, self.standby):
+            began = self.lab.plug(node, up=False, cables=[0])
+        self.pass_time()
+        for node in (self.active, self.standby):
+            self.lab.plug(node, up=True)
+        until("it serves again", lambda: self.owner_of_all() is not None)
+        self.assertEqual(0, self.probes.takeovers(began), "role changes")
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main((TestRestart, TestGuard, TestMachine)))
+    sys.exit(main((TestRestart, TestGuard, TestMachine, TestSecondCable)))

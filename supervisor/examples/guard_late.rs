@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use mastiff::clock;
 use mastiff::guard::nftables::{build, probe, tick};
-use mastiff::guard::{Device, Gate, Guarded, Slot, Wall};
+use mastiff::guard::{Device, Gate, Guarded, Place, Slot, Wall};
 use mastiff_core::time::Span;
 use mastiff_core::timing;
 use nix::cmsg_space;
@@ -138,7 +138,7 @@ fn main() -> Result<(), Failure> {
     while last.load(Ordering::SeqCst) == 0 {
         poll(&mut [], PollTimeout::from(1u8))?;
     }
-    wall.stand(&[Device { name: "near".into(), index }])?;
+    wall.stand(&[Device { name: "near".into(), index, place: Place::Own }])?;
     let (mut late, mut created, mut lapses) = (Vec::new(), Vec::new(), 0);
     let (mut pauses, mut calls) = (Vec::new(), Vec::new());
     for round in 0..rounds {

@@ -4,6 +4,10 @@
 //! guard is open, and it closes by itself at the end of the lease. *Absent means drop*: an address
 //! is put on its interface only after its guard stands there, closed.
 //!
+//! It stands on the machine's other interfaces, too, and is about less there: what the machine says
+//! or takes itself. What it only forwards, for containers and virtual machines that are clients
+//! of the address, passes.
+//!
 //! A form has two halves, because the kernel can block one of them:
 //!
 //! | half | who has it | what it does | cost |
@@ -46,6 +50,20 @@ pub struct Guarded {
     pub interface: String,
 }
 
+/// What an interface is to the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Guarded addresses belong on it.
+    Own,
+    /// Another one of this machine. Linux answers for an address on every interface (ip-sysctl,
+    /// `arp_ignore` 0), takes packets for it from every one (ip(7), weak host), and sends in its
+    /// name by whatever route there is.
+    Other,
+    /// Nothing: it is a part of a bridge or bond, which is guarded instead. What passes through it
+    /// may be between others.
+    Free,
+}
+
 /// An interface as the kernel has it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -53,6 +71,8 @@ pub struct Device {
     pub name: String,
     /// Its number (`ifindex`): another one, where it has come back.
     pub index: u32,
+    /// What is guarded on it.
+    pub place: Place,
 }
 
 /// The keeper's half. Each call takes microseconds, waits for nothing and allocates nothing.
@@ -85,8 +105,8 @@ pub trait Wall: fmt::Debug + Send {
     /// For `status`, as in "BPF (tcx)".
     fn describe(&self) -> String;
 
-    /// Makes the guard stand on those interfaces; what stands already is left as it is. Gates that
-    /// are open stay open.
+    /// Makes the guard stand on those interfaces as their places say, and on no others; what stands
+    /// already is left as it is. Gates that are open stay open.
     ///
     /// # Errors
     /// With what was tried and what the kernel said. Then no address may be added.

@@ -30,7 +30,7 @@ use mastiff_core::time::Mono;
 use mastiff_core::timing;
 use nix::errno::Errno;
 
-use super::{Device, Gate, Guarded, Slot, Wall};
+use super::{Device, Gate, Guarded, Place, Slot, Wall};
 use crate::netlink::{Family, Socket};
 use crate::sys::bpf::{self, Direction, MappedArray, Name};
 use chain::{Form, Job, PREFIX, Program};
@@ -49,6 +49,8 @@ const LOG_BYTES: usize = 16 * 1024;
 
 /// Both directions, in the order in which they are attached.
 const DIRECTIONS: [Direction; 2] = [Direction::In, Direction::Out];
+/// What the programs of [`Place::Own`] and [`Place::Other`] have, in the same order.
+type Programs = [[Program; 2]; 2];
 
 /// Both halves of a guard.
 pub type Halves = (Box<dyn Gate>, Box<dyn Wall>);
@@ -118,10 +120,12 @@ fn name_of(daemon: &str) -> Name {
     bpf::name(&format!("{PREFIX}{:07x}", hash & 0x0fff_ffff))
 }
 
-/// The program of each direction.
-fn load(name: Name, array: &OwnedFd, guarded: &[Guarded]) -> Result<[Program; 2], String> {
+/// The program of each place and direction.
+fn load(name: Name, array: &OwnedFd, guarded: &[Guarded]) -> Result<Programs, String> {
     let [inward, outward] = DIRECTIONS;
-    Ok([load_one(name, array, guarded, inward)?, load_one(name, array, guarded, outward)?])
+    let one = |direction, place| load_one(name, array, guarded, direction, place);
+    let both = |place| Ok::<_, String>([one(inward, place)?, one(outward, place)?]);
+    Ok([both(Place::Own)?, both(Place::Other)?])
 }
 
 fn load_one(
@@ -129,8 +133,9 @@ fn load_one(
     array: &OwnedFd,
     guarded: &[Guarded],
     direction: Direction,
+    place: Place,
 ) -> Result<Program, String> {
-    let code = program::assemble(array.as_raw_fd(), guarded, direction)?;
+    let code = program::assemble(array.as_raw_fd(), guarded, direction, place)?;
     let fd = bpf::load(name, &code, &mut []).map_err(|error| unloaded(name, &code, error))?;
     let info = bpf::info(fd.as_fd())
         .map_err(|error| refused("ask about the BPF guard's program", error))?;
@@ -196,8 +201,7 @@ struct BpfWall {
     array: OwnedFd,
     guarded: Vec<Guarded>,
     name: Name,
-    /// In the order of [`DIRECTIONS`].
-    programs: [Program; 2],
+    programs: Programs,
     stood: Vec<Device>,
 }
 
@@ -206,12 +210,21 @@ impl BpfWall {
     /// failure is returned, when all has been tried.
     fn work(&mut self, job: Job) -> Result<bool, String> {
         let (mut result, mut gone) = (Ok(true), Vec::new());
+        let [own, others] = &self.programs;
         for device in &self.stood {
-            for (direction, program) in DIRECTIONS.into_iter().zip(&self.programs) {
+            let (programs, job) = match (device.place, job) {
+                (Place::Own, job) => (own, job),
+                (Place::Other, job) => (others, job),
+                (Place::Free, Job::Stand | Job::Remove) => (others, Job::Remove),
+                (Place::Free, Job::AskFirst | Job::AskNotBehind) => continue,
+            };
+            for (direction, program) in DIRECTIONS.into_iter().zip(programs) {
                 match self.form.work(job, program, device.index, direction) {
                     Ok(is_so) => result = result.map(|all| all && is_so),
                     // Nothing passes through an interface that is not there.
-                    Err(Errno::ENODEV) if job != Job::Stand => gone.push(device.index),
+                    Err(Errno::ENODEV) if job != Job::Stand || device.place != Place::Own => {
+                        gone.push(device.index);
+                    }
                     Err(error) => result = result.and(Err(failure(job, device, direction, error))),
                 }
             }
@@ -252,11 +265,7 @@ impl Wall for BpfWall {
         if !self.work(Job::AskNotBehind)? {
             self.programs = load(self.name, &self.array, &self.guarded)?;
         }
-        for device in devices {
-            if !self.stood.contains(device) {
-                self.stood.push(device.clone());
-            }
-        }
+        self.stood = devices.to_vec();
         self.work(Job::Stand).map(drop)
     }
 

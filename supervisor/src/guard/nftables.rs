@@ -31,11 +31,12 @@ use mastiff_core::timing;
 use nix::time::{ClockId, clock_getres};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Guarded, Slot};
+use super::{Guarded, Place, Slot};
 use crate::netlink::{Family, Request, Socket};
 use knock::{Cookie, Knocker};
 use rules::{Batch, Hook};
 
+mod expressions;
 mod gate;
 mod knock;
 mod numbers;
@@ -122,7 +123,7 @@ pub fn probe() -> Result<timing::Guard, String> {
     batch.loopback();
     batch.lay(&[], &[Span::from_secs(1)], &cookie);
     batch.base("in", Hook::Ingress, "lo");
-    batch.jump("in", Hook::Ingress);
+    batch.jump("in", Hook::Ingress, Place::Other);
     // Not committed: only checked.
     match socket.transact(&mut request) {
         Ok(()) => Ok(timing::Guard::Nftables { tick: tick() }),

@@ -41,6 +41,7 @@ const ALTERNATIVE: u16 = 53; // IFLA_ALT_IFNAME
 
 const NO_STATISTICS: u32 = 1 << 3; // RTEXT_FILTER_SKIP_STATS
 const UP: u32 = 0x1; // IFF_UP
+const LOOPBACK: u32 = 0x8; // IFF_LOOPBACK
 const LOWER_UP: u32 = 0x1_0000; // IFF_LOWER_UP
 const DORMANT: u8 = 5; // IF_OPER_DORMANT
 
@@ -95,6 +96,8 @@ pub struct Device {
     pub mac: Option<Mac>,
     /// The number of the bridge or bond that it is a part of.
     pub master: Option<u32>,
+    /// It leads back to this machine.
+    pub is_loopback: bool,
 }
 
 impl Device {
@@ -125,6 +128,7 @@ impl Device {
             state: State::Off,
             mac: None,
             master: None,
+            is_loopback: false,
         };
         let mut operational = 0;
         for (kind, value) in attributes {
@@ -140,6 +144,7 @@ impl Device {
             }
         }
         let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+        device.is_loopback = flags & LOOPBACK != 0;
         device.state = match (flags & UP != 0, flags & LOWER_UP != 0) {
             (false, _) => State::Off,
             (true, false) => State::NoCarrier,
@@ -200,7 +205,7 @@ impl Devices {
         Ok(devices)
     }
 
-    /// All of them.
+    /// All of them, the oldest first.
     #[must_use]
     pub fn all(&self) -> &[Device] {
         &self.known
@@ -329,7 +334,7 @@ fn learn(
             events.push(Event::Appeared(device.index));
             known.push(device);
         }
-        (Some(at), false) => events.push(Event::Gone(known.swap_remove(at))),
+        (Some(at), false) => events.push(Event::Gone(known.remove(at))),
         (None, false) => {}
     }
 }

@@ -143,8 +143,8 @@ pub fn load(name: Name, code: &[Instruction], log: &mut [u8]) -> nix::Result<Own
         flags: u32,
         name: Name,
     }
-    // It needs no helper that is reserved for programs under the GPL.
-    let license = c"MIT OR Apache-2.0";
+    // The kernel lets only programs under the GPL, too, ask its routes; LICENSE says so of ours.
+    let license = c"Dual MIT/GPL";
     let mut attributes = Attributes {
         kind: PROG_TYPE_SCHED_CLS,
         length: count(code),

@@ -20,7 +20,7 @@ pub(super) enum Register {
     R10,
 }
 
-/// How much is read from memory.
+/// How much is read from memory, or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
     Byte,
@@ -64,6 +64,7 @@ pub(super) struct Assembler {
 
 const CLASS_LOAD: u8 = 0x00; // BPF_LD, with BPF_IMM | BPF_DW: 64 bits in two instructions
 const CLASS_LOAD_FROM: u8 = 0x61; // BPF_LDX | BPF_MEM
+const CLASS_STORE_TO: u8 = 0x63; // BPF_STX | BPF_MEM
 const CLASS_JUMP: u8 = 0x05; // BPF_JMP
 const CLASS_JUMP_LOW: u8 = 0x06; // BPF_JMP32
 const CLASS_COMPUTE: u8 = 0x07; // BPF_ALU64
@@ -91,6 +92,16 @@ impl Register {
             Self::R8 => 8,
             Self::R9 => 9,
             Self::R10 => 10,
+        }
+    }
+}
+
+impl Size {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Byte => 0x10,
+            Self::Word => 0x00,
+            Self::Double => DOUBLE,
         }
     }
 }
@@ -143,12 +154,12 @@ impl Assembler {
 
     /// `to = *(base + offset)`, zero-extended.
     pub(super) fn read(&mut self, to: Register, size: Size, base: Register, offset: i16) {
-        let size = match size {
-            Size::Byte => 0x10,
-            Size::Word => 0x00,
-            Size::Double => DOUBLE,
-        };
-        self.push(CLASS_LOAD_FROM | size, to, base.number(), offset, 0);
+        self.push(CLASS_LOAD_FROM | size.bits(), to, base.number(), offset, 0);
+    }
+
+    /// `*(base + offset) = from`.
+    pub(super) fn write(&mut self, size: Size, base: Register, offset: i16, from: Register) {
+        self.push(CLASS_STORE_TO | size.bits(), base, from.number(), offset, 0);
     }
 
     /// Jumps to `label`.

@@ -1,8 +1,8 @@
 //! The guard's program: which packets speak for a guarded address, and whether they may pass.
 //!
-//! There is one for each direction. A closed guard stops what would make this machine an owner in
-//! the eyes of others, and nothing else, so that a standby can still be a client of the address
-//! and ask whether somebody has it (RFC 5227, section 2.1.1):
+//! There is one for each direction and [`Place`]. A closed guard stops what would make this machine
+//! an owner in the eyes of others, and nothing else, so that a standby can still be a client of the
+//! address and ask whether somebody has it (RFC 5227, section 2.1.1):
 //!
 //! | | in: meant for the address | out: said in its name |
 //! |---|---|---|
@@ -14,6 +14,11 @@
 //! deadline = that of the guarded address that the packet speaks for; of two, the earlier
 //! none, or clock < deadline:  next program     else:  drop
 //! ```
+//!
+//! On other interfaces a packet is dropped only if the address is one of this machine's, by the
+//! kernel's own routes (`bpf_fib_lookup`, Linux 4.18): containers behind a standby, whose packets
+//! it forwards, are clients of the address. Where it does not forward, all that comes for the
+//! address is its own.
 //!
 //! The clock is `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, Linux 5.8), read for such packets only.
 //! Addresses are numbers in the instructions, so a packet of others costs a few comparisons; the
@@ -40,7 +45,7 @@
 use std::net::IpAddr;
 
 use super::assembler::{Assembler, If, Label, Register, Size, With};
-use crate::guard::Guarded;
+use crate::guard::{Guarded, Place};
 use crate::sys::bpf::{Direction, Instruction};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 
@@ -54,6 +59,7 @@ pub(super) const DROP: i32 = 2;
 
 const CALL_PULL: i32 = 39; // bpf_skb_pull_data
 const CALL_READ: i32 = 68; // bpf_skb_load_bytes_relative
+const CALL_ROUTE: i32 = 69; // bpf_fib_lookup
 const CALL_CLOCK: i32 = 125; // bpf_ktime_get_boot_ns
 /// From the network header (`BPF_HDR_START_NET`).
 const FROM_NETWORK: i32 = 1;
@@ -63,6 +69,7 @@ const PULL_BYTES: i32 = 128;
 // `struct __sk_buff`.
 const SKB_LENGTH: i16 = 0;
 const SKB_PROTOCOL: i16 = 16;
+const SKB_INTERFACE: i16 = 40;
 
 // linux/if_ether.h.
 const IPV4: u16 = 0x0800;
@@ -80,6 +87,20 @@ const ADVERTISEMENT: u32 = 136;
 /// What neighbour discovery is about; zero in other packets. Below the IPv6 header on the stack.
 const TARGET: i16 = -56;
 
+/// `struct bpf_fib_lookup` on the stack: what is asked of the routes. Below all else there.
+const QUESTION: i16 = -128;
+const QUESTION_BYTES: i16 = 64;
+const QUESTION_INTERFACE: i16 = QUESTION + 8;
+const QUESTION_DESTINATION: i16 = QUESTION + 32;
+/// What it begins with, of all families (linux/socket.h).
+const FAMILY_IPV4: u8 = 2;
+const FAMILY_IPV6: u8 = 10;
+/// Answers of which the first and those between the others say that there is a way on
+/// (`BPF_FIB_LKUP_RET_SUCCESS`, `_FWD_DISABLED`, `_FRAG_NEEDED` of linux/bpf.h). Errors are more.
+const WAY_ON: i32 = 0;
+const NO_WAY: i32 = 5;
+const LAST_WAY: i32 = 8;
+
 /// Assembles the program; `array` is the descriptor of the deadlines.
 ///
 /// # Errors
@@ -88,6 +109,7 @@ pub(super) fn assemble(
     array: i32,
     guarded: &[Guarded],
     direction: Direction,
+    place: Place,
 ) -> Result<Vec<Instruction>, String> {
     if guarded.len() > ADDRESSES_MAX {
         return Err(format!(
@@ -120,9 +142,11 @@ pub(super) fn assemble(
     asm.place(four);
     read_ipv4(&mut asm, pulling, direction);
     asm.place(compare);
+    clear(&mut asm, FAMILY_IPV4);
     compare_ipv4(&mut asm, guarded)?;
-    verdict(&mut asm);
+    verdict(&mut asm, place);
     asm.place(six);
+    clear(&mut asm, FAMILY_IPV6);
     read_ipv6(&mut asm, pulling, direction, ends);
     compare_ipv6(&mut asm, guarded, TARGET)?;
     asm.place(ends);
@@ -131,7 +155,7 @@ pub(super) fn assemble(
         Direction::Out => -32, // source
     };
     compare_ipv6(&mut asm, guarded, end)?;
-    verdict(&mut asm);
+    verdict(&mut asm, place);
     asm.finish().ok_or_else(|| String::from("the BPF guard's program has a jump too far"))
 }
 
@@ -190,18 +214,34 @@ fn read_ipv4(asm: &mut Assembler, pulling: Label, direction: Direction) {
     asm.read(R2, Size::Word, R10, -8);
 }
 
-/// R9 = the deadline of the address in R2, if it is guarded.
+/// An empty question of that family: address zero, any source, and no length.
+fn clear(asm: &mut Assembler, family: u8) {
+    asm.bytes(R1, [family, 0, 0, 0, 0, 0, 0, 0]);
+    asm.write(Size::Double, R10, QUESTION, R1);
+    asm.number(R1, 0);
+    for at in (8..QUESTION_BYTES).step_by(8) {
+        asm.write(Size::Double, R10, QUESTION + at, R1);
+    }
+}
+
+/// R9 = the deadline of the address in R2, if it is guarded; then it is in the question, too.
 fn compare_ipv4(asm: &mut Assembler, guarded: &[Guarded]) -> Result<(), String> {
-    let done = asm.label();
+    if !guarded.iter().any(|address| address.ip.is_ipv4()) {
+        return Ok(()); // the verifier takes nothing that is never reached
+    }
+    let (found, done) = (asm.label(), asm.label());
     for address in guarded {
         let IpAddr::V4(ip) = address.ip else { continue };
         let other = asm.label();
         let bits = With::Low(u32::from_ne_bytes(ip.octets()));
         asm.go_if(R2, If::NotEqual, bits, other);
         asm.read(R9, Size::Double, R8, cell(address)?);
-        asm.go(done);
+        asm.go(found);
         asm.place(other);
     }
+    asm.go(done);
+    asm.place(found);
+    asm.write(Size::Word, R10, QUESTION_DESTINATION, R2);
     asm.place(done);
     Ok(())
 }
@@ -221,9 +261,13 @@ fn read_ipv6(asm: &mut Assembler, pulling: Label, direction: Direction, ends: La
     read(asm, pulling, 48, TARGET, 16);
 }
 
-/// R9 = the earlier of R9 and the deadline of the address at `at` on the stack, if it is guarded.
+/// R9 = the earlier of R9 and the deadline of the address at `at` on the stack, if it is guarded;
+/// the address of the earlier is in the question, too.
 fn compare_ipv6(asm: &mut Assembler, guarded: &[Guarded], at: i16) -> Result<(), String> {
-    let done = asm.label();
+    if !guarded.iter().any(|address| address.ip.is_ipv6()) {
+        return Ok(());
+    }
+    let (found, done) = (asm.label(), asm.label());
     asm.read(R4, Size::Double, R10, at);
     asm.read(R5, Size::Double, R10, at + 8);
     for address in guarded {
@@ -235,11 +279,15 @@ fn compare_ipv6(asm: &mut Assembler, guarded: &[Guarded], at: i16) -> Result<(),
         asm.bytes(R2, low);
         asm.go_if(R5, If::NotEqual, With::Register(R2), other);
         asm.read(R3, Size::Double, R8, cell(address)?);
-        asm.go_if(R3, If::AtLeast, With::Register(R9), done);
-        asm.copy(R9, R3);
-        asm.go(done);
+        asm.go(found);
         asm.place(other);
     }
+    asm.go(done);
+    asm.place(found);
+    asm.go_if(R3, If::AtLeast, With::Register(R9), done);
+    asm.copy(R9, R3);
+    asm.write(Size::Double, R10, QUESTION_DESTINATION, R4);
+    asm.write(Size::Double, R10, QUESTION_DESTINATION + 8, R5);
     asm.place(done);
     Ok(())
 }
@@ -258,7 +306,7 @@ fn cell(address: &Guarded) -> Result<i16, String> {
 }
 
 /// Passes on unless the deadline in R9 has come.
-fn verdict(asm: &mut Assembler) {
+fn verdict(asm: &mut Assembler, place: Place) {
     let (next, drop) = (asm.label(), asm.label());
     asm.go_if(R9, If::Equal, With::Number(-1), next);
     asm.call(CALL_CLOCK);
@@ -266,5 +314,20 @@ fn verdict(asm: &mut Assembler) {
     asm.place(next);
     asm.exit(NEXT);
     asm.place(drop);
+    if place == Place::Other {
+        let mine = asm.label();
+        asm.read(R1, Size::Word, R6, SKB_INTERFACE);
+        asm.write(Size::Word, R10, QUESTION_INTERFACE, R1);
+        asm.copy(R1, R6);
+        asm.copy(R2, R10);
+        asm.add(R2, i32::from(QUESTION));
+        asm.number(R3, i32::from(QUESTION_BYTES));
+        asm.number(R4, 0);
+        asm.call(CALL_ROUTE);
+        asm.go_if(R0, If::Equal, With::Number(WAY_ON), next);
+        asm.go_if(R0, If::AtMost, With::Number(NO_WAY), mine);
+        asm.go_if(R0, If::AtMost, With::Number(LAST_WAY), next);
+        asm.place(mine);
+    }
     asm.exit(DROP);
 }

@@ -7,31 +7,41 @@
 //!     chain group-N { N is not in lease: drop }
 //!     chain guard-in  { ARP target, IPv4 and IPv6 destination, solicited: as the map says }
 //!     chain guard-out { ARP sender, IPv4 and IPv6 source, advertised: as the map says }
+//!     chain others-in, others-out { the same of what is local to this machine }
 //!     chain knock {
 //!         refresh of an element that lives: update @lease, drop      one rule for each time
 //!         delete: delete @lease, drop
 //!         ask: drop
 //!     }
-//!     chain in-N  { hook ingress device D; jump guard-in }
+//!     chain in-N  { hook ingress device D; jump guard-in }            N is the number of D
 //!     chain out-N { hook egress device D; jump guard-out }
+//!     chain others-in-N, others-out-N { the same, for devices that have no address of a group }
 //!     chain lo    { hook egress device lo; type and cookie of a knock: jump knock }
 //! }
 //! ```
 //!
 //! The `lookup` before the `update` is what the safety rests on: an update alone creates what is
 //! not there, and for the kernel an element that has expired is not there (nft_dynset_eval()).
+//!
+//! ARP on other devices is not asked whether it is about a local address, as `fib` knows IP only:
+//! there a closed guard keeps a machine from answering for the address by proxy ARP, too.
+//! Neighbour discovery is not asked at all: IPv6 answers only on the device that has the address
+//! (ndisc_recv_ns()).
 
 use std::net::IpAddr;
 
 use mastiff_core::time::Span;
 
+use super::expressions::{
+    Base, DROP, EQUAL, End, Expressions, JUMP, Register, value_of, verdict_of,
+};
 use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, key};
-use crate::guard::{Guarded, Slot};
+use crate::guard::{Device, Guarded, Place, Slot};
 use crate::netlink::{ACK, CREATE, EXCLUSIVE, Request};
 
 pub(super) use super::numbers::{
-    DELETE_ELEMENT, DELETE_RULE, DELETE_TABLE, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_SET,
-    GET_TABLE, HEADER, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE, SUBSYSTEM,
+    DELETE_CHAIN, DELETE_ELEMENT, DELETE_RULE, DELETE_TABLE, GET_CHAIN, GET_ELEMENT, GET_RULE,
+    GET_SET, GET_TABLE, HEADER, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE, SUBSYSTEM,
 };
 
 const BATCH_BEGIN: u16 = 16; // NFNL_MSG_BATCH_BEGIN
@@ -56,7 +66,7 @@ pub(super) const HOOK_DEVICES: u16 = 4;
 /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
 pub(super) const ELEMENTS: u16 = 3;
 /// `NFTA_LIST_ELEM`.
-const ITEM: u16 = 1;
+pub(super) const ITEM: u16 = 1;
 
 /// Before most others, who may redirect.
 const PRIORITY: i32 = -500;
@@ -76,11 +86,13 @@ pub(super) const LEASE: &str = "lease";
 pub(super) const MAPS: [&str; 2] = ["v4", "v6"];
 const GUARD_IN: &str = "guard-in";
 const GUARD_OUT: &str = "guard-out";
+const OTHERS_IN: &str = "others-in";
+const OTHERS_OUT: &str = "others-out";
 /// Neighbour discovery (RFC 4861, 4.3 and 4.4).
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const KNOCK: &str = "knock";
-const LO: &str = "lo";
+pub(super) const LO: &str = "lo";
 
 /// A hook of a netdev chain (`NF_NETDEV_INGRESS`, `NF_NETDEV_EGRESS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,27 +109,21 @@ impl Hook {
         }
     }
 
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "in",
-            Self::Egress => "out",
+    /// Its chain for the devices of a place: where it goes on, and what it is called.
+    const fn chains(self, place: Place) -> Option<(&'static str, &'static str)> {
+        match (self, place) {
+            (_, Place::Free) => None,
+            (Self::Ingress, Place::Own) => Some((GUARD_IN, "in")),
+            (Self::Egress, Place::Own) => Some((GUARD_OUT, "out")),
+            (Self::Ingress, Place::Other) => Some((OTHERS_IN, OTHERS_IN)),
+            (Self::Egress, Place::Other) => Some((OTHERS_OUT, OTHERS_OUT)),
         }
     }
-}
 
-/// Register 1 of 16 bytes and register 2 (`NFT_REG_1`, `NFT_REG_2`); 0 is the verdict.
-#[derive(Clone, Copy)]
-enum Register {
-    Verdict,
-    One,
-    Two,
-}
-
-/// What a payload's offset counts from (`NFT_PAYLOAD_NETWORK_HEADER`, `_TRANSPORT_HEADER`).
-#[derive(Clone, Copy)]
-enum Base {
-    Network,
-    Transport,
+    /// The name of its chain for a device; what stands in it follows from its name.
+    pub(super) fn chain(self, device: &Device) -> Option<String> {
+        self.chains(device.place).map(|(_, name)| format!("{name}-{}", device.index))
+    }
 }
 
 /// Writes a transaction for one table.
@@ -166,7 +172,7 @@ impl<'a> Batch<'a> {
         self.set(LEASE, LEASES, TYPE_GROUP, 4);
         self.set("v4", MAP, TYPE_IPV4, 4);
         self.set("v6", MAP, TYPE_IPV6, 16);
-        for chain in [GUARD_IN, GUARD_OUT, KNOCK] {
+        for chain in [GUARD_IN, GUARD_OUT, OTHERS_IN, OTHERS_OUT, KNOCK] {
             self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, chain);
         }
         let mut slots: Vec<Slot> = guarded.iter().map(|guarded| guarded.slot).collect();
@@ -182,19 +188,7 @@ impl<'a> Batch<'a> {
             });
         }
         self.addresses(guarded);
-        // What comes for an address, and what goes out in its name. The other way round a node
-        // that does not have it speaks with the one that has: as its client, and by the probes of
-        // a candidate, whose silence must be the network's.
-        for (chain, arp, v4, v6, kind) in
-            [(GUARD_IN, 24, 16, 24, SOLICITATION), (GUARD_OUT, 14, 12, 8, ADVERTISEMENT)]
-        {
-            // RFC 826, for Ethernet and IPv4: the target or the sender.
-            self.guard(chain, |rule| rule.ether_type(0x0806), Base::Network, arp, "v4");
-            self.guard(chain, |rule| rule.ether_type(0x0800), Base::Network, v4, "v4");
-            self.guard(chain, |rule| rule.ether_type(0x86dd), Base::Network, v6, "v6");
-            // RFC 4861, 4.3 and 4.4: the target at offset 8 of both.
-            self.guard(chain, |rule| rule.neighbour_discovery(kind), Base::Transport, 8, "v6");
-        }
+        self.guards();
         for (at, time) in (0..).zip(times) {
             self.knock(at, |rule| {
                 rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
@@ -213,6 +207,33 @@ impl<'a> Batch<'a> {
             rule.compare(EQUAL, cookie);
             rule.verdict(JUMP, Some(KNOCK));
         });
+    }
+
+    /// What comes for an address, and what goes out in its name. The other way round a node that
+    /// does not have it speaks with the one that has: as its client, and by the probes of a
+    /// candidate, whose silence must be the network's.
+    fn guards(&mut self) {
+        for (chain, end, arp, v4, v6) in [
+            (GUARD_IN, None, 24, 16, 24),
+            (GUARD_OUT, None, 14, 12, 8),
+            (OTHERS_IN, Some(End::Destination), 24, 16, 24),
+            (OTHERS_OUT, Some(End::Source), 14, 12, 8),
+        ] {
+            let local = |rule: &mut Expressions<'_>, kind| {
+                rule.ether_type(kind);
+                if let Some(end) = end {
+                    rule.local(end);
+                }
+            };
+            // RFC 826, for Ethernet and IPv4: the target or the sender.
+            self.guard(chain, |rule| rule.ether_type(0x0806), Base::Network, arp, "v4");
+            self.guard(chain, |rule| local(rule, 0x0800), Base::Network, v4, "v4");
+            self.guard(chain, |rule| local(rule, 0x86dd), Base::Network, v6, "v6");
+        }
+        for (chain, kind) in [(GUARD_IN, SOLICITATION), (GUARD_OUT, ADVERTISEMENT)] {
+            // RFC 4861, 4.3 and 4.4: the target at offset 8 of both.
+            self.guard(chain, |rule| rule.neighbour_discovery(kind), Base::Transport, 8, "v6");
+        }
     }
 
     /// The base chain for knocks; must come before [`Batch::lay`] unless it is there.
@@ -234,12 +255,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Its rule.
-    pub(super) fn jump(&mut self, chain: &str, hook: Hook) {
-        let guard = match hook {
-            Hook::Ingress => GUARD_IN,
-            Hook::Egress => GUARD_OUT,
-        };
-        self.rule(chain, |rule| rule.verdict(JUMP, Some(guard)));
+    pub(super) fn jump(&mut self, chain: &str, hook: Hook, place: Place) {
+        let guard = hook.chains(place).map(|(guard, _)| guard);
+        self.rule(chain, |rule| rule.verdict(JUMP, guard));
+    }
+
+    /// A base chain, without rules by now, goes.
+    pub(super) fn delete_base(&mut self, name: &str) {
+        self.message(DELETE_CHAIN, 0).text(CHAIN_NAME, name);
     }
 
     /// A living element, in place of one that may be there. `delete` and `add` alone would fail
@@ -337,11 +360,6 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// A value (`NFTA_DATA_VALUE`).
-fn value_of(to: &mut Request, value: &[u8]) {
-    to.attribute(1, value);
-}
-
 /// What nft(8) keeps about a set whose elements are those of [`Expressions::constant`], "typeof
 /// numgen random mod 1", since "integer" alone has no length: type, length, value, in the machine's
 /// byte order (`nftnl_udata_set_types`, libnftnl/udata.h; `numgen_expr_build_udata()`, nftables).
@@ -356,136 +374,7 @@ fn typed() -> Vec<u8> {
     [number(0, 1), part(3, &expression)].concat() // host byte order; typeof of the key
 }
 
-/// A verdict (`NFTA_DATA_VERDICT`).
-fn verdict_of(to: &mut Request, code: i32, chain: Option<&str>) {
-    to.nest(2, |verdict| {
-        verdict.attribute(1, &code.to_be_bytes());
-        if let Some(chain) = chain {
-            verdict.text(2, chain);
-        }
-    });
-}
-
 /// The chain of a group.
 fn group(slot: Slot) -> String {
     format!("group-{}", slot.0)
-}
-
-const EQUAL: u32 = 0; // NFT_CMP_EQ
-const DROP: i32 = 0; // NF_DROP
-const JUMP: i32 = -3; // NFT_JUMP
-
-impl Register {
-    const fn bytes(self) -> [u8; 4] {
-        match self {
-            Self::Verdict => 0u32.to_be_bytes(),
-            Self::One => 1u32.to_be_bytes(),
-            Self::Two => 2u32.to_be_bytes(),
-        }
-    }
-}
-
-/// Writes the expressions of a rule; each reads and writes registers, or ends the rule.
-struct Expressions<'a>(&'a mut Request);
-
-impl Expressions<'_> {
-    fn add(&mut self, name: &str, fill: impl FnOnce(&mut Request)) {
-        self.0.nest(ITEM, |expression| {
-            expression.text(1, name).nest(2, fill); // NFTA_EXPR_NAME, NFTA_EXPR_DATA
-        });
-    }
-
-    fn meta(&mut self, what: u32) {
-        self.add("meta", |to| {
-            to.attribute(1, &Register::One.bytes()).attribute(2, &what.to_be_bytes());
-        });
-    }
-
-    fn ether_type(&mut self, kind: u16) {
-        self.meta(1); // NFT_META_PROTOCOL
-        self.compare(EQUAL, &kind.to_be_bytes());
-    }
-
-    fn neighbour_discovery(&mut self, kind: u8) {
-        self.ether_type(0x86dd);
-        self.meta(16); // NFT_META_L4PROTO
-        self.compare(EQUAL, &[58]); // ICMPv6
-        self.payload(Base::Transport, 0, 1, Register::One);
-        self.compare(EQUAL, &[kind]);
-    }
-
-    /// Register 1 with a value.
-    fn compare(&mut self, how: u32, value: &[u8]) {
-        self.add("cmp", |to| {
-            to.attribute(1, &Register::One.bytes())
-                .attribute(2, &how.to_be_bytes())
-                .nest(3, |data| value_of(data, value));
-        });
-    }
-
-    fn payload(&mut self, base: Base, offset: usize, length: u32, to: Register) {
-        let base: u32 = match base {
-            Base::Network => 1,
-            Base::Transport => 2,
-        };
-        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        self.add("payload", |attributes| {
-            attributes
-                .attribute(1, &to.bytes())
-                .attribute(2, &base.to_be_bytes())
-                .attribute(3, &offset.to_be_bytes())
-                .attribute(4, &length.to_be_bytes());
-        });
-    }
-
-    /// Goes on if the register's value is in the set, or, with `absent`, if it is not.
-    fn lookup(&mut self, set: &str, from: Register, to: Option<Register>, absent: bool) {
-        self.add("lookup", |attributes| {
-            attributes.text(1, set).attribute(2, &from.bytes());
-            if let Some(to) = to {
-                attributes.attribute(3, &to.bytes());
-            }
-            if absent {
-                attributes.attribute(5, &1u32.to_be_bytes()); // NFT_LOOKUP_F_INV
-            }
-        });
-    }
-
-    fn update(&mut self, time: Span) {
-        self.dynset(1, Some(time)); // NFT_DYNSET_OP_UPDATE
-    }
-
-    fn delete(&mut self) {
-        self.dynset(2, None); // NFT_DYNSET_OP_DELETE, since Linux 5.4
-    }
-
-    fn dynset(&mut self, operation: u32, time: Option<Span>) {
-        self.add("dynset", |attributes| {
-            attributes
-                .text(1, LEASE)
-                .attribute(3, &operation.to_be_bytes())
-                .attribute(4, &Register::Two.bytes());
-            if let Some(time) = time {
-                attributes.attribute(6, &time.as_millis().to_be_bytes());
-            }
-        });
-    }
-
-    fn verdict(&mut self, code: i32, chain: Option<&str>) {
-        self.add("immediate", |to| {
-            to.attribute(1, &Register::Verdict.bytes())
-                .nest(2, |data| verdict_of(data, code, chain));
-        });
-    }
-
-    /// The group in register 2. As a random number below one plus an offset, because nft(8) has no
-    /// way to write that a constant is in a set, and must be able to print what it finds.
-    fn constant(&mut self, slot: Slot) {
-        self.add("numgen", |to| {
-            to.attribute(1, &Register::Two.bytes())
-                .attribute(2, &1u32.to_be_bytes()) // NFTA_NG_MODULUS
-                .attribute(3, &1u32.to_be_bytes()) // NFTA_NG_TYPE: NFT_NG_RANDOM
-                .attribute(4, &u32::from_ne_bytes(key(slot)).to_be_bytes()); // NFTA_NG_OFFSET
-        });
-    }
 }

@@ -120,11 +120,12 @@ impl Standing {
         self.count(message.body.get(HEADER.len()..).unwrap_or_default());
     }
 
-    /// The base chain of a hook on a device.
-    pub(super) fn base(&self, hook: u32, device: &str) -> Option<&Base> {
-        self.bases
-            .iter()
-            .find(|base| base.hook == hook && base.devices.iter().any(|it| it == device))
+    /// Whether it has that base chain, of that hook on that device.
+    pub(super) fn has(&self, name: &str, hook: u32, device: &str) -> bool {
+        let is_it = |base: &&Base| base.name == name;
+        self.bases.iter().find(is_it).is_some_and(|base| {
+            base.hook == hook && base.devices.iter().any(|known| known == device)
+        })
     }
 }
 

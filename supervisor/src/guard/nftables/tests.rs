@@ -1,6 +1,7 @@
 //! The nftables guard against a real kernel: what passes, what does not, and when it ends.
 
 mod lab;
+mod others;
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};

@@ -9,7 +9,7 @@ use mastiff_core::time::Span;
 use mastiff_core::timing;
 
 use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
-use super::rules::{Batch, Hook, SUBSYSTEM, TABLE};
+use super::rules::{Batch, Hook, LO, SUBSYSTEM, TABLE};
 use super::standing::{self, Standing, hash};
 use super::{Shared, tick};
 use crate::guard::{Device, Guarded, Slot, Wall};
@@ -22,7 +22,7 @@ const CREATED_TICKS: u64 = 3;
 /// So often an element is created that was gone before it could be refreshed.
 const CREATE_TRIES: usize = 3;
 /// The layout of the table; another one is never adopted.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// Lays, watches, repairs and creates.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct NftablesWall {
     monitor: Socket,
     request: Request,
     /// What was laid last, and for which devices.
-    stood: Option<(u64, Vec<String>)>,
+    stood: Option<(u64, Vec<Device>)>,
 }
 
 impl NftablesWall {
@@ -117,28 +117,30 @@ impl NftablesWall {
         if adopted.is_some() {
             batch.clear();
         }
-        let has = |hook: Hook, device: &str| {
-            adopted.is_some_and(|standing| standing.base(hook.number(), device).is_some())
+        let has = |name: &str, hook: Hook, device: &str| {
+            adopted.is_some_and(|standing| standing.has(name, hook.number(), device))
         };
-        if !has(Hook::Egress, "lo") {
+        if !has(LO, Hook::Egress, LO) {
             batch.loopback();
         }
         batch.lay(&self.guarded, &self.times, &self.cookie);
+        let hooks = [Hook::Ingress, Hook::Egress];
+        let wanted: Vec<(String, Hook, &Device)> = devices
+            .iter()
+            .flat_map(|device| hooks.map(|hook| (hook, device)))
+            .filter_map(|(hook, device)| Some((hook.chain(device)?, hook, device)))
+            .collect();
+        // What a bridge does for others is none of ours: a device that was made its port goes.
         for base in adopted.map(|standing| standing.bases.as_slice()).unwrap_or_default() {
-            let hooks = [Hook::Ingress, Hook::Egress];
-            let hook = hooks.into_iter().find(|hook| hook.number() == base.hook);
-            if let Some(hook) = hook.filter(|_| base.name != "lo") {
-                batch.jump(&base.name, hook);
+            if base.name != LO && wanted.iter().all(|(name, ..)| *name != base.name) {
+                batch.delete_base(&base.name);
             }
         }
-        for device in devices {
-            for hook in [Hook::Ingress, Hook::Egress] {
-                if !has(hook, &device.name) {
-                    let name = format!("{}-{}", hook.name(), device.index);
-                    batch.base(&name, hook, &device.name);
-                    batch.jump(&name, hook);
-                }
+        for (name, hook, device) in wanted {
+            if !has(&name, hook, &device.name) {
+                batch.base(&name, hook, &device.name);
             }
+            batch.jump(&name, hook, device.place);
         }
         for (slot, _) in &open {
             batch.living(*slot, self.times.first().copied().unwrap_or_default());
@@ -215,10 +217,9 @@ impl Wall for NftablesWall {
     }
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
-        let names: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
         let before = self.read()?;
         let digest = before.as_ref().map(|standing| standing.digest);
-        if self.stood.as_ref().is_some_and(|(stood, of)| Some(*stood) == digest && *of == names) {
+        if self.stood.as_ref().is_some_and(|(stood, of)| Some(*stood) == digest && of == devices) {
             return Ok(());
         }
         self.stood = None;
@@ -230,7 +231,7 @@ impl Wall for NftablesWall {
         }?;
         self.answers()?;
         let after = self.read()?.map(|standing| standing.digest);
-        self.stood = after.map(|digest| (digest, names));
+        self.stood = after.map(|digest| (digest, devices.to_vec()));
         Ok(())
     }
 

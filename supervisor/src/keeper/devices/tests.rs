@@ -187,6 +187,7 @@ fn more_devices_than_are_kept_are_counted() {
         state: State::Up,
         mac: None,
         master: None,
+        is_loopback: false,
     };
     for index in 0..u32::try_from(DEVICES_MAX).unwrap() + 2 {
         learn(&mut known, Device { index, ..device.clone() }, true, &mut events, &mut ignored);

@@ -1,6 +1,5 @@
 //! The hands' loop, and what it owns.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,10 +18,10 @@ use super::air::{self, Air, AskGateway};
 use super::{Answers, Job, Outcome, Told};
 use crate::clock;
 use crate::config::pair::AddressConfig;
-use crate::guard::{self, Slot, Wall};
+use crate::guard::{self, Place, Slot, Wall};
 use crate::keeper::address::{Address, Addresses, Leftovers, takes_others_along};
 use crate::keeper::board::Board;
-use crate::keeper::devices::{Device, Devices, State};
+use crate::keeper::devices::{Devices, State};
 use crate::keeper::setup::Work;
 
 mod care;
@@ -42,6 +41,10 @@ const RENEW_EVERY_AS_GUARD: Span = Span::from_millis(300);
 const LIFETIME_BEYOND: Span = Span::from_secs(2);
 /// How often it is looked whether the guard still stands.
 const LOOK_EVERY: Span = Span::from_secs(1);
+
+/// Interfaces beside those of the groups' addresses that are guarded; those that were there first.
+/// Beyond are, where there are so many, the ends of containers and virtual machines.
+const OTHERS_MAX: usize = 64;
 
 /// What the hands have to do with one group.
 #[derive(Debug)]
@@ -339,7 +342,9 @@ impl Worker {
             is_on && board.left(slot, now).is_some()
         };
         air.hear(devices, now, on, |heard| match heard {
-            air::Told::Event(event) => answers.give(Outcome::Event(event)),
+            air::Told::Event(event) => {
+                answers.give(Outcome::Event(event));
+            }
             air::Told::Conflict(ip, conflict) => {
                 let text = format!(
                     "{ip} is held here, and {} answers for it, too; it is announced again",
@@ -350,15 +355,26 @@ impl Worker {
         });
     }
 
-    /// The interfaces of ours that are there.
+    /// The interfaces that are there, and what is to be guarded on each.
     fn guarded(&self) -> Vec<guard::Device> {
         let wanted = self.groups.iter().flat_map(|group| &group.addresses);
-        let names: BTreeSet<&str> = wanted.map(|config| config.interface.as_str()).collect();
-        let device = |name: &&str| self.devices.called(name).map(|device| named(name, device));
-        names.iter().filter_map(device).collect()
+        let called = wanted.filter_map(|config| self.devices.called(&config.interface));
+        let own: Vec<u32> = called.map(|device| device.index).collect();
+        let mut others = 0;
+        let guarded = self.devices.all().iter().filter_map(|device| {
+            let place = match device.master {
+                _ if own.contains(&device.index) => Place::Own,
+                _ if device.is_loopback || others == OTHERS_MAX => return None,
+                Some(_) => Place::Free,
+                None => Place::Other,
+            };
+            others += usize::from(place != Place::Own);
+            Some(guard::Device { name: device.name.clone(), index: device.index, place })
+        });
+        guarded.collect()
     }
 
-    /// Builds what is missing of the guard, on every interface of ours that is there.
+    /// Builds what is missing of the guard, on every interface that is there.
     fn stand(&mut self) {
         let stood = self.wall.stand(&self.guarded());
         if let Err(why) = &stood
@@ -413,8 +429,10 @@ impl Worker {
         let free = |config: &AddressConfig| foreign.iter().all(|f| f.address.ip != config.ip);
         for (slot, group) in self.groups.iter_mut().enumerate() {
             let ready = stands && group.addresses.iter().all(|config| up(config) && free(config));
-            if group.ready.replace(ready) != Some(ready) {
-                self.answers.give(Outcome::Ready(Slot(slot), ready));
+            if group.ready != Some(ready) {
+                // What finds no room is told again with the next look.
+                let given = self.answers.give(Outcome::Ready(Slot(slot), ready));
+                group.ready = given.then_some(ready);
             }
         }
     }
@@ -422,11 +440,6 @@ impl Worker {
 
 fn address(config: &AddressConfig) -> Address {
     Address { ip: config.ip, prefix: config.prefix }
-}
-
-/// By the name in the configuration, which may be one of several that it has.
-fn named(name: &str, device: &Device) -> guard::Device {
-    guard::Device { name: name.to_string(), index: device.index }
 }
 
 #[cfg(test)]

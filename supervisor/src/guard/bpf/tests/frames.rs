@@ -65,7 +65,13 @@ fn discovery(kind: u8, source: &str, destination: &str, target: &str) -> Vec<u8>
 
 /// Whether a frame passes, inward and outward.
 fn passes(wall: &BpfWall, frame: &[u8]) -> (bool, bool) {
-    let [inward, outward] = wall.programs.each_ref().map(|program| {
+    passes_at(wall, Place::Own, frame)
+}
+
+fn passes_at(wall: &BpfWall, place: Place, frame: &[u8]) -> (bool, bool) {
+    let [own, others] = &wall.programs;
+    let programs = if place == Place::Own { own } else { others };
+    let [inward, outward] = programs.each_ref().map(|program| {
         match bpf::run(program.fd.as_fd(), frame, 1).unwrap().0.cast_signed() {
             program::NEXT => true,
             program::DROP => false,
@@ -175,7 +181,8 @@ fn a_header_that_is_cut_off_does_not_pass() {
     ] {
         for length in 0..whole.len() - 14 {
             // The kernel itself refuses to run some of the shortest: nothing to be judged then.
-            let Ok((result, _)) = bpf::run(wall.programs[0].fd.as_fd(), &whole[..14 + length], 1)
+            let Ok((result, _)) =
+                bpf::run(wall.programs[0][0].fd.as_fd(), &whole[..14 + length], 1)
             else {
                 continue;
             };

@@ -142,7 +142,7 @@ fn cost() {
         let loaded = clock::now().since(began).as_nanos() / 1000;
         gate.open(Slot(0), Clocks::FAR, Clocks::ZERO);
         let run = |frame: Vec<u8>| {
-            let program = wall.programs[0].fd.as_fd();
+            let program = wall.programs[0][0].fd.as_fd();
             (0..5).map(|_| bpf::run(program, &frame, 100_000).unwrap().1).min().unwrap()
         };
         let [others, ours] = ["192.0.2.1", "10.0.0.0"].map(|to| run(ipv4(SOURCE, to)));

@@ -74,7 +74,11 @@ impl Net {
         ip(&format!("link add node0 type veth peer name peer0 netns {place}"));
         let shown = ip("-o link show node0");
         let index = shown.split(':').next().unwrap().parse().unwrap();
-        let net = Self { node, peer, device: Device { name: String::from("node0"), index } };
+        let net = Self {
+            node,
+            peer,
+            device: Device { name: String::from("node0"), index, place: Place::Own },
+        };
         let at = |side: &File, name: &str, addresses: &[&str]| {
             net.enter(side);
             ip("link set lo up");
@@ -263,6 +267,120 @@ fn a_closed_guard_answers_no_arp_and_no_neighbour_discovery() {
     });
 }
 
+/// Nothing is forwarded here, or everything.
+fn forward(everything: bool) {
+    let value = if everything { "1" } else { "0" };
+    for family in ["ipv4", "ipv6"] {
+        std::fs::write(format!("/proc/sys/net/{family}/conf/all/forwarding"), value).unwrap();
+    }
+}
+
+#[test]
+fn another_interface_is_closed_for_what_is_this_machines_own() {
+    on_each(|net, chains| {
+        let (mut gate, mut wall) = chains.guard("db");
+        let other = Device { place: Place::Other, ..net.device.clone() };
+        wall.stand(std::slice::from_ref(&other)).unwrap();
+        assert_eq!(wall.stands(), Ok(true));
+        for (ours, mine, theirs) in [(FOUR, MINE, PEER), (SIX, MINE6, PEER6)] {
+            assert!(!net.resolves(&net.peer, theirs, ours, false), "{ours}");
+            assert!(net.resolves(&net.peer, theirs, mine, true));
+        }
+        net.know_each_other();
+        for forwards in [false, true] {
+            forward(forwards);
+            for address in [FOUR, SIX] {
+                assert_eq!(net.passes(address), CLOSED, "{address}, forwarding: {forwards}");
+            }
+            assert_eq!(net.passes(MINE), OPEN);
+            open(&mut gate, 0, 60_000);
+            assert_eq!((net.passes(FOUR), net.passes(SIX)), (OPEN, OPEN));
+            gate.close(Slot(0));
+        }
+    });
+}
+
+/// A container behind a standby is a client of the address like any other.
+#[test]
+fn another_interface_lets_pass_what_is_only_forwarded() {
+    on_each(|net, chains| {
+        for address in [FOUR, SIX] {
+            ip(&format!("addr del {address} dev node0"));
+        }
+        // The owner is a third machine, behind this one.
+        net.on(&net.node, || {
+            ip("link add node1 type veth peer name owner1");
+            ip("link set node1 up");
+            let owner = std::thread::scope(|scope| {
+                let make = || {
+                    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                    own_namespace()
+                };
+                scope.spawn(make).join().unwrap()
+            });
+            let place = format!("/proc/{}/fd/{}", std::process::id(), owner.as_raw_fd());
+            ip(&format!("link set owner1 netns {place}"));
+            ip("addr add 198.51.100.1/24 dev node1");
+            ip("addr add 2001:db8:1::1/64 dev node1 nodad");
+            net.on(&owner, || {
+                ip("link set owner1 up");
+                for address in ["198.51.100.2/24", &format!("{FOUR}/32")] {
+                    ip(&format!("addr add {address} dev owner1"));
+                }
+                for address in ["2001:db8:1::2/64", &format!("{SIX}/128")] {
+                    ip(&format!("addr add {address} dev owner1 nodad"));
+                }
+                ip("route add default via 198.51.100.1");
+                ip("-6 route add default via 2001:db8:1::1");
+            });
+            ip(&format!("route add {FOUR}/32 via 198.51.100.2"));
+            ip(&format!("-6 route add {SIX}/128 via 2001:db8:1::2"));
+            forward(true);
+            let (_gate, mut wall) = chains.guard("db");
+            let shown = ip("-o link show node1");
+            let index = shown.split(':').next().unwrap().parse().unwrap();
+            let second = Device { name: String::from("node1"), index, place: Place::Other };
+            let first = Device { place: Place::Other, ..net.device.clone() };
+            wall.stand(&[first, second]).unwrap();
+            net.on(&net.peer, || {
+                ip(&format!("route add {FOUR}/32 via {MINE}"));
+                ip(&format!("-6 route add {SIX}/128 via {MINE6}"));
+            });
+            for (theirs, address) in [(PEER, FOUR), (PEER6, SIX)] {
+                let client = net.socket(&net.peer, theirs);
+                let server = net.socket(&owner, address);
+                client.connect(server.local_addr().unwrap()).unwrap();
+                client.send(b"hello").unwrap();
+                let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+                server.send_to(b"hello", from).unwrap();
+                client.recv(&mut [0; 8]).unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_port_of_a_bridge_is_free_and_an_interface_may_change_its_place() {
+    on_each(|net, chains| {
+        net.know_each_other();
+        let (_gate, mut wall) = chains.guard("db");
+        for (place, passes) in [
+            (Place::Own, CLOSED),
+            (Place::Free, OPEN),
+            (Place::Other, CLOSED),
+            (Place::Free, OPEN),
+            (Place::Own, CLOSED),
+        ] {
+            wall.stand(&[Device { place, ..net.device.clone() }]).unwrap();
+            assert_eq!((wall.stands(), net.passes(FOUR)), (Ok(true), passes), "{place:?}");
+        }
+        // A daemon that starts finds what the one before left on what is a port now.
+        let (_gate, mut wall) = chains.guard("db");
+        wall.stand(&[Device { place: Place::Free, ..net.device.clone() }]).unwrap();
+        assert_eq!(net.passes(FOUR), OPEN);
+    });
+}
+
 #[test]
 fn a_standby_may_be_a_client_of_the_address() {
     on_each(|net, chains| {
@@ -298,7 +416,7 @@ fn owner() {
     let (mut gate, mut wall) = chains.guard("db");
     let shown = ip("-o link show node0");
     let index = shown.split(':').next().unwrap().parse().unwrap();
-    wall.stand(&[Device { name: String::from("node0"), index }]).unwrap();
+    wall.stand(&[Device { name: String::from("node0"), index, place: Place::Own }]).unwrap();
     let now = now();
     let until = now.after(Span::from_secs(2));
     gate.open(Slot(0), until, now);
@@ -444,7 +562,7 @@ fn programs_of_others_stay_and_the_guard_goes_before_them() {
             assert_eq!(wall.stands(), Ok(false), "behind another one");
             wall.stand(std::slice::from_ref(&net.device)).unwrap();
             assert_eq!(wall.stands(), Ok(true));
-            let program = &wall.programs[usize::from(direction == Direction::Out)];
+            let program = &wall.programs[0][usize::from(direction == Direction::Out)];
             let chain = form.list(program, index, direction).unwrap();
             let owners: Vec<Owned> = chain.iter().map(|entry| entry.owner).collect();
             assert_eq!(owners, [Owned::Current, Owned::Foreign], "the one before is gone");
@@ -475,7 +593,7 @@ fn a_guard_that_is_taken_away_is_missed_and_an_interface_that_goes_is_not() {
         for (at, direction) in DIRECTIONS.into_iter().enumerate() {
             stranger
                 .form
-                .work(Job::Remove, &wall.programs[at], net.device.index, direction)
+                .work(Job::Remove, &wall.programs[0][at], net.device.index, direction)
                 .unwrap();
             assert_eq!(wall.stands(), Ok(false), "{direction:?}");
             wall.stand(std::slice::from_ref(&net.device)).unwrap();

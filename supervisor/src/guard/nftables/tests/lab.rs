@@ -24,7 +24,7 @@ use mastiff_core::time::Span;
 
 use crate::clock;
 use crate::guard::nftables::{NftablesGate, NftablesWall, build};
-use crate::guard::{Device, Guarded, Slot};
+use crate::guard::{Device, Guarded, Place, Slot};
 use crate::sys::link::bind_to_link;
 
 /// Set in the process that runs the test within its namespaces.
@@ -266,7 +266,7 @@ pub(crate) fn guarded() -> Vec<Guarded> {
 
 pub(crate) fn devices() -> Vec<Device> {
     let index = nix_index(NEAR);
-    vec![Device { name: NEAR.into(), index }]
+    vec![Device { name: NEAR.into(), index, place: Place::Own }]
 }
 
 fn nix_index(name: &str) -> u32 {
