@@ -179,6 +179,10 @@ pub struct PathStatus {
     pub loss_percent: Option<f64>,
     /// Milliseconds from the newest question to its answer.
     pub round_trip_ms: Option<f64>,
+    /// Datagrams that came from the other end and were no message for this node.
+    pub refused: u64,
+    /// Why the newest of them was not; `None`: there was none.
+    pub refusal: Option<String>,
 }
 
 /// How late a loop woke up after the moment it had asked for, over the last minute.

@@ -287,6 +287,8 @@ impl Brain {
                 heard_ms_ago: quality.heard_at.map(|at| millis(now.since(at))),
                 loss_percent: quality.loss_permille.map(|loss| f64::from(loss) / 10.0),
                 round_trip_ms: quality.round_trip.map(millis),
+                refused: quality.refused,
+                refusal: quality.refusal.map(|why| why.to_string()),
             }
         };
         Some(PairStatus {

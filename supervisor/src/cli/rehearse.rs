@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::print::{self, Out, Tone};
-use super::status::pair::{Owner, WIRE_SPLITS, WITNESS, is_heard};
+use super::status::pair::{Owner, WIRE_SPLITS, WITNESS, is_heard, refusal};
 use super::table::{Cell, Table};
 use super::{Context, confirm, status, switchover, unexpected};
 use crate::clock;
@@ -152,6 +152,9 @@ fn paths(pair: &PairStatus, say: &mut impl FnMut(Grade, String)) {
         _ => Grade::Good,
     };
     say(grade, format!("{} is heard on {heard} of {} paths", pair.peer, nodes.len()));
+    for why in pair.paths.iter().filter_map(refusal) {
+        say(Grade::Bad, why);
+    }
     for path in witness {
         match is_heard(path) {
             true => say(Grade::Good, "the witness is heard".into()),

@@ -4,6 +4,7 @@ use mastiff_core::pair::clock::Clocks;
 use mastiff_core::pair::link::Dropped;
 use mastiff_core::pair::message::Beat;
 use mastiff_core::time::{Mono, Span};
+use mastiff_core::wire;
 
 /// What is counted together.
 const WINDOW: Span = Span::from_secs(10);
@@ -20,6 +21,10 @@ pub struct Quality {
     pub loss_permille: Option<u16>,
     /// Of the newest answer: from our question to its arrival.
     pub round_trip: Option<Span>,
+    /// What came from the other end and was no message for this node: how much, and why the newest.
+    pub refused: u64,
+    /// See [`Quality::refused`].
+    pub refusal: Option<wire::Error>,
     began: Mono,
     asked: u32,
     answered: u32,
@@ -40,6 +45,12 @@ impl Quality {
         if why == Dropped::Copy {
             self.heard(beat, now);
         }
+    }
+
+    /// Something was refused.
+    pub const fn refuse(&mut self, why: wire::Error) {
+        self.refused = self.refused.saturating_add(1);
+        self.refusal = Some(why);
     }
 
     /// A message was sent on it; `asks`: an answer will tell whether it arrived.

@@ -215,6 +215,7 @@ impl Remotes {
                             Ok(message) => message,
                             Err(error) => {
                                 refusals.count(error);
+                                path.quality.refuse(error);
                                 continue;
                             }
                         };

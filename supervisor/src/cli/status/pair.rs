@@ -156,6 +156,13 @@ fn paths(paths: &[PathStatus], out: Out) -> Table {
     table
 }
 
+/// Why somebody is silent who is not: what comes from there is refused.
+pub(in crate::cli) fn refusal(path: &PathStatus) -> Option<String> {
+    let why = path.refusal.as_ref().filter(|_| !is_heard(path))?;
+    let PathStatus { to, remote, refused, .. } = path;
+    Some(format!("what comes from {to} ({remote}) is refused: {why} ({refused} so far)"))
+}
+
 /// What the pair's owner should know, in plain words.
 fn warnings(pair: &PairStatus) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -178,6 +185,7 @@ fn warnings(pair: &PairStatus) -> Vec<String> {
             "the witness is silent: until it is back, losing either node leaves no owner".into(),
         );
     }
+    warnings.extend(pair.paths.iter().filter_map(refusal));
     if pair.arbiter == "wire" {
         warnings.push(WIRE_SPLITS.into());
     }
@@ -202,6 +210,8 @@ pub(in crate::cli) mod tests {
             heard_ms_ago,
             loss_percent: Some(0.0),
             round_trip_ms: Some(0.312),
+            refused: 0,
+            refusal: None,
         }
     }
 
@@ -299,7 +309,14 @@ pub(in crate::cli) mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert!(text.contains("no real-time thread (not permitted)"), "{text}");
-        pair.paths[1].open = false;
+        pair.paths[0].refused = 12;
+        pair.paths[0].refusal = Some("signed with another key".into());
+        let why = "what comes from db2 (10.0.0.2:4170) is refused: signed with another key (12";
+        assert_eq!(refusal(&pair.paths[0]).as_deref(), Some(&*format!("{why} so far)")));
+        assert!(shown(&pair).contains("signed with another key"));
+        pair.paths[0].heard_ms_ago = Some(1.0);
+        assert_eq!(refusal(&pair.paths[0]), None, "it is heard, so somebody else says that");
+        (pair.paths[0].heard_ms_ago, pair.paths[1].open) = (None, false);
         pair.arbiter = "wire".into();
         pair.groups[0].role = "waiting".into();
         pair.groups[0].peer_role = None;
