@@ -197,7 +197,7 @@ def loss(run, percent, witness=False):
             began = run.lab.lose(other, one, percent)
         return began
 
-    long, run.seconds = run.seconds, 3 * run.seconds
+    long, run.seconds = run.seconds, 6 * run.seconds
     try:
         return lasting(run, begin)
     finally:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long a floating address is away, and for how long two nodes have it: mastiffd beside keepalived.
 
-    takeover.py [--quick] [--json] [--tool NAME] [--speed N] [--fault NAME] [--runs N]
+    takeover.py [--quick] [--json] [--tool NAME] [--speed N] [--fault NAME] [--runs N] [--paths N]
 
 Every run is a new pair in namespaces of its own (../lab/pair.py), with a fault done to the node that is active. The
 tools take turns, so that this machine's other work meets them alike; figures of different machines or hours cannot be
@@ -36,9 +36,9 @@ from space import as_root  # noqa: E402
 TOOLS = {"keepalived": keepalived.Keepalived, "mastiff": Mastiff}
 
 
-def prepare(stack, tool_class, speed):
+def prepare(stack, tool_class, speed, paths):
     """A new pair whose daemons start meanwhile, as far as that can be."""
-    lab = stack.enter_context(PairLab())
+    lab = stack.enter_context(PairLab(paths))
     tool = tool_class(lab, speed)
     tool.begin()
     return tool
@@ -61,11 +61,11 @@ def measure(tool, fault, seconds):
     return fault(run)
 
 
-def one_round(contenders, fault, seconds):
+def one_round(contenders, fault, seconds, paths):
     """The fault once for each tool and speed; yields (tool, speed, figures). Those that need long to start do so while
     the others are measured."""
     with contextlib.ExitStack() as stack:
-        tools = [(tool_class, speed, prepare(stack, tool_class, speed)) for tool_class, speed in contenders]
+        tools = [(tool_class, speed, prepare(stack, tool_class, speed, paths)) for tool_class, speed in contenders]
         for tool_class, speed, tool in tools:
             try:
                 yield tool_class.name, speed, measure(tool, fault, seconds)
@@ -127,6 +127,7 @@ def main():
     parser.add_argument("--fault", choices=FAULTS, action="append")
     parser.add_argument("--runs", type=int, help="of faults that are a matter of milliseconds (default 12); a third of "
                         "that of the others")
+    parser.add_argument("--paths", type=int, default=1, help="cables between the nodes; keepalived uses the first")
     arguments = parser.parse_args()
     as_root()
     seconds = 3 if arguments.quick else 10
@@ -141,7 +142,7 @@ def main():
         fault = FAULTS[name]
         able = [(tool, speed) for tool, speed in contenders if name not in tool.cannot]
         for _ in range(many if fault.repeat else max(1, many // 3)):
-            for tool, speed, told in one_round(able, fault, seconds):
+            for tool, speed, told in one_round(able, fault, seconds, arguments.paths):
                 results.setdefault((name, tool, speed), []).append(told)
                 print(f"{name} {tool} {speed}: {told}", file=sys.stderr, flush=True)
     if arguments.json:
