@@ -81,7 +81,7 @@ pub enum ArbiterConfig {
     /// The witness with this address.
     Witness(SocketAddr),
     /// The gateway; `None`: that of the default route.
-    Wire(Option<Ipv4Addr>),
+    Wire(Option<IpAddr>),
     /// The fence agent.
     Fence,
 }

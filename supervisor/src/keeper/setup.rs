@@ -1,6 +1,6 @@
 //! From the configuration to what the keeper starts with: timers, keys, the guard.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use mastiff_core::pair::arbiters::{Arbiter, fence, wire, witness};
 use mastiff_core::pair::message::{Epoch, GroupKey, Member, Session, fnv1a};
@@ -56,7 +56,7 @@ pub struct Work {
     /// Whose it is: the pair and the node.
     pub daemon: String,
     /// The gateway that `wire` asks; `None` with that: the one of the default route.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Whether the gateway is asked.
     pub asks_gateway: bool,
 }

@@ -197,10 +197,13 @@ fn the_arbiter_follows_from_the_keys_that_are_there() {
         good(&text.replace("\"500ms\"", "\"31s\"")).pair.unwrap().arbiter
     };
     assert_eq!(with(""), ArbiterConfig::Fence);
-    let gateway = Some("192.0.2.1".parse().unwrap());
-    let wire = PAIR.replace("witness = \"192.0.2.50:4170\"", "gateway = \"192.0.2.1\"");
-    let wire = wire.replace("fence = ", "arbiter = \"wire\"\nfence = ");
-    assert_eq!(good(&wire).pair.unwrap().arbiter, ArbiterConfig::Wire(gateway));
+    for gateway in ["192.0.2.1", "2001:db8::1"] {
+        let key = format!("gateway = \"{gateway}\"");
+        let wire = PAIR.replace("witness = \"192.0.2.50:4170\"", &key);
+        let wire = wire.replace("fence = ", "arbiter = \"wire\"\nfence = ");
+        let wanted = ArbiterConfig::Wire(Some(gateway.parse().unwrap()));
+        assert_eq!(good(&wire).pair.unwrap().arbiter, wanted);
+    }
     let nothing = PAIR.replace("witness = ", "#").replace("fence = ", "#");
     let nothing = nothing.replace("safety = ", "#");
     assert_eq!(good(&nothing).pair.unwrap().arbiter, ArbiterConfig::Wire(None));

@@ -1,6 +1,6 @@
 //! `[pair]`: what the keys mean, and what they need of each other.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -192,16 +192,21 @@ fn arbiter(raw: &RawPair, review: &mut Review<'_>) -> ArbiterConfig {
     }
 }
 
-fn gateway(given: &Given<String>, review: &mut Review<'_>) -> Option<Ipv4Addr> {
-    match given.value.parse::<Ipv4Addr>() {
-        Ok(ip) if !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()) => Some(ip),
-        _ => {
-            let message =
-                "must be an IPv4 address as in \"192.0.2.1\": the gateway is asked by ARP";
-            review.value(given, message);
-            None
+fn gateway(given: &Given<String>, review: &mut Review<'_>) -> Option<IpAddr> {
+    let usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    let ip = given.value.parse::<IpAddr>().ok().filter(usable);
+    let message = match ip {
+        None => "must be an IP address as in \"192.0.2.1\"",
+        Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => {
+            "is an address of every link; leave the key out, then the default route says which"
         }
-    }
+        ip => return ip,
+    };
+    review.value(given, message);
+    None
 }
 
 fn paths(raw: &RawPair, review: &mut Review<'_>) -> Vec<PathConfig> {

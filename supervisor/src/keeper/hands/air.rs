@@ -2,7 +2,7 @@
 //! the gateway's sign of life.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use mastiff_core::pair::clock::Clocks;
@@ -55,7 +55,7 @@ struct Spoken {
 pub(super) struct AskGateway {
     pub(super) enabled: bool,
     /// `None`: that of the default route.
-    pub(super) ip: Option<Ipv4Addr>,
+    pub(super) ip: Option<IpAddr>,
 }
 
 /// The networks of all groups.
@@ -204,14 +204,15 @@ impl Air {
 
     fn find_gateway(&mut self, devices: &Devices, registry: &Registry) {
         let found = match self.ask.ip {
-            Some(ip) => Some((IpAddr::V4(ip), None)),
-            None => match self.routes.default_router(false) {
-                Ok(router) => router.map(|(ip, index)| (ip, Some(index))),
-                Err(error) => {
+            Some(ip) => Some((ip, None)),
+            // That of IPv6 where there is no other.
+            None => [false, true].into_iter().find_map(|of_six| {
+                let router = self.routes.default_router(of_six).unwrap_or_else(|error| {
                     log::warn!("cannot read the default route: {}", error.desc());
                     None
-                }
-            },
+                });
+                router.map(|(ip, index)| (ip, Some(index)))
+            }),
         };
         let way = found.and_then(|(ip, by)| {
             let way = self.routes.way_to(ip, by);
