@@ -12,7 +12,7 @@ use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
 use super::rules::{Batch, Hook, LO, SUBSYSTEM, TABLE};
 use super::standing::{self, Standing, hash};
 use super::{Shared, tick};
-use crate::guard::{Device, Guarded, Slot, Wall};
+use crate::guard::{Device, Guarded, Place, Slot, Wall};
 use crate::netlink::{Family, Request, Socket, text};
 
 /// `NFNLGRP_NFTABLES`, as a bit.
@@ -217,21 +217,23 @@ impl Wall for NftablesWall {
     }
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
+        let is_guarded = |device: &&Device| device.place != Place::Free;
+        let devices: Vec<Device> = devices.iter().filter(is_guarded).cloned().collect();
         let before = self.read()?;
         let digest = before.as_ref().map(|standing| standing.digest);
-        if self.stood.as_ref().is_some_and(|(stood, of)| Some(*stood) == digest && of == devices) {
+        if self.stood.as_ref().is_some_and(|(stood, of)| Some(*stood) == digest && *of == devices) {
             return Ok(());
         }
         self.stood = None;
         let ours = before.as_ref().is_some_and(|standing| standing.userdata == self.userdata());
         // What somebody made of it may not be mendable; then it begins anew, and closed.
-        match self.lay(before.as_ref(), ours, devices) {
-            Err(_) if ours => self.lay(before.as_ref(), false, devices),
+        match self.lay(before.as_ref(), ours, &devices) {
+            Err(_) if ours => self.lay(before.as_ref(), false, &devices),
             laid => laid,
         }?;
         self.answers()?;
         let after = self.read()?.map(|standing| standing.digest);
-        self.stood = after.map(|digest| (digest, devices.to_vec()));
+        self.stood = after.map(|digest| (digest, devices));
         Ok(())
     }
 
