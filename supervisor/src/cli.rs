@@ -141,6 +141,10 @@ struct Context {
     run_checks: RunChecks,
 }
 
+/// How to look at a witness, which touches no disk and talks to its pairs only.
+const ASK: &str = "`mastiff status` on a node says whether it is heard, `systemctl kill -s USR1 \
+                   mastiff-witness` has it log its counters";
+
 impl Context {
     /// The configuration file.
     fn load(&self) -> Result<Config, Failure> {
@@ -163,7 +167,16 @@ impl Context {
     }
 
     fn connect_within(&self, patience: Duration) -> Result<Client, Failure> {
-        Client::connect(&self.socket(), self.timeout.unwrap_or(patience))
+        let client = Client::connect(&self.socket(), self.timeout.unwrap_or(patience));
+        client.map_err(|failure| match failure {
+            Failure::NotRunning(_)
+                if self.socket.is_none() && self.load().is_ok_and(|it| it.witness.is_some()) =>
+            {
+                let path = self.config.display();
+                Failure::Witness(format!("{path} is a witness's, which opens no socket: {ASK}"))
+            }
+            other => other,
+        })
     }
 
     /// Asks the daemon one thing. A refusal is an `Ok`: what it means depends on what was asked.

@@ -180,6 +180,7 @@ pub struct PathStatus {
     /// Milliseconds from the newest question to its answer.
     pub round_trip_ms: Option<f64>,
     /// Datagrams that came from the other end and were no message for this node.
+    #[serde(default)]
     pub refused: u64,
     /// Why the newest of them was not; `None`: there was none.
     pub refusal: Option<String>,

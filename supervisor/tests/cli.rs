@@ -407,6 +407,29 @@ fn a_rehearsal_says_what_is_missing_and_hands_nothing_over_then() {
 }
 
 #[test]
+fn a_witness_is_told_from_a_daemon_that_does_not_run() {
+    let folder = folder();
+    let file = folder.join("witness.toml");
+    let witness = format!(
+        "[node]\nrun-dir = \"{}\"\n[witness]\nlisten = \"127.0.0.1:4170\"\n\
+         [[witness.pair]]\nname = \"db\"\nkey-file = \"/etc/mastiff/db.key\"\n",
+        folder.display()
+    );
+    std::fs::write(&file, witness).unwrap();
+    let run = |word: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mastiff"));
+        command.arg("--config").arg(&file).arg(word).output().unwrap()
+    };
+    let output = run("status");
+    assert_eq!(output.status.code(), Some(69));
+    let complaint = text(&output.stderr);
+    assert!(complaint.contains("is a witness's") && complaint.contains("USR1"), "{complaint}");
+    let advice = text(&run("doctor").stdout);
+    assert!(advice.contains("note     the configuration is that of a witness"), "{advice}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn no_socket_is_said_with_what_to_do_and_lsb_codes_tell_the_cases_apart() {
     let folder = folder();
     let socket = folder.join("control.sock");

@@ -26,6 +26,8 @@ pub(super) enum Failure {
     NotRunning(String),
     /// The daemon listens, but does not answer as it should.
     Unavailable(String),
+    /// The daemon is a witness, and listens to nobody but its pairs.
+    Witness(String),
     /// The daemon answered what no daemon may answer.
     Bug(String),
     /// The caller may not do this.
@@ -42,7 +44,7 @@ impl Failure {
         match self {
             Self::Refused(_) => REFUSED,
             Self::Usage(_) => EX_USAGE,
-            Self::NotRunning(_) | Self::Unavailable(_) => EX_UNAVAILABLE,
+            Self::NotRunning(_) | Self::Unavailable(_) | Self::Witness(_) => EX_UNAVAILABLE,
             Self::Bug(_) => EX_SOFTWARE,
             Self::Permission(_) => EX_NOPERM,
             Self::Config(_) => EX_CONFIG,
@@ -58,6 +60,7 @@ impl fmt::Display for Failure {
             | Self::Usage(text)
             | Self::NotRunning(text)
             | Self::Unavailable(text)
+            | Self::Witness(text)
             | Self::Bug(text)
             | Self::Permission(text)
             | Self::Config(text) => f.write_str(text),

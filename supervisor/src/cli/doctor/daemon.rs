@@ -33,6 +33,12 @@ pub(super) fn runs(machine: &Machine) -> Vec<Finding> {
             "Its socket is for root and the group mastiff, so it is not known whether it is well.",
             why.as_str(),
         )],
+        Err(Failure::Witness(why)) => vec![Finding::new(
+            Severity::Note,
+            "the configuration is that of a witness",
+            why.as_str(),
+            "systemctl status mastiff-witness; journalctl -u mastiff-witness",
+        )],
         Err(other) => vec![Finding::new(
             Severity::Problem,
             other.to_string(),
