@@ -313,20 +313,22 @@ impl Node {
 
     /// The names of the worst checks that are not healthy, the worst first.
     pub fn worst(&self, count: usize) -> Vec<&str> {
-        let mut checks: Vec<&Check> =
-            self.checks.iter().filter(|c| c.verdict() != Verdict::Healthy).collect();
+        let bad = self.by_importance().into_iter().filter(|c| c.verdict() != Verdict::Healthy);
+        bad.take(count).map(|check| &*check.spec.name).collect()
+    }
+
+    /// The worst first, then by name.
+    fn by_importance(&self) -> Vec<&Check> {
+        let mut checks: Vec<&Check> = self.checks.iter().collect();
         checks.sort_by(|a, b| {
             b.verdict().cmp(&a.verdict()).then_with(|| a.spec.name.cmp(&b.spec.name))
         });
-        checks.into_iter().take(count).map(|check| &*check.spec.name).collect()
+        checks
     }
 
     /// All checks, the worst first, then by name.
     pub fn views(&self, now: Mono) -> Vec<CheckView> {
-        let mut views: Vec<CheckView> =
-            self.checks.iter().map(|check| self.view_of(check, now)).collect();
-        views.sort_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.name.cmp(&b.name)));
-        views
+        self.by_importance().into_iter().map(|check| self.view_of(check, now)).collect()
     }
 
     /// One check by name.

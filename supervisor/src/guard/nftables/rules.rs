@@ -175,10 +175,8 @@ impl<'a> Batch<'a> {
         for chain in [GUARD_IN, GUARD_OUT, OTHERS_IN, OTHERS_OUT, KNOCK] {
             self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, chain);
         }
-        let mut slots: Vec<Slot> = guarded.iter().map(|guarded| guarded.slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        for slot in slots {
+        let slots = guarded.iter().map(|guarded| guarded.slot.0.saturating_add(1)).max();
+        for slot in (0..slots.unwrap_or(0)).map(Slot) {
             let chain = group(slot);
             self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, &chain);
             self.rule(&chain, |rule| {

@@ -103,17 +103,15 @@ impl Air {
 
     /// Listens on every device that has addresses of ours or leads to the gateway, and on no other.
     pub(super) fn listen(&mut self, devices: &Devices, registry: &Registry) {
-        let mut wanted: Vec<u32> = self
-            .groups
-            .iter()
-            .flat_map(|group| &group.addresses)
-            .filter_map(|spoken| devices.called(&spoken.interface))
-            .filter(|device| device.mac.is_some())
-            .map(|device| device.index)
-            .chain(self.gateway.map(|gateway| gateway.index))
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let spoken = self.groups.iter().flat_map(|group| &group.addresses);
+        let interfaces = spoken.filter_map(|spoken| devices.called(&spoken.interface));
+        let speaking = interfaces.filter(|device| device.mac.is_some()).map(|device| device.index);
+        let mut wanted = Vec::new();
+        for index in speaking.chain(self.gateway.map(|gateway| gateway.index)) {
+            if !wanted.contains(&index) {
+                wanted.push(index);
+            }
+        }
         if self.taps.iter().map(Tap::index).eq(wanted.iter().copied()) {
             return;
         }
