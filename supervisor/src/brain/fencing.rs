@@ -98,10 +98,11 @@ impl Brain {
                 self.events.record("fence-ends", Severity::Warning, None, text);
                 self.fenced(true);
             }
-            (_, Ok(Output::Finished(Ended { code, output, .. }))) => {
-                let line = output.lines().next().unwrap_or("it said nothing");
-                let how =
-                    code.map_or("no exit code".to_string(), |code| format!("exit code {code}"));
+            (_, Ok(Output::Finished(Ended { code, output, took, .. }))) => {
+                let line = complaint(&output);
+                let how = code.map_or(format!("no exit code, after {took}"), |code| {
+                    format!("exit code {code}")
+                });
                 let why = format!("action {} ended with {how}: {line}", action.name());
                 self.fence_failed(&why);
             }
@@ -119,6 +120,42 @@ impl Brain {
     fn fenced(&mut self, ok: bool) {
         for step in std::mem::take(&mut self.desk.fencing).steps {
             self.keeper.done(step, ok);
+        }
+    }
+}
+
+/// The line of an agent's output that says why it failed. Agents on the library of ClusterLabs say
+/// it as an `ERROR`, after warnings of Python's and before advice; of others it is the last line.
+fn complaint(output: &str) -> &str {
+    let mut lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().find(|line| line.contains("ERROR"));
+    error.or_else(|| lines.next_back()).unwrap_or("it said nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complaint_of_an_agent_is_found_among_its_chatter() {
+        for (output, why) in [
+            // fence_ipmilan of Debian 12, whose controller does not answer.
+            (
+                "/usr/sbin/fence_ipmilan:5: DeprecationWarning: 'pipes' is deprecated\n  \
+                 from pipes import quote\n2026-11-21 16:55:27,386 ERROR: Connection timed out\n\n\n",
+                "2026-11-21 16:55:27,386 ERROR: Connection timed out",
+            ),
+            (
+                "WARNING:root:Parse error: Ignoring unknown option 'plug=b'\n\nERROR:root:no address\n\n\
+                 ERROR:root:Please use '-h' for usage\n",
+                "ERROR:root:no address",
+            ),
+            ("connecting\ncannot connect\n\n", "cannot connect"),
+            ("Status: ON\n", "Status: ON"),
+            ("\n \n", "it said nothing"),
+            ("", "it said nothing"),
+        ] {
+            assert_eq!(complaint(output), why);
         }
     }
 }
