@@ -56,7 +56,8 @@ class Mastiff:
     cannot = ()
 
     def __init__(self, lab, speed, groups=1, fence=None):
-        """`fence`: an agent instead of the witness; called with the option `plug`, the other node's name."""
+        """`fence`: an agent instead of the witness: a function of the node that it is to cut off, which returns its
+        path and options as the configuration has them."""
         self.lab, self.speed, self.groups, self.fence = lab, FENCED_WITHIN if fence else speed, groups, fence
         self.period = SPEEDS[speed]
         self.daemons, self.started = {}, {}
@@ -79,7 +80,7 @@ class Mastiff:
                           for cable in station.cables)
         arbiter = f'arbiter = "witness"\nwitness = "{self.lab["witness"].address()}:{PORT}"'
         if self.fence:
-            arbiter = f'arbiter = "fence"\nfence = "{self.fence} plug={peer.name}"'
+            arbiter = f'arbiter = "fence"\nfence = "{self.fence(peer)}"'
         return head + PAIR.format(peer=peer.name, key=self.key, within=self.speed, paths=paths, arbiter=arbiter) + "".join(
             GROUP.format(name=f"g{group}", vip4=vip4(group), vip6=vip6(group)) for group in range(self.groups))
 

@@ -348,7 +348,7 @@ case $asked in
 esac
 """)
         agent.chmod(0o755)
-        return agent
+        return lambda node: f"{agent} plug={node.name}"
 
     def test_fence_agent_must_confirm_before_anything_is_taken(self):
         self.stuck.touch()
