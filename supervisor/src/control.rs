@@ -130,6 +130,9 @@ pub struct PairStatus {
     pub guard: String,
     /// Why the keeper is no real-time thread, if it is none.
     pub not_realtime: Option<String>,
+    /// Why the fence agent did not confirm that the other node is off, when it was last called.
+    #[serde(default)]
+    pub not_fenced: Option<String>,
     /// All groups.
     pub groups: Vec<GroupStatus>,
     /// The paths to the peer, then the one to the witness.

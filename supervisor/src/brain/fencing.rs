@@ -50,6 +50,8 @@ impl Action {
 pub(super) struct Fencing {
     action: Option<Action>,
     steps: Vec<StepId>,
+    /// Why it did not confirm when it was last called.
+    pub(super) failed: Option<String>,
 }
 
 impl Brain {
@@ -115,6 +117,7 @@ impl Brain {
         let text = format!("the peer's power is not confirmed off, so nothing is taken: {why}");
         self.events.record("fence-failed", Severity::Error, None, &text);
         self.fenced(false);
+        self.desk.fencing.failed = Some(text);
     }
 
     fn fenced(&mut self, ok: bool) {

@@ -297,6 +297,7 @@ impl Brain {
             arbiter: config.arbiter.name().to_string(),
             guard: self.desk.guard.clone(),
             not_realtime: shown.realtime.clone().err(),
+            not_fenced: self.desk.fencing.failed.clone(),
             groups: config.groups.iter().zip(&shown.groups).map(group).collect(),
             paths: ends.chain(witness).zip(&shown.paths).map(path).collect(),
         })

@@ -186,6 +186,11 @@ fn warnings(pair: &PairStatus) -> Vec<String> {
         );
     }
     warnings.extend(pair.paths.iter().filter_map(refusal));
+    if let Some(why) = &pair.not_fenced
+        && pair.groups.iter().any(|group| Owner::of(group) == Owner::Nobody)
+    {
+        warnings.push(clean(why));
+    }
     if pair.arbiter == "wire" {
         warnings.push(WIRE_SPLITS.into());
     }
@@ -223,6 +228,7 @@ pub(in crate::cli) mod tests {
             arbiter: "witness".into(),
             guard: "BPF (tcx)".into(),
             not_realtime: None,
+            not_fenced: None,
             groups: vec![GroupStatus {
                 name: "web".into(),
                 role: "active".into(),
@@ -325,6 +331,15 @@ pub(in crate::cli) mod tests {
         {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_failed_is_told_while_nobody_has_a_group() {
+        let mut pair = pair();
+        pair.not_fenced = Some("not confirmed off: timed out".into());
+        assert!(!shown(&pair).contains("timed out"), "the group is here");
+        (pair.groups[0].role, pair.groups[0].peer_role) = ("standby".into(), None);
+        assert!(shown(&pair).contains("warning: not confirmed off: timed out"));
     }
 
     #[test]
