@@ -80,7 +80,6 @@ class Probe:
         if self.child == 0:
             try:
                 die_with_parent()
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the parent does at its end
                 station.space.enter()
                 gc.disable()
                 take_priority(PRIORITY)

@@ -38,7 +38,9 @@ def call(name, *arguments):
 
 
 def die_with_parent():
-    """For a new child: SIGKILL when the parent ends, however that happens."""
+    """For a new child: SIGKILL when the parent ends, however that happens; but what the parent does at its end is none
+    of the child's business."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
