@@ -385,7 +385,7 @@ class Result(unittest.TextTestResult):
 
 def main(cases):
     as_root()
-    words = sys.argv[1:]
+    words = [word for word in sys.argv[1:] if word != "--long"]
     found = unittest.TestSuite()
     for case in cases:
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
