@@ -151,6 +151,7 @@ impl Brain {
         let (lanes, stuck, heartbeats_ignored) = self.probes.counters();
         let (alerts_dropped, alerts_delivered) = self.alerts.counts();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let pair = self.keeper.board().counts;
         [
             ("events", self.events.next()),
             ("alerts-waiting", count(self.alerts.waiting().count())),
@@ -165,6 +166,12 @@ impl Brain {
             ("requests-refused", self.clients.refused()),
             ("health-reports-lost", self.keeper.lost()),
             ("log-lines-dropped", journal::dropped()),
+            ("pair-messages-refused", pair.refused),
+            ("pair-messages-unsent", pair.unsent),
+            ("pair-jobs-lost", pair.jobs_lost),
+            ("pair-news-lost", pair.news_lost),
+            ("guard-lapses", pair.lapses),
+            ("late-demotions", pair.late_demotions),
         ]
         .map(|(name, number)| (name.to_string(), number))
         .to_vec()
