@@ -27,7 +27,6 @@ pub mod nftables;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
 
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::{Mono, Span};
@@ -112,7 +111,8 @@ pub trait Wall: fmt::Debug + Send {
     /// With what was tried and what the kernel said. Then no address may be added.
     fn stand(&mut self, devices: &[Device]) -> Result<(), String>;
 
-    /// Whether everything still stands where [`Wall::stand`] put it.
+    /// Whether everything still stands where [`Wall::stand`] put it. Asked again and again: the
+    /// kernel has no notice of it that would cost others nothing.
     ///
     /// # Errors
     /// When the kernel does not say.
@@ -124,12 +124,6 @@ pub trait Wall: fmt::Debug + Send {
     /// # Errors
     /// With what was tried and what the kernel said.
     fn create(&mut self, slot: Slot, until: Clocks) -> Result<(), String>;
-
-    /// Becomes readable when somebody may have changed it; read by [`Wall::drain`].
-    fn notices(&self) -> Option<BorrowedFd<'_>>;
-
-    /// Reads all notices; whether [`Wall::stands`] should be asked.
-    fn drain(&mut self) -> bool;
 
     /// Removes the guard: the daemon ends for good, and has no address any more.
     fn remove(&mut self);

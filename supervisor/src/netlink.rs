@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
-    recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+    setsockopt, socket, sockopt,
 };
 
 /// Bytes of a message's header (`struct nlmsghdr`, linux/netlink.h).
@@ -147,8 +147,6 @@ pub struct Message<'a> {
     pub kind: u16,
     /// As the kernel set them (`NLM_F_*`).
     pub flags: u16,
-    /// The port of the socket whose request this answers or tells of; 0: the kernel itself.
-    pub port: u32,
     /// The family's header and the attributes.
     pub body: &'a [u8],
 }
@@ -183,10 +181,9 @@ impl<'a> Iterator for Messages<'a> {
         let length = usize::try_from(u32::from_ne_bytes(*self.0.first_chunk()?)).ok()?;
         let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk()?);
         let flags = u16::from_ne_bytes(*self.0.get(6..)?.first_chunk()?);
-        let port = u32::from_ne_bytes(*self.0.get(12..)?.first_chunk()?);
         let body = self.0.get(HEADER..length)?;
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, flags, port, body })
+        Some(Message { kind, flags, body })
     }
 }
 
@@ -321,14 +318,6 @@ impl Socket {
             }
         }
         Ok(())
-    }
-
-    /// The port that the kernel knows it by ([`Message::port`]).
-    ///
-    /// # Errors
-    /// getsockname(2).
-    pub fn port(&self) -> Result<u32, Errno> {
-        getsockname::<NetlinkAddr>(self.fd.as_raw_fd()).map(|address| address.pid())
     }
 
     fn send(&mut self, request: &mut Request) -> Result<(), Errno> {

@@ -22,7 +22,7 @@
 //! So each store is what is left of the lease by *both* clocks, from now on `CLOCK_BOOTTIME`. That
 //! clock may be bent until the deadline; the slack of this form allows for it.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use mastiff_core::pair::clock::Clocks;
@@ -279,14 +279,6 @@ impl Wall for BpfWall {
     }
 
     /// None: the kernel tells nobody that a program was detached.
-    fn notices(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn drain(&mut self) -> bool {
-        false
-    }
-
     fn remove(&mut self) {
         if let Err(error) = self.work(Job::Remove) {
             log::warn!("{error}");

@@ -5,8 +5,6 @@
 //! nothing. Lifetimes are whole seconds and end up to two seconds late, which the timers know
 //! ([`timing::Guard::Lifetime`]); a closed gate closes no sooner than the addresses are gone.
 
-use std::os::fd::BorrowedFd;
-
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::Mono;
 use mastiff_core::timing;
@@ -52,14 +50,6 @@ impl Wall for Lifetime {
 
     fn create(&mut self, _: Slot, _: Clocks) -> Result<(), String> {
         Ok(())
-    }
-
-    fn notices(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn drain(&mut self) -> bool {
-        false
     }
 
     fn remove(&mut self) {}

@@ -23,7 +23,7 @@
 //! lifetimes of the addresses are the guard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::{Mono, Span};
@@ -60,19 +60,13 @@ const TICK_ASSUMED: Span = Span::from_millis(10);
 #[derive(Debug)]
 struct Shared {
     leases: Vec<(AtomicI64, AtomicI64)>,
-    /// The keeper found that the rules are gone.
-    gone: AtomicBool,
     /// Frames that could not be sent.
     failed: AtomicU64,
 }
 
 impl Shared {
     fn new(slots: usize) -> Self {
-        Self {
-            leases: (0..slots).map(|_| Default::default()).collect(),
-            gone: AtomicBool::new(false),
-            failed: AtomicU64::new(0),
-        }
+        Self { leases: (0..slots).map(|_| Default::default()).collect(), failed: AtomicU64::new(0) }
     }
 
     /// A reader that comes between both stores sees one new value, and the earlier clock counts.

@@ -102,11 +102,8 @@ impl NftablesGate {
             }
             Refreshed::TooLate => false,
             Refreshed::Dead => true,
-            // The wall lays them again, with what was open.
-            Refreshed::Gone => {
-                self.shared.gone.store(true, Ordering::SeqCst);
-                false
-            }
+            // The wall lays them again when it looks, with what was open.
+            Refreshed::Gone => false,
             Refreshed::Failed(_) => {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
                 (self.knocker.clock)().ends_promise(door.refreshed.after(timeout))
@@ -158,8 +155,8 @@ impl Gate for NftablesGate {
         // First, so that a wall that creates at this moment sees it afterwards.
         self.shared.set(slot, Clocks::ZERO);
         match self.knocker.knock(DELETE, slot) {
-            Knock::Taken => {}
-            Knock::Ignored => self.shared.gone.store(true, Ordering::SeqCst),
+            // Ignored: the rules are gone, until the wall looks.
+            Knock::Taken | Knock::Ignored => {}
             // It ends by itself.
             Knock::Failed(_) => {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);

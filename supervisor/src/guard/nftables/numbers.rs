@@ -3,7 +3,7 @@
 /// `NFPROTO_NETDEV`, and no version: the family's header.
 pub(super) const HEADER: [u8; 4] = [5, 0, 0, 0];
 /// `NFNL_SUBSYS_NFTABLES`.
-pub(super) const SUBSYSTEM: u16 = 10 << 8;
+const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NEW_TABLE: u16 = SUBSYSTEM;
 pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
 pub(super) const DELETE_TABLE: u16 = SUBSYSTEM | 2;

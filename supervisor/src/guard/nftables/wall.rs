@@ -1,6 +1,5 @@
 //! The half of the hands: transactions, which may wait for those of others.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,14 +8,12 @@ use mastiff_core::time::Span;
 use mastiff_core::timing;
 
 use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
-use super::rules::{Batch, Hook, LO, SUBSYSTEM, TABLE};
+use super::rules::{Batch, Hook, LO};
 use super::standing::{self, Standing, hash};
 use super::{Shared, tick};
 use crate::guard::{Device, Guarded, Place, Slot, Wall};
-use crate::netlink::{Family, Request, Socket, text};
+use crate::netlink::{Family, Request, Socket};
 
-/// `NFNLGRP_NFTABLES`, as a bit.
-const NOTICES: u32 = 1 << 6;
 /// How long a created element lives before it is refreshed, in ticks: it may end two early.
 const CREATED_TICKS: u64 = 3;
 /// So often an element is created that was gone before it could be refreshed.
@@ -24,7 +21,12 @@ const CREATE_TRIES: usize = 3;
 /// The layout of the table; another one is never adopted.
 const LAYOUT: u8 = 2;
 
-/// Lays, watches, repairs and creates.
+/// Lays, repairs and creates.
+///
+/// It does not listen for changes (`NFNLGRP_NFTABLES`): for a listener the kernel writes down each
+/// rule that anybody loads, within the loader's system call. 20,000 rules took 150 ms longer, in
+/// which a kernel without preemption lets no other thread run on that processor: not the keeper,
+/// either.
 #[derive(Debug)]
 pub struct NftablesWall {
     table: String,
@@ -35,9 +37,6 @@ pub struct NftablesWall {
     pub(super) knocker: Knocker,
     pub(super) shared: Arc<Shared>,
     socket: Socket,
-    /// The port of `socket`: what it did is no news.
-    port: u32,
-    monitor: Socket,
     request: Request,
     /// What was laid last, and for which devices.
     stood: Option<(u64, Vec<Device>)>,
@@ -52,13 +51,8 @@ impl NftablesWall {
         knocker: Knocker,
         shared: Arc<Shared>,
     ) -> Result<Self, String> {
-        let open = |groups| {
-            Socket::open(Family::Netfilter, groups)
-                .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))
-        };
-        let socket = open(0)?;
-        let port =
-            socket.port().map_err(|error| format!("cannot read a socket's port: {error}"))?;
+        let socket = Socket::open(Family::Netfilter, 0)
+            .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))?;
         Ok(Self {
             table: super::table_of(daemon),
             guarded: guarded.to_vec(),
@@ -68,8 +62,6 @@ impl NftablesWall {
             knocker,
             shared,
             socket,
-            port,
-            monitor: open(NOTICES)?,
             request: Request::new(),
             stood: None,
         })
@@ -261,23 +253,6 @@ impl Wall for NftablesWall {
             Refreshed::Failed(error) => format!("cannot send on the loopback interface: {error}"),
         };
         Err(format!("cannot open group {} in table netdev {}: {why}", slot.0, self.table))
-    }
-
-    fn notices(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.monitor.as_fd())
-    }
-
-    fn drain(&mut self) -> bool {
-        let mut changed = self.shared.gone.swap(false, Ordering::SeqCst);
-        let Self { monitor, table, port, .. } = self;
-        let read = monitor.notices(&mut |message| {
-            let named = message.parts::<4>().and_then(|(_, mut attributes)| attributes.next());
-            let named = named.filter(|(kind, _)| *kind == TABLE).and_then(|(_, name)| text(name));
-            changed |= message.kind & 0xff00 == SUBSYSTEM
-                && message.port != *port
-                && named == Some(table.as_str());
-        });
-        changed || read.is_err()
     }
 
     fn remove(&mut self) {

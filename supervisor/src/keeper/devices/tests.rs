@@ -211,7 +211,7 @@ fn links_that_are_cut_off_are_no_devices() {
     let bytes = request.finish().to_vec();
     let body = &bytes[16..];
     for length in 0..=body.len() {
-        let message = Message { kind: NEW, flags: 0, port: 0, body: &body[..length] };
+        let message = Message { kind: NEW, flags: 0, body: &body[..length] };
         let read = Device::read(&message);
         assert_eq!(read.is_some(), length >= HEADER, "{length}");
         if let Some((device, _)) = read.filter(|_| length == body.len()) {

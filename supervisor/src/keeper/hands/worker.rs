@@ -28,8 +28,7 @@ mod care;
 
 pub(super) const WAKE: Token = Token(0);
 const DEVICES: Token = Token(1);
-const GUARD: Token = Token(2);
-const FIRST_TAP: usize = 3;
+const FIRST_TAP: usize = 2;
 const READY_MAX: usize = 16;
 
 /// How often the lifetimes of addresses are renewed: each renewal wakes every program that listens
@@ -97,9 +96,6 @@ impl Worker {
         let registry = poll.registry();
         let readable = Interest::READABLE;
         registry.register(&mut SourceFd(&devices.as_fd().as_raw_fd()), DEVICES, readable)?;
-        if let Some(notices) = work.wall.notices() {
-            registry.register(&mut SourceFd(&notices.as_raw_fd()), GUARD, readable)?;
-        }
         let group = |addresses| GroupWork { addresses, on: false, ready: None, trouble: None };
         let now = clock::now();
         Ok(Self {
@@ -138,13 +134,12 @@ impl Worker {
                 log::error!("the keeper's hands cannot poll: {error}");
                 return;
             }
-            let guard = ready.iter().any(|event| event.token() == GUARD) && self.wall.drain();
             self.take_device_events();
             self.hear();
             if self.do_jobs() {
                 return;
             }
-            self.look_after(guard, clock::now());
+            self.look_after(clock::now());
         }
     }
 

@@ -111,7 +111,7 @@ fn routes_that_are_cut_off_lead_nowhere() {
     request.begin(NEW, 0, &header).attribute(PRIORITY, &9u32.to_ne_bytes());
     request.attribute(SEVERAL, &[&hop[..], &[0; 4]].concat());
     let bytes = request.finish().to_vec();
-    let read = |body| DefaultRoute::read(&Message { kind: NEW, flags: 0, port: 0, body });
+    let read = |body| DefaultRoute::read(&Message { kind: NEW, flags: 0, body });
     let whole = read(&bytes[16..]).unwrap();
     assert_eq!((whole.router, whole.index, whole.metric), (ip("10.0.0.1"), 7, 9));
     for length in 0..bytes.len() - 16 {

@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// What is due: lifetimes, and a look at the guard.
-    pub(super) fn look_after(&mut self, guard_changed: bool, now: Mono) {
+    pub(super) fn look_after(&mut self, now: Mono) {
         if !self.stood {
             return;
         }
@@ -145,7 +145,7 @@ impl Worker {
                 self.renew(slot);
             }
         }
-        if now >= self.look_due || guard_changed {
+        if now >= self.look_due {
             self.look_due = now.after(LOOK_EVERY);
             if self.groups.iter().any(|group| group.ready.is_none()) {
                 self.tell_ready();

@@ -1,6 +1,5 @@
 //! The hands on a real interface, with a guard that does as the test wants.
 
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -48,14 +47,6 @@ impl Wall for Paper {
                 Err("not now".into())
             }
         }
-    }
-
-    fn notices(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn drain(&mut self) -> bool {
-        false
     }
 
     fn remove(&mut self) {
@@ -138,11 +129,11 @@ fn what_cannot_be_announced_does_not_stay_due() {
             ends.jobs.send(job).unwrap();
         }
         assert!(!worker.do_jobs());
-        worker.look_after(false, clock::now());
+        worker.look_after(clock::now());
         assert!(worker.next_deadline() > clock::now());
         assert_eq!(ends.told("addresses-failed"), 1);
         for secs in 1..5 {
-            worker.look_after(false, clock::now().after(Span::from_secs(secs)));
+            worker.look_after(clock::now().after(Span::from_secs(secs)));
         }
         assert_eq!(ends.told("addresses-failed"), 0, "the same is said once");
     });
@@ -161,7 +152,7 @@ fn an_address_of_the_daemon_before_is_renewed() {
             ends.jobs.send(job).unwrap();
         }
         assert!(!worker.do_jobs());
-        worker.look_after(false, clock::now());
+        worker.look_after(clock::now());
         let shown = run("ip address show dev d0");
         assert!(shown.contains("valid_lft 62sec") || shown.contains("valid_lft 61sec"), "{shown}");
     });
