@@ -164,6 +164,13 @@ class Mastiff:
         """The groups as `mastiff status` of a node has them."""
         return json.loads(self.cli(station, "status", "--json"))["pair"]["groups"]
 
+    def describe(self, station):
+        """What `mastiff status` of a node says, or why it does not."""
+        try:
+            return self.cli(station, "status")
+        except LabError as error:
+            return str(error)
+
     def is_ready(self, standby):
         """Whether it could take over at once: it says so, and neither it nor the witness keeps silent any more."""
         last = max(self.started[standby.name], self.started["witness"])
