@@ -90,6 +90,12 @@ pub trait Gate: fmt::Debug + Send {
     /// [`Mono::FAR`] for a form with an absolute deadline.
     fn refresh(&mut self, now: Clocks) -> Mono;
 
+    /// Whether the keeper found that what stood in the kernel is gone. Said once, until it stands
+    /// again: a wall looks by itself, too, but not so soon.
+    fn is_gone(&mut self) -> bool {
+        false
+    }
+
     /// A group whose gate closed although its lease goes on, because the keeper was late. It may
     /// be opened again only by [`Wall::create`], with its addresses off. Each is returned once, and
     /// again a second later if it is still closed.

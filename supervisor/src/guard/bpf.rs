@@ -278,7 +278,6 @@ impl Wall for BpfWall {
         Ok(())
     }
 
-    /// None: the kernel tells nobody that a program was detached.
     fn remove(&mut self) {
         if let Err(error) = self.work(Job::Remove) {
             log::warn!("{error}");

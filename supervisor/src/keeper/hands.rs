@@ -41,6 +41,8 @@ pub enum Job {
     Adopt(Slot),
     /// The gate lapsed: take the addresses off, create the gate anew, put them on.
     Recreate(Slot),
+    /// Look at the guard: what stood is gone.
+    Look,
     /// Ask the gateway for a sign of life.
     AskGateway(Clocks),
     /// Ask whether anybody has the group's addresses.

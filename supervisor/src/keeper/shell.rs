@@ -318,6 +318,9 @@ impl Shell {
         self.actions = actions;
         self.remotes.flush();
         self.gate_due = self.gate.refresh(now);
+        if self.gate.is_gone() {
+            self.give(Job::Look);
+        }
         while let Some(slot) = self.gate.lapsed() {
             // While the group is being taken, the step that adds its addresses creates the gate.
             let role = self.pair.groups().get(slot.0).map(Group::role);

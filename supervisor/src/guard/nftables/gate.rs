@@ -22,6 +22,7 @@ pub struct NftablesGate {
     /// For a frame's way.
     margin: Span,
     doors: Vec<Door>,
+    gone: Gone,
     shared: Arc<Shared>,
 }
 
@@ -49,6 +50,14 @@ enum Lapse {
     Told(Mono),
 }
 
+/// Whether the rules are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    No,
+    ToTell,
+    Told,
+}
+
 const CLOSED: Door = Door {
     until: Clocks::ZERO,
     tried: Mono::BOOT,
@@ -64,7 +73,7 @@ impl NftablesGate {
         slots: usize,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { knocker, times, margin: tick(), doors: vec![CLOSED; slots], shared }
+        Self { knocker, times, margin: tick(), doors: vec![CLOSED; slots], gone: Gone::No, shared }
     }
 
     fn timeout(&self) -> Span {
@@ -98,12 +107,18 @@ impl NftablesGate {
             Refreshed::Lives(at) => {
                 door.refreshed = at;
                 door.lapse = Lapse::No;
+                self.gone = Gone::No;
                 return true;
             }
             Refreshed::TooLate => false,
             Refreshed::Dead => true,
-            // The wall lays them again when it looks, with what was open.
-            Refreshed::Gone => false,
+            // The wall lays them again, with what was open.
+            Refreshed::Gone => {
+                if self.gone == Gone::No {
+                    self.gone = Gone::ToTell;
+                }
+                false
+            }
             Refreshed::Failed(_) => {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
                 (self.knocker.clock)().ends_promise(door.refreshed.after(timeout))
@@ -177,6 +192,14 @@ impl Gate for NftablesGate {
             next = self.doors.get(at).map_or(next, |door| next.min(self.due(door, now)));
         }
         next
+    }
+
+    fn is_gone(&mut self) -> bool {
+        let is_news = self.gone == Gone::ToTell;
+        if is_news {
+            self.gone = Gone::Told;
+        }
+        is_news
     }
 
     fn lapsed(&mut self) -> Option<Slot> {

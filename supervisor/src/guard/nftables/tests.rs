@@ -419,10 +419,18 @@ fn a_flush_is_seen_and_mended_and_nothing_else_is_news() {
         }
         gate.open(GROUP, within(600_000), clock::clocks());
         assert_eq!(gate.lapsed(), None);
-        // Nobody takes its frames: that is no lapse, and the wall looks again soon.
+        assert!(!gate.is_gone());
+        // Nobody takes its frames: that is no lapse, and is said once.
+        run("nft flush ruleset");
+        for is_news in [true, false] {
+            gate.open(GROUP, within(600_000), clock::clocks());
+            assert_eq!((gate.lapsed(), gate.is_gone()), (None, is_news));
+        }
+        wall.stand(&devices()).unwrap();
+        gate.open(GROUP, within(600_000), clock::clocks());
         run("nft flush ruleset");
         gate.open(GROUP, within(600_000), clock::clocks());
-        assert_eq!(gate.lapsed(), None);
+        assert!(gate.is_gone(), "again");
         wall.stand(&devices()).unwrap();
         gate.open(GROUP, within(600_000), clock::clocks());
         gate.close(GROUP);

@@ -170,6 +170,7 @@ impl Worker {
                 Ok(Job::Step(id, slot)) => self.step(id, slot),
                 Ok(Job::Adopt(slot)) => self.adopt(slot),
                 Ok(Job::Recreate(slot)) => self.recreate(slot),
+                Ok(Job::Look) => self.look_due = clock::now(),
                 Ok(Job::AskGateway(sent)) => {
                     self.air.ask_gateway(sent, &self.devices, self.poll.registry());
                 }
