@@ -39,10 +39,6 @@ const LATE: Span = Span::from_millis(2);
 const MORE: Span = Span::from_micros(500);
 /// At the end the removal of the guard is waited for: it waits for the kernel's lock for links.
 const REMOVE_WITHIN: Span = Span::from_secs(2);
-/// How long an interface that is lost is borne with: two heartbeats, of which one may get lost.
-const BEATS_TO_BEAR: u64 = 2;
-/// And at least so long: the ends of a switch's cables do not notice at the same time.
-const BEAR_MIN: Span = Span::from_millis(300);
 /// Events of one turn that the core may answer; the buffer is made once.
 const ACTIONS: usize = 512;
 
@@ -88,8 +84,6 @@ pub(super) struct Shell {
     counts: Counts,
     /// The brain's newest word, and when it came.
     health: Option<(Health, Mono)>,
-    /// When something that was lost counts as failed.
-    fails_at: Mono,
     /// When the pair's next turn is due.
     due: Mono,
     actions: PairActions,
@@ -98,30 +92,9 @@ pub(super) struct Shell {
 #[derive(Debug)]
 struct Place {
     key: GroupKey,
-    /// Whether its interfaces are up, behind a guard; until the hands say so, they are not.
-    ready: bool,
-    /// Since when they are not any more.
-    lost: Option<Mono>,
-    /// How long that must last until the group is better off elsewhere: where it is a switch that
-    /// failed, the other node has said by then that it has lost it, too.
-    bear: Span,
+    /// Whether its interfaces are up, behind a guard; `None`: the hands have not said so.
+    ready: Option<bool>,
     cause: Option<Cause>,
-}
-
-impl Place {
-    fn set_ready(&mut self, ready: bool, now: Mono) {
-        self.lost = match (self.ready, ready) {
-            (true, false) => Some(now),
-            (_, true) => None,
-            (false, false) => self.lost,
-        };
-        self.ready = ready;
-    }
-
-    /// When what was lost counts as failed.
-    fn fails_at(&self) -> Option<Mono> {
-        self.lost.map(|since| since.after(self.bear))
-    }
 }
 
 /// Where the shell's ends are.
@@ -145,13 +118,7 @@ impl Shell {
     ) -> Self {
         let mut actions = Vec::with_capacity(ACTIONS);
         let Setup { identity, specs, keys, paths, witness, gate, memory, kept, .. } = setup;
-        let place = |spec: &GroupSpec| Place {
-            key: spec.key,
-            ready: false,
-            lost: None,
-            bear: spec.timing.heartbeat.times(BEATS_TO_BEAR).max(BEAR_MIN),
-            cause: None,
-        };
+        let place = |spec: &GroupSpec| Place { key: spec.key, ready: None, cause: None };
         let slots = specs.iter().map(|(spec, _)| place(spec)).collect();
         let pair = Pair::start(identity, specs, kept, now, &mut actions);
         let places = super::remotes::Places { me: pair.me(), paths, witness };
@@ -171,7 +138,6 @@ impl Shell {
             board: ends.board,
             counts: Counts::default(),
             health: None,
-            fails_at: Mono::FAR,
             due: now.at.boot,
             actions,
         };
@@ -190,7 +156,6 @@ impl Shell {
     /// When the next turn is due.
     pub(super) fn next_deadline(&self, now: Clocks) -> Mono {
         let more = if self.remotes.more { now.boot.after(MORE) } else { Mono::FAR };
-        let more = more.min(self.fails_at);
         self.due.min(self.gate_due).min(self.remotes.next_deadline()).min(more)
     }
 
@@ -209,14 +174,11 @@ impl Shell {
                 Outcome::Event(event) => self.pair.handle(&event, now, &mut self.actions),
                 Outcome::Ready(slot, ready) => {
                     if let Some(place) = self.slots.get_mut(slot.0) {
-                        place.set_ready(ready, now.at.boot);
+                        place.ready = Some(ready);
                     }
                     self.tell_health(now);
                 }
             }
-        }
-        if self.fails_at <= now.at.boot {
-            self.tell_health(now);
         }
         let Self { pair, remotes, actions, .. } = self;
         let heard = core::cell::RefCell::new(pair);
@@ -256,15 +218,13 @@ impl Shell {
         // For the core this is a fresh word, and a cable that comes and goes must not make one of
         // what a brain said that has hung since.
         let is_fresh = |(_, at): &(_, Mono)| now.at.boot.since(*at) < REPORT_FRESH;
-        let later = |at: &Mono| *at > now.at.boot;
-        let failing = self.slots.iter().filter_map(Place::fails_at).filter(later);
-        self.fails_at = failing.min().unwrap_or(Mono::FAR);
         let Some((health, _)) = self.health.filter(is_fresh) else { return };
         for place in &self.slots {
-            let not_ready = (!place.ready).then_some(NotReady::LinkDown);
-            // Nobody reaches the address here, or nothing would take it away: as bad as it gets.
-            let has_failed = place.fails_at().is_some_and(|at| at <= now.at.boot);
-            let health = if has_failed { Health::Failed } else { health };
+            let not_ready = match place.ready {
+                Some(true) => None,
+                Some(false) => Some(NotReady::LinkDown),
+                None => Some(NotReady::Starting),
+            };
             let event = PairEvent::Health { group: place.key, health, not_ready };
             self.pair.handle(&event, now, &mut self.actions);
         }

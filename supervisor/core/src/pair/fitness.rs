@@ -13,12 +13,19 @@ pub const MOVES_MAX: usize = 3;
 /// See [`MOVES_MAX`].
 pub const MOVES_WITHIN: Span = Span::from_secs(600);
 
+/// How long an owner bears with a link that it has lost, and how long its peer must have been ready
+/// by then: a switch that fails, and one that comes back, does so for both nodes, but Linux may tell
+/// of a lost carrier up to a second late (linkwatch_schedule_work(), net/core/link_watch.c).
+pub const LINK_SETTLES: Span = Span::from_millis(1500);
+
 /// The brain's newest word on a group, and what else speaks against taking it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fitness {
     /// When the daemon started: its brain has so much time for a first word.
     started: Clocks,
     report: Option<Report>,
+    /// Since when its links are lost, or what guards them.
+    link_down: Option<Mono>,
     /// An operator paused it.
     pub paused: bool,
     /// It was let go before a suspend or the end of the daemon: not ready until that is over.
@@ -43,6 +50,7 @@ impl Fitness {
         Self {
             started: now,
             report: None,
+            link_down: None,
             paused: false,
             let_go: false,
             recovering_until: None,
@@ -53,6 +61,11 @@ impl Fitness {
     /// The brain reported.
     pub const fn report(&mut self, health: Health, not_ready: Option<NotReady>, now: Clocks) {
         self.report = Some(Report { at: now, health, not_ready });
+        self.link_down = match (not_ready, self.link_down) {
+            (Some(NotReady::LinkDown), None) => Some(now.boot),
+            (Some(NotReady::LinkDown), since) => since,
+            _ => None,
+        };
     }
 
     /// As a restarted daemon goes on: the last word on its health holds until the brain has had
@@ -62,6 +75,7 @@ impl Fitness {
     pub fn resumed(mut self, now: Clocks) -> Self {
         self.started = now;
         self.let_go = false;
+        self.link_down = None;
         if let Some(report) = &mut self.report {
             report.at = now;
             report.not_ready = report.not_ready.or(Some(NotReady::NoReport));
@@ -85,6 +99,13 @@ impl Fitness {
         let too_early = self.report.is_none() && now.longest_since(self.started) < REPORT_FRESH;
         let health = self.health(now);
         (health < Health::Degraded && !too_early).then_some(health)
+    }
+
+    /// Whether the group's links are lost for good: nobody reaches its addresses here, or nothing
+    /// would take them away.
+    #[must_use]
+    pub fn has_lost_link(&self, now: Clocks) -> bool {
+        self.link_down.is_some_and(|since| now.boot.since(since) >= LINK_SETTLES)
     }
 
     /// What of this node's own speaks against taking the group.
@@ -164,6 +185,24 @@ mod tests {
         assert_eq!(fitness.not_ready(now), Some(NotReady::LinkDown));
         fitness.paused = true;
         assert_eq!(fitness.not_ready(now), Some(NotReady::Paused));
+    }
+
+    #[test]
+    fn a_link_is_lost_for_good_only_after_a_while() {
+        let mut fitness = fit();
+        let down = |fitness: &mut Fitness, millis| {
+            let now = Clocks::ZERO.after(Span::from_millis(millis));
+            fitness.report(Health::Healthy, Some(NotReady::LinkDown), now);
+            fitness.has_lost_link(now)
+        };
+        assert!(!down(&mut fitness, 101_000) && !down(&mut fitness, 102_499));
+        assert!(down(&mut fitness, 102_500));
+        fitness.report(Health::Healthy, None, at(103));
+        assert!(!fitness.has_lost_link(at(110)), "it is back");
+        assert!(!down(&mut fitness, 111_000));
+        let mut after = fitness.resumed(at(115));
+        assert!(!after.has_lost_link(at(115)), "a restart begins anew");
+        assert!(!down(&mut after, 116_000) && down(&mut after, 117_500));
     }
 
     #[test]

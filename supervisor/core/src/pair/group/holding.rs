@@ -4,6 +4,7 @@ use super::{Group, Stage, State, Turn};
 use crate::pair::arbiters::fence;
 use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, PairReport, Step, StepId};
+use crate::pair::fitness::LINK_SETTLES;
 use crate::pair::lease::{Lease, Seat};
 use crate::pair::spec::{Failback, Safety};
 use crate::pair::takeover::{Candidacy, Won};
@@ -211,7 +212,10 @@ impl Group {
             return;
         }
         let health = self.fitness.health(now);
-        if self.fitness.bad_health(now).is_some_and(|bad| self.peer.is_healthier_than(bad)) {
+        let bad = self.fitness.bad_health(now);
+        let is_ill = bad.is_some_and(|bad| self.peer.is_healthier_than(bad));
+        let is_cut = self.fitness.has_lost_link(now) && self.peer.ready_for(now) >= LINK_SETTLES;
+        if is_ill || is_cut {
             self.move_by_itself(lease, Cause::BadHealth, turn);
         } else if let Failback::After(long_enough) = self.spec.failback
             && !self.spec.preferred

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pair::arbiters::{fence, wire};
+use crate::pair::message::NotReady::LinkDown;
 
 fn started() -> (Group, Vec<PairAction>) {
     let mut out = PairActions::new();
@@ -245,7 +246,7 @@ fn an_owner_moves_for_bad_or_unknown_health_only_to_a_ready_peer_and_not_too_oft
     assert_eq!(after(|group| group.peer = Peer::new(None)), "active", "silent");
     let unwell = |group: &mut Group, beat| group.peer.hear(&beat, true, at(T - 10));
     for (beat, why) in [
-        (Beat { not_ready: Some(NotReady::LinkDown), ..peer_beat() }, "not ready"),
+        (Beat { not_ready: Some(LinkDown), ..peer_beat() }, "not ready"),
         (Beat { definition: 78, ..peer_beat() }, "another definition"),
     ] {
         let mut group = with_witness(active());
@@ -259,6 +260,41 @@ fn an_owner_moves_for_bad_or_unknown_health_only_to_a_ready_peer_and_not_too_oft
     assert_eq!(state_name(&group), "active");
     turn(&mut group, None, T + 10_000);
     assert_eq!(state_name(&group), "yielding");
+}
+
+#[test]
+fn an_owner_without_link_moves_when_the_peer_has_had_its_own_for_a_while() {
+    let lost = PairEvent::Health { group: KEY, health: Health::Healthy, not_ready: Some(LinkDown) };
+    let owner = || {
+        let mut group = with_witness(State::Active { lease: lease(T + 20_000) });
+        hear(&mut group, PEER_NODE, peer_beat(), T - 5000);
+        hear(&mut group, PEER_NODE, peer_beat(), T);
+        turn(&mut group, Some(&lost), T);
+        group
+    };
+    let mut group = owner();
+    hear(&mut group, PEER_NODE, peer_beat(), T + 1499);
+    assert_eq!(state_name(&group), "active");
+    hear(&mut group, PEER_NODE, peer_beat(), T + 1500);
+    assert_eq!(state_name(&group), "yielding");
+    // The switch of both comes back, for the peer first.
+    let mut group = owner();
+    let cut = Beat { not_ready: Some(LinkDown), ..peer_beat() };
+    for (beat, after, state) in [
+        (&cut, 1000, "active"),
+        (&cut, 2000, "active"),
+        (&peer_beat(), 2500, "active"),
+        (&peer_beat(), 3999, "active"),
+        (&peer_beat(), 4000, "yielding"),
+    ] {
+        hear(&mut group, PEER_NODE, *beat, T + after);
+        assert_eq!(state_name(&group), state, "{after}");
+    }
+    let mut group = owner();
+    let back = PairEvent::Health { group: KEY, health: Health::Healthy, not_ready: None };
+    turn(&mut group, Some(&back), T + 1400);
+    hear(&mut group, PEER_NODE, peer_beat(), T + 3000);
+    assert_eq!(state_name(&group), "active");
 }
 
 #[test]
