@@ -27,9 +27,11 @@ use crate::sys::packet::{attach_filter, link_address, set_option};
 /// Frames that one call of [`Tap::hear`] takes in at most; a flood must not keep its caller from
 /// other work.
 pub const BATCH_MAX: usize = 64;
-/// Addresses that the filter tells apart at most: six instructions for each, of 4096. With more,
-/// all of ARP and neighbour discovery comes up.
-pub const WATCHED_MAX: usize = 512;
+/// Addresses that the filter tells apart at most; with more, all of ARP and neighbour discovery
+/// comes up. Each costs 64 bytes of the memory that a socket may have for that, where a filter and
+/// the one that it replaces must fit together: 20480 bytes on Linux 6.1 (net.core.optmem_max;
+/// __sk_attach_prog(), bpf_convert_filter()).
+pub const WATCHED_MAX: usize = 128;
 /// Longer frames are no neighbour discovery of anybody: it may not be fragmented (RFC 6980), and
 /// its options are few.
 const FRAME_BYTES: usize = 2048;
