@@ -75,7 +75,10 @@ fn a_device_is_found_by_all_its_names() {
         until(&mut devices, "the other name", |devices, _| {
             devices.called("another-name-that-is-rather-long").is_some_and(|it| it.index == index)
         });
+        // Before Linux 6.2 only what is off can be renamed.
+        run("ip link set v0 down");
         run("ip link set v0 name renamed0");
+        run("ip link set renamed0 up");
         let events = until(&mut devices, "renamed", |devices, _| devices.called("v0").is_none());
         assert_eq!(devices.called("renamed0").unwrap().index, index);
         assert!(events.iter().any(|event| {
