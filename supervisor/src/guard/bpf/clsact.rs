@@ -6,7 +6,7 @@
 use nix::errno::Errno;
 
 use super::chain::{Entry, Program};
-use crate::netlink::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, Request, Socket, text};
+use crate::netlink::{ACK, Attributes, CREATE, DUMP, Message, Request, Socket, text};
 use crate::sys::bpf::{Direction, Name, name};
 
 // linux/rtnetlink.h.
@@ -105,6 +105,9 @@ fn entry(program: &Program, message: &Message<'_>) -> Option<Entry> {
 }
 
 /// Adds a filter before all others, or exchanges the program of the filter `handle`.
+///
+/// `EINVAL`: somebody has the discipline `ingress` on the device, or a filter of our priority that
+/// is of another kind or for one protocol only.
 pub(super) fn put(
     socket: &mut Socket,
     program: i32,
@@ -114,12 +117,11 @@ pub(super) fn put(
     handle: Option<u32>,
 ) -> Result<(), Errno> {
     let mut request = Request::new();
-    request.begin(NEW_QDISC, CREATE | EXCLUSIVE | ACK, &header(device, CLSACT_HANDLE, CLSACT, 0));
+    // Not exclusive: then the kernel compares the kind of what is there. The discipline `ingress`
+    // has the same place, and takes filters of both directions for those of its only one.
+    request.begin(NEW_QDISC, CREATE | ACK, &header(device, CLSACT_HANDLE, CLSACT, 0));
     request.text(KIND, "clsact");
-    match socket.transact(&mut request) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(error) => return Err(error),
-    }
+    socket.transact(&mut request)?;
     request.clear();
     let header = header(device, handle.unwrap_or(0), parent(direction), info());
     request.begin(NEW_FILTER, CREATE | ACK, &header).text(KIND, "bpf").nest(OPTIONS, |options| {

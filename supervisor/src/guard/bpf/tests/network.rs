@@ -612,6 +612,26 @@ fn a_guard_that_is_taken_away_is_missed_and_an_interface_that_goes_is_not() {
     });
 }
 
+#[test]
+fn one_direction_is_no_guard() {
+    on_each(|net, chains| {
+        net.know_each_other();
+        let add = ["qdisc", "add", "dev", "node0", "ingress"];
+        assert!(Command::new("tc").args(add).status().unwrap().success());
+        let (_gate, mut wall) = chains.guard("db");
+        let stood = wall.stand(std::slice::from_ref(&net.device));
+        match chains {
+            Chains::Tcx => assert_eq!((stood, net.passes(FOUR)), (Ok(()), CLOSED)),
+            // Filters for what leaves would be asked of what comes.
+            Chains::Clsact => {
+                assert!(stood.unwrap_err().contains("EINVAL"));
+                assert_eq!((wall.stands(), net.passes(FOUR)), (Ok(false), OPEN));
+            }
+        }
+        wall.remove();
+    });
+}
+
 sockopt_impl!(
     /// Each frame begins with a `struct virtio_net_hdr`, which says how much of it is header.
     VirtualHeader, SetOnly, libc::SOL_PACKET, libc::PACKET_VNET_HDR, bool
