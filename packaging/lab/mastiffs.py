@@ -59,7 +59,7 @@ class Mastiff:
         """`fence`: an agent instead of the witness: a function of the node that it is to cut off, which returns its
         path and options as the configuration has them."""
         self.lab, self.speed, self.groups, self.fence = lab, FENCED_WITHIN if fence else speed, groups, fence
-        self.period = SPEEDS[speed]
+        self.period = self.speeds[speed]
         self.daemons, self.started = {}, {}
         self.key = lab.home / "key"
         self.key.touch(0o600)
@@ -77,7 +77,7 @@ class Mastiff:
             return head + WITNESS.format(key=self.key)
         peer = self.lab.peer(station)
         paths = ", ".join(PATH.format(local=station.address(cable), peer=peer.address(cable))
-                          for cable in station.cables)
+                          for cable in station.paths)
         arbiter = f'arbiter = "witness"\nwitness = "{self.lab["witness"].address()}:{PORT}"'
         if self.fence:
             arbiter = f'arbiter = "fence"\nfence = "{self.fence(peer)}"'

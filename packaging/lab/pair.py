@@ -43,6 +43,7 @@ class Station:
     def __init__(self, lab, name):
         self.lab, self.name, self.number = lab, name, 1 + STATIONS.index(name)
         self.cables = range(lab.paths if name in NODES else 1)
+        self.paths = self.cables  # those in whose network it has an address
         self.space, self.processes, self.is_on = None, [], False
         self.home = lab.home / name
         self.home.mkdir()
@@ -59,14 +60,18 @@ class Station:
             f"link add {self.name}{cable} type veth peer name eth{cable} address {self.mac(cable)} "
             f"netns {self.space.path}",
             f"link set {self.name}{cable} master switch{cable} up")])
+        self.configure()
+        self.is_on = True
+        return self
+
+    def configure(self):
+        """Give a new machine its addresses, and switch its interfaces on."""
         self.space.ip(
             "link set lo up",
             *[f"address add {self.address(cable)}/24 dev eth{cable}" for cable in self.cables],
             # Before the link is up, or the kernel first asks for a second whether somebody else has it.
             f"address add fd77::{self.number}/64 dev eth0 nodad",
             *[f"link set eth{cable} up" for cable in self.cables])
-        self.is_on = True
-        return self
 
     def mac(self, cable=0):
         return f"02:4d:00:00:{cable:02x}:{self.number:02x}"
@@ -126,6 +131,10 @@ def family(pid):
 class PairLab:
     """The stations and their switches, which end with the `with` block."""
 
+    node = Station  # what a node is
+    # Snooping would hold back multicast for the first seconds.
+    bridge = "forward_delay 0 mcast_snooping 0"
+
     def __init__(self, paths=1):
         self.paths = paths
         self.dropped = {}
@@ -135,9 +144,8 @@ class PairLab:
         self.switch = Space()
         self.control = self.switch.socket()
         self.switch.ip(*[line for cable in range(self.paths) for line in (
-            # Snooping would hold back multicast for the first seconds.
-            f"link add switch{cable} type bridge forward_delay 0 mcast_snooping 0", f"link set switch{cable} up")])
-        self.stations = {name: Station(self, name) for name in STATIONS}
+            f"link add switch{cable} type bridge {self.bridge}", f"link set switch{cable} up")])
+        self.stations = {name: (self.node if name in NODES else Station)(self, name) for name in STATIONS}
         for station in self.stations.values():
             station.boot()
         for station in self.stations.values():

@@ -35,13 +35,18 @@ class PairTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.lab = cls.enterClassContext(PairLab(cls.paths))
+        cls.lab = cls.enterClassContext(cls.make_lab())
         cls.probes = cls.enterClassContext(Probes(cls.lab, cls.groups))
         cls.targets = range(len(cls.probes.targets))
         cls.pair = cls.mastiff(cls.lab, cls.within, cls.groups, cls.make_agent())
         cls.began = time.monotonic_ns()
         cls.pair.begin()
         cls.pair.wait_served(cls.probes.client.owner)
+
+    @classmethod
+    def make_lab(cls):
+        """The stations and what is between them."""
+        return PairLab(cls.paths)
 
     @classmethod
     def make_agent(cls):
