@@ -33,7 +33,7 @@ import time
 
 from nodes import HOME, Lab, LabError, base, command, sweep
 
-PACKAGES = ("linux-image-amd64", "busybox-static")
+PACKAGES = ("linux-image-amd64", "busybox-static", "python3")
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "virtio_console")
 DISK_SIZE = "3G"  # sparse
 PARCEL_BYTES = 64 << 20  # the second disk, which carries files into the machine
