@@ -185,7 +185,7 @@ pub struct PathStatus {
     /// Datagrams that came from the other end and were no message for this node.
     #[serde(default)]
     pub refused: u64,
-    /// Why the newest of them was not; `None`: there was none.
+    /// Why the newest of them was not; `None`: there was none in the last minute.
     pub refusal: Option<String>,
 }
 

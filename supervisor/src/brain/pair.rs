@@ -23,6 +23,8 @@ use crate::keeper::shell::{News, Notice};
 const ORDER_WITHIN: Span = Span::from_secs(15);
 /// The end waits so long for the groups to be let go.
 const LET_GO_WITHIN: Span = Span::from_secs(2);
+/// How long a refused message explains why nothing is heard.
+const REFUSAL_FRESH: Span = Span::from_secs(60);
 
 /// What the state file keeps of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -279,6 +281,7 @@ impl Brain {
         };
         let path = |((to, local, remote), shown): ((String, String, String), &PathShown)| {
             let quality = &shown.quality;
+            let refusal = quality.refusal.filter(|(_, at)| now.since(*at) < REFUSAL_FRESH);
             PathStatus {
                 to,
                 local,
@@ -288,7 +291,7 @@ impl Brain {
                 loss_percent: quality.loss_permille.map(|loss| f64::from(loss) / 10.0),
                 round_trip_ms: quality.round_trip.map(millis),
                 refused: quality.refused,
-                refusal: quality.refusal.map(|why| why.to_string()),
+                refusal: refusal.map(|(why, _)| why.to_string()),
             }
         };
         Some(PairStatus {

@@ -44,6 +44,8 @@ mod tests;
 
 /// `lo` in every network namespace: exists, so that a kernel without tcx can be told by it.
 const LOOPBACK: u32 = 1;
+/// Somebody may get before us between the look and the deed.
+const STAND_TRIES: u32 = 2;
 /// Bytes of what the verifier says; its reason is at the end, and is short.
 const LOG_BYTES: usize = 16 * 1024;
 
@@ -225,7 +227,14 @@ impl BpfWall {
                     Err(Errno::ENODEV) if job != Job::Stand || device.place != Place::Own => {
                         gone.push(device.index);
                     }
-                    Err(error) => result = result.and(Err(failure(job, device, direction, error))),
+                    Err(error) if device.place == Place::Own => {
+                        result = result.and(Err(failure(job, device, direction, error)));
+                    }
+                    // No reason to have no address at all. It is tried again when it changes.
+                    Err(error) => {
+                        log::warn!("{}", failure(job, device, direction, error));
+                        gone.push(device.index);
+                    }
                 }
             }
         }
@@ -260,13 +269,25 @@ impl Wall for BpfWall {
     }
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
-        // Somebody may have got before us. A program cannot be attached twice, nor moved, so
-        // another one goes before theirs, which the same gate opens.
-        if !self.work(Job::AskNotBehind)? {
-            self.programs = load(self.name, &self.array, &self.guarded)?;
+        let is_left = |stood: &Device| devices.iter().all(|device| device.index != stood.index);
+        let left = self.stood.iter().filter(|stood| is_left(stood)).cloned().collect();
+        self.stood = left;
+        self.remove();
+        let mut result = Ok(());
+        for _ in 0..STAND_TRIES {
+            self.stood = devices.to_vec();
+            // Somebody may have got before us. A program cannot be attached twice, nor moved, so
+            // another one goes before theirs, which the same gate opens.
+            if self.work(Job::AskNotBehind) != Ok(true) {
+                self.programs = load(self.name, &self.array, &self.guarded)?;
+            }
+            self.stood = devices.to_vec();
+            result = self.work(Job::Stand).map(drop);
+            if result.is_ok() {
+                break;
+            }
         }
-        self.stood = devices.to_vec();
-        self.work(Job::Stand).map(drop)
+        result
     }
 
     fn stands(&mut self) -> Result<bool, String> {

@@ -24,7 +24,7 @@ pub struct Quality {
     /// What came from the other end and was no message for this node: how much, and why the newest.
     pub refused: u64,
     /// See [`Quality::refused`].
-    pub refusal: Option<wire::Error>,
+    pub refusal: Option<(wire::Error, Mono)>,
     began: Mono,
     asked: u32,
     answered: u32,
@@ -48,9 +48,9 @@ impl Quality {
     }
 
     /// Something was refused.
-    pub const fn refuse(&mut self, why: wire::Error) {
+    pub const fn refuse(&mut self, why: wire::Error, now: Mono) {
         self.refused = self.refused.saturating_add(1);
-        self.refusal = Some(why);
+        self.refusal = Some((why, now));
     }
 
     /// A message was sent on it; `asks`: an answer will tell whether it arrived.

@@ -215,7 +215,7 @@ impl Remotes {
                             Ok(message) => message,
                             Err(error) => {
                                 refusals.count(error);
-                                path.quality.refuse(error);
+                                path.quality.refuse(error, now.boot);
                                 continue;
                             }
                         };

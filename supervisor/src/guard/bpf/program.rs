@@ -15,10 +15,11 @@
 //! none, or clock < deadline:  next program     else:  drop
 //! ```
 //!
-//! On other interfaces a packet is dropped only if the address is one of this machine's, by the
-//! kernel's own routes (`bpf_fib_lookup`, Linux 4.18): containers behind a standby, whose packets
-//! it forwards, are clients of the address. Where it does not forward, all that comes for the
-//! address is its own.
+//! On other interfaces a packet is dropped only if this machine made it, or if the address is one
+//! of this machine's, by the kernel's own routes (`bpf_fib_lookup`, Linux 4.18): containers behind
+//! a standby, whose packets it forwards, are clients of the address. Where it does not forward, all
+//! that comes for the address is its own. Sockets may speak from an address that has gone (IPv6
+//! looks only when they are opened). What has a VLAN tag is judged on the VLAN's interface.
 //!
 //! The clock is `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`, Linux 5.8), read for such packets only.
 //! Addresses are numbers in the instructions, so a packet of others costs a few comparisons; the
@@ -69,6 +70,9 @@ const PULL_BYTES: i32 = 128;
 // `struct __sk_buff`.
 const SKB_LENGTH: i16 = 0;
 const SKB_PROTOCOL: i16 = 16;
+const SKB_VLAN: i16 = 20;
+/// Where it came in; zero: it was made here.
+const SKB_ORIGIN: i16 = 36;
 const SKB_INTERFACE: i16 = 40;
 
 // linux/if_ether.h.
@@ -126,6 +130,10 @@ pub(super) fn assemble(
     asm.array(R8, array); // the deadlines
     asm.number(R7, 0); // pulled?
     asm.place(begin);
+    if place == Place::Other {
+        asm.read(R2, Size::Word, R6, SKB_VLAN);
+        asm.go_if(R2, If::NotEqual, With::Number(0), next);
+    }
     asm.read(R2, Size::Word, R6, SKB_PROTOCOL);
     for (protocol, place) in [(IPV4, four), (ARP, arp), (IPV6, six)] {
         // The kernel keeps the two bytes as they are on the wire.
@@ -144,7 +152,7 @@ pub(super) fn assemble(
     asm.place(compare);
     clear(&mut asm, FAMILY_IPV4);
     compare_ipv4(&mut asm, guarded)?;
-    verdict(&mut asm, place);
+    verdict(&mut asm, direction, place);
     asm.place(six);
     clear(&mut asm, FAMILY_IPV6);
     read_ipv6(&mut asm, pulling, direction, ends);
@@ -155,7 +163,7 @@ pub(super) fn assemble(
         Direction::Out => -32, // source
     };
     compare_ipv6(&mut asm, guarded, end)?;
-    verdict(&mut asm, place);
+    verdict(&mut asm, direction, place);
     asm.finish().ok_or_else(|| String::from("the BPF guard's program has a jump too far"))
 }
 
@@ -306,7 +314,7 @@ fn cell(address: &Guarded) -> Result<i16, String> {
 }
 
 /// Passes on unless the deadline in R9 has come.
-fn verdict(asm: &mut Assembler, place: Place) {
+fn verdict(asm: &mut Assembler, direction: Direction, place: Place) {
     let (next, drop) = (asm.label(), asm.label());
     asm.go_if(R9, If::Equal, With::Number(-1), next);
     asm.call(CALL_CLOCK);
@@ -316,6 +324,10 @@ fn verdict(asm: &mut Assembler, place: Place) {
     asm.place(drop);
     if place == Place::Other {
         let mine = asm.label();
+        if direction == Direction::Out {
+            asm.read(R1, Size::Word, R6, SKB_ORIGIN);
+            asm.go_if(R1, If::Equal, With::Number(0), mine);
+        }
         asm.read(R1, Size::Word, R6, SKB_INTERFACE);
         asm.write(Size::Word, R10, QUESTION_INTERFACE, R1);
         asm.copy(R1, R6);

@@ -26,7 +26,8 @@
 //! ARP on other devices is not asked whether it is about a local address, as `fib` knows IP only:
 //! there a closed guard keeps a machine from answering for the address by proxy ARP, too.
 //! Neighbour discovery is not asked at all: IPv6 answers only on the device that has the address
-//! (ndisc_recv_ns()).
+//! (ndisc_recv_ns()). A socket that speaks from an IPv6 address that has gone is not stopped there,
+//! either: nothing tells its packets from those that are forwarded.
 
 use std::net::IpAddr;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::Span;
 use mastiff_core::timing;
+use nix::net::if_::if_nametoindex;
 
 use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
 use super::rules::{Batch, Hook, LO};
@@ -210,16 +211,23 @@ impl Wall for NftablesWall {
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
         let is_guarded = |device: &&Device| device.place != Place::Free;
-        let devices: Vec<Device> = devices.iter().filter(is_guarded).cloned().collect();
-        let before = self.read()?;
+        let mut devices: Vec<Device> = devices.iter().filter(is_guarded).cloned().collect();
+        let mut before = self.read()?;
         let digest = before.as_ref().map(|standing| standing.digest);
         if self.stood.as_ref().is_some_and(|(stood, of)| Some(*stood) == digest && *of == devices) {
             return Ok(());
         }
         self.stood = None;
         let ours = before.as_ref().is_some_and(|standing| standing.userdata == self.userdata());
+        let mut laid = self.lay(before.as_ref(), ours, &devices);
+        if laid.is_err() {
+            // Before Linux 6.16 one interface that has gone meanwhile fails it all.
+            devices.retain(|device| if_nametoindex(&*device.name) == Ok(device.index));
+            before = self.read()?;
+            laid = self.lay(before.as_ref(), ours, &devices);
+        }
         // What somebody made of it may not be mendable; then it begins anew, and closed.
-        match self.lay(before.as_ref(), ours, &devices) {
+        match laid {
             Err(_) if ours => self.lay(before.as_ref(), false, &devices),
             laid => laid,
         }?;

@@ -203,14 +203,17 @@ impl Air {
     fn find_gateway(&mut self, devices: &Devices, registry: &Registry) {
         let found = match self.ask.ip {
             Some(ip) => Some((ip, None)),
-            // That of IPv6 where there is no other.
-            None => [false, true].into_iter().find_map(|of_six| {
-                let router = self.routes.default_router(of_six).unwrap_or_else(|error| {
+            None => {
+                // By the configuration and not by what there is: while the right route is away,
+                // another gateway would answer on another network.
+                let ips = self.groups.iter().flat_map(|group| &group.addresses).map(|a| a.ip);
+                let router = self.routes.default_router(ips.clone().all(|ip| ip.is_ipv6()));
+                let router = router.unwrap_or_else(|error| {
                     log::warn!("cannot read the default route: {}", error.desc());
                     None
                 });
                 router.map(|(ip, index)| (ip, Some(index)))
-            }),
+            }
         };
         let way = found.and_then(|(ip, by)| {
             let way = self.routes.way_to(ip, by);

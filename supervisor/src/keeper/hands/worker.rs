@@ -44,6 +44,8 @@ const LOOK_EVERY: Span = Span::from_secs(1);
 /// Interfaces beside those of the groups' addresses that are guarded; those that were there first.
 /// Beyond are, where there are so many, the ends of containers and virtual machines.
 const OTHERS_MAX: usize = 64;
+/// Interfaces that are looked at for that.
+const LISTED_MAX: usize = 1024;
 
 /// What the hands have to do with one group.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Worker {
     is_guard: bool,
     /// Whether the guard has been asked to stand: before, nothing is looked after.
     stood: bool,
+    /// Whether what a daemon before left of other forms is gone.
+    is_alone: bool,
     renew_due: Mono,
     look_due: Mono,
     /// What was said of the guard, so that it is said once.
@@ -116,6 +120,7 @@ impl Worker {
             daemon: work.daemon,
             groups: work.groups.into_iter().map(|(_, all)| group(all)).collect(),
             stood: false,
+            is_alone: false,
             renew_due: now,
             look_due: now,
             fault: None,
@@ -161,9 +166,6 @@ impl Worker {
                     self.stood = true;
                     self.warn_of_secondaries();
                     self.stand();
-                    if self.fault.is_none() {
-                        guard::remove_others(self.wall.form(), &self.daemon, &self.guarded());
-                    }
                     self.air.listen(&self.devices, self.poll.registry());
                     self.tell_ready();
                 }
@@ -357,15 +359,18 @@ impl Worker {
         let called = wanted.filter_map(|config| self.devices.called(&config.interface));
         let own: Vec<u32> = called.map(|device| device.index).collect();
         let mut others = 0;
-        let guarded = self.devices.all().iter().filter_map(|device| {
-            let place = match device.master {
+        let known = self.devices.all().iter();
+        let listed = known.filter(|device| own.contains(&device.index) || !device.is_loopback);
+        let guarded = listed.take(LISTED_MAX).map(|device| {
+            // One that is off is most likely on its way into a bridge or a container.
+            let is_free = device.master.is_some() || device.state == State::Off;
+            let place = match is_free || others == OTHERS_MAX {
                 _ if own.contains(&device.index) => Place::Own,
-                _ if device.is_loopback || others == OTHERS_MAX => return None,
-                Some(_) => Place::Free,
-                None => Place::Other,
+                true => Place::Free,
+                false => Place::Other,
             };
-            others += usize::from(place != Place::Own);
-            Some(guard::Device { name: device.name.clone(), index: device.index, place })
+            others += usize::from(place == Place::Other);
+            guard::Device { name: device.name.clone(), index: device.index, place }
         });
         guarded.collect()
     }
@@ -377,6 +382,9 @@ impl Worker {
             && self.fault.as_ref() != Some(why)
         {
             self.told.tell("guard-failed", Severity::Error, why.clone());
+        }
+        if stood.is_ok() && !std::mem::replace(&mut self.is_alone, true) {
+            guard::remove_others(self.wall.form(), &self.daemon, &self.guarded());
         }
         let before = std::mem::replace(&mut self.fault, stood.err());
         if before.is_some() != self.fault.is_some() {

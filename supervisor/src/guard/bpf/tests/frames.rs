@@ -138,6 +138,20 @@ fn a_closed_guard_stops_what_would_make_this_machine_an_owner() {
 }
 
 #[test]
+fn what_this_machine_says_is_stopped_on_other_interfaces_too() {
+    let Some((mut gate, wall)) = built() else { return };
+    // The addresses are none of this machine's, as after they were removed.
+    let frames = [ipv4(FOUR, PEER), ipv6(SIX, PEER6, 6, &[0; 20]), arp(REPLY, FOUR, PEER)];
+    for frame in &frames {
+        assert!(!passes_at(&wall, Place::Other, frame).1);
+    }
+    open(&mut gate, 0, 60_000);
+    for frame in &frames {
+        assert_eq!(passes_at(&wall, Place::Other, frame), BOTH);
+    }
+}
+
+#[test]
 fn what_speaks_for_nobody_guarded_always_passes() {
     let Some((_gate, wall)) = built() else { return };
     let mut other_arp = arp(REQUEST, FOUR, FOUR);

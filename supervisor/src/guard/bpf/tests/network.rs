@@ -379,6 +379,9 @@ fn a_port_of_a_bridge_is_free_and_an_interface_may_change_its_place() {
             wall.stand(&[Device { place, ..net.device.clone() }]).unwrap();
             assert_eq!((wall.stands(), net.passes(FOUR)), (Ok(true), passes), "{place:?}");
         }
+        wall.stand(&[]).unwrap();
+        assert_eq!(net.passes(FOUR), OPEN, "it is not looked at any more");
+        wall.stand(std::slice::from_ref(&net.device)).unwrap();
         // A daemon that starts finds what the one before left on what is a port now.
         let (_gate, mut wall) = chains.guard("db");
         wall.stand(&[Device { place: Place::Free, ..net.device.clone() }]).unwrap();
@@ -626,6 +629,9 @@ fn one_direction_is_no_guard() {
             Chains::Clsact => {
                 assert!(stood.unwrap_err().contains("EINVAL"));
                 assert_eq!((wall.stands(), net.passes(FOUR)), (Ok(false), OPEN));
+                // No reason to have no address at all.
+                let other = Device { place: Place::Other, ..net.device.clone() };
+                assert_eq!((wall.stand(&[other]), wall.stands()), (Ok(()), Ok(true)));
             }
         }
         wall.remove();
