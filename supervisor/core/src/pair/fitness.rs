@@ -14,7 +14,7 @@ pub const MOVES_MAX: usize = 3;
 pub const MOVES_WITHIN: Span = Span::from_secs(600);
 
 /// How long an owner bears with a link that it has lost, and how long its peer must have been ready
-/// by then: a switch that fails, and one that comes back, does so for both nodes, but Linux may tell
+/// by then: a switch that fails, or comes back, does so for both nodes, but Linux may tell
 /// of a lost carrier up to a second late (linkwatch_schedule_work(), net/core/link_watch.c).
 pub const LINK_SETTLES: Span = Span::from_millis(1500);
 
