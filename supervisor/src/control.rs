@@ -180,7 +180,7 @@ pub struct PathStatus {
     pub heard_ms_ago: Option<f64>,
     /// Questions without an answer, of the last ten seconds, in percent; `None`: nothing asked.
     pub loss_percent: Option<f64>,
-    /// Milliseconds from the newest question to its answer.
+    /// Milliseconds from a question to its answer, the shortest of the last ten to twenty seconds.
     pub round_trip_ms: Option<f64>,
     /// Datagrams that came from the other end and were no message for this node.
     #[serde(default)]

@@ -19,7 +19,8 @@ pub struct Quality {
     pub heard_at: Option<Mono>,
     /// In the window before this one: answers that did not come, in thousandths of the questions.
     pub loss_permille: Option<u16>,
-    /// Of the newest answer: from our question to its arrival.
+    /// From a question to the arrival of its answer, the shortest of this window and the one
+    /// before: some answers wait for the end of a rest.
     pub round_trip: Option<Span>,
     /// What came from the other end and was no message for this node: how much, and why the newest.
     pub refused: u64,
@@ -28,6 +29,8 @@ pub struct Quality {
     began: Mono,
     asked: u32,
     answered: u32,
+    /// The shortest round trip of this window.
+    shortest: Option<Span>,
 }
 
 impl Quality {
@@ -36,7 +39,9 @@ impl Quality {
         self.heard_at = Some(now.boot);
         if let Some(answer) = &beat.answer {
             self.answered = self.answered.saturating_add(1);
-            self.round_trip = Some(now.longest_since(answer.sent));
+            let trip = Some(now.longest_since(answer.sent));
+            self.shortest = trip.min(self.shortest.or(trip));
+            self.round_trip = trip.min(self.round_trip.or(trip));
         }
     }
 
@@ -65,6 +70,7 @@ impl Quality {
         if now.since(self.began) < WINDOW {
             return;
         }
+        self.round_trip = self.shortest.take();
         // Of a few the answers may still be on their way, or nobody was there to give them.
         if self.asked < ASKED_MIN {
             self.loss_permille = None;
@@ -126,6 +132,15 @@ mod tests {
         quality.tick(at(30_000).boot);
         assert_eq!(quality.loss_permille, Some(500));
         assert_eq!(quality.round_trip, Some(Span::from_millis(3)));
-        assert_eq!(quality.heard_at, Some(at(20_018).boot));
+        quality.heard(&answer(at(30_000)), at(30_005));
+        assert_eq!(quality.round_trip, Some(Span::from_millis(3)), "that of the window before");
+        quality.heard(&answer(at(30_100)), at(30_102));
+        assert_eq!(quality.round_trip, Some(Span::from_millis(2)));
+        quality.heard(&answer(at(30_200)), at(30_209));
+        quality.tick(at(40_000).boot);
+        assert_eq!(quality.round_trip, Some(Span::from_millis(2)));
+        quality.tick(at(50_000).boot);
+        assert_eq!(quality.round_trip, None, "nothing was answered");
+        assert_eq!(quality.heard_at, Some(at(30_209).boot));
     }
 }

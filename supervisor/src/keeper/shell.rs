@@ -39,6 +39,13 @@ const LATE: Span = Span::from_millis(2);
 const MORE: Span = Span::from_micros(500);
 /// At the end the removal of the guard is waited for: it waits for the kernel's lock for links.
 const REMOVE_WITHIN: Span = Span::from_secs(2);
+/// A rest is so small a part of a heartbeat, and not longer than [`REST_MAX`]: what comes meanwhile
+/// waits. One that would be shorter than [`REST_MIN`] saves nothing.
+const RESTS_IN_BEAT: u64 = 50;
+const REST_MAX: Span = Span::from_millis(1);
+const REST_MIN: Span = Span::from_micros(500);
+/// One of so many is left out, so that round trips can be measured.
+const REST_LEFT_OUT: u32 = 16;
 /// Events of one turn that the core may answer; the buffer is made once.
 const ACTIONS: usize = 512;
 
@@ -86,6 +93,12 @@ pub(super) struct Shell {
     health: Option<(Health, Mono)>,
     /// When the pair's next turn is due.
     due: Mono,
+    /// The shortest heartbeat of all groups.
+    heartbeat: Span,
+    /// Renewals or answers were sent in this turn.
+    spoke: Option<Mono>,
+    /// Turns with a rest after them, to leave one out now and then.
+    rests: u32,
     actions: PairActions,
 }
 
@@ -120,6 +133,8 @@ impl Shell {
         let Setup { identity, specs, keys, paths, witness, gate, memory, kept, .. } = setup;
         let place = |spec: &GroupSpec| Place { key: spec.key, ready: None, cause: None };
         let slots = specs.iter().map(|(spec, _)| place(spec)).collect();
+        let heartbeats = specs.iter().map(|(spec, _)| spec.timing.heartbeat);
+        let heartbeat = heartbeats.min().unwrap_or_default();
         let pair = Pair::start(identity, specs, kept, now, &mut actions);
         let places = super::remotes::Places { me: pair.me(), paths, witness };
         let remotes = Remotes::open(&places, keys, registry, first_token, now.at.boot);
@@ -139,6 +154,9 @@ impl Shell {
             counts: Counts::default(),
             health: None,
             due: now.at.boot,
+            heartbeat,
+            spoke: None,
+            rests: 0,
             actions,
         };
         // Gates first, then the guard that may replace that of the daemon before, then the sweep.
@@ -159,8 +177,20 @@ impl Shell {
         self.due.min(self.gate_due).min(self.remotes.next_deadline()).min(more)
     }
 
+    /// Until when nothing but answers, or copies of what has been answered, is expected.
+    pub(super) fn rest_until(&self, now: Mono) -> Option<Mono> {
+        let rest = Span::from_nanos(self.heartbeat.as_nanos() / RESTS_IN_BEAT).min(REST_MAX);
+        let until = self.spoke?.after(rest);
+        let quiet = self.pair.groups().iter().all(|group| {
+            matches!(group.role(), Role::Active | Role::Standby) && !group.is_asking()
+        });
+        let worth = rest >= REST_MIN && !self.rests.is_multiple_of(REST_LEFT_OUT);
+        (quiet && worth && now < until).then_some(until)
+    }
+
     /// What arrived, what ended, what is due.
     pub(super) fn turn(&mut self, now: Now, registry: &Registry) {
+        self.spoke = None;
         if now.at.boot.since(self.due) > LATE {
             self.pair.tick(now, &mut self.actions);
             let demotes = |action: &PairAction| matches!(action, PairAction::CloseGuard { .. });
@@ -193,6 +223,7 @@ impl Shell {
         let now = clock::turn();
         self.pair.tick(now, &mut self.actions);
         self.act(now.at);
+        self.rests = self.rests.wrapping_add(u32::from(self.spoke.is_some()));
         self.remotes.keep_open(registry, now.at.boot);
         self.show(now.at);
     }
@@ -316,7 +347,10 @@ impl Shell {
             PairAction::Report(report) => self.report(report, now),
             PairAction::Begin(id) if may_act || id.step == Step::RemoveAddresses => self.begin(id),
             _ if !may_act => {}
-            PairAction::Send { to, beat } => self.remotes.queue(to, beat, now),
+            PairAction::Send { to, beat } => {
+                self.remotes.queue(to, beat, now);
+                self.spoke = Some(now.boot);
+            }
             PairAction::OpenGuard { group, until } => {
                 if let Some(slot) = self.slot(group) {
                     self.board.set_end(slot, Some(until.boot));

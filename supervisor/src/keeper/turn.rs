@@ -1,4 +1,13 @@
 //! The keeper's loop: it waits in one place, and reads the clocks once a turn.
+//!
+//! After a turn in which nothing but answers is expected it rests for a moment, hearing only the
+//! waker and the timer: the answers of both other voters, on all paths, come within a millisecond,
+//! and each would be a wake-up of its own. So there are two descriptors to wait for, one in the
+//! other:
+//!
+//! ```text
+//! poll:  sockets, quick ──► quick:  waker, timer
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,7 +28,8 @@ use crate::clock;
 
 pub(super) const WAKE: Token = Token(0);
 const TIMER: Token = Token(1);
-const FIRST_PATH: usize = 2;
+const QUICK: Token = Token(2);
+const FIRST_PATH: usize = 3;
 /// More than there are descriptors: the paths, the witness, the timer and the waker.
 const READY_MAX: usize = 16;
 
@@ -27,6 +37,7 @@ const READY_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Loop {
     poll: Poll,
+    quick: Poll,
     /// Nanoseconds; a poll's own time-out has only milliseconds.
     timer: TimerFd,
     armed: Mono,
@@ -41,16 +52,19 @@ pub(super) struct Loop {
 
 impl Loop {
     pub(super) fn new(
-        poll: Poll,
+        quick: Poll,
         orders: Receiver<ToKeeper>,
         reports: SyncSender<Report>,
     ) -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
         let fd = timer.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        quick.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&quick.as_raw_fd()), QUICK, Interest::READABLE)?;
         Ok(Self {
             poll,
+            quick,
             timer,
             armed: Mono::FAR,
             orders,
@@ -79,28 +93,42 @@ impl Loop {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(READY_MAX);
         loop {
-            self.arm();
-            match self.poll.poll(&mut events, None) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // Without its poll it cannot keep time. Its silence stops the petting.
-                    log::error!("the keeper cannot poll: {error}");
-                    return;
-                }
-            }
-            if let Some(shell) = &mut self.shell {
-                events.iter().for_each(|event| shell.ready(event.token()));
-            }
-            // It fires once: the next deadline must set it anew, even to the same moment.
-            if events.iter().any(|event| event.token() == TIMER) {
-                let due = std::mem::replace(&mut self.armed, Mono::FAR);
-                let now = clock::now();
-                self.lateness.add(now, now.since(due));
+            if let Err(error) = self.wait(&mut events) {
+                // Without its poll it cannot keep time. Its silence stops the petting.
+                log::error!("the keeper cannot poll: {error}");
+                return;
             }
             if self.turn() {
                 return;
             }
+        }
+    }
+
+    /// Until something is due or has arrived.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let rest = self.shell.as_ref().and_then(|shell| shell.rest_until(clock::now()));
+        self.arm(rest.unwrap_or(Mono::FAR));
+        if rest.is_some() {
+            interruptible(self.quick.poll(events, None))?;
+            self.hear_timer(events);
+        }
+        interruptible(self.poll.poll(events, rest.map(|_| Duration::ZERO)))?;
+        if let Some(shell) = &mut self.shell {
+            events.iter().for_each(|event| shell.ready(event.token()));
+        }
+        if events.iter().any(|event| event.token() == QUICK) {
+            interruptible(self.quick.poll(events, Some(Duration::ZERO)))?;
+            self.hear_timer(events);
+        }
+        Ok(())
+    }
+
+    /// It fires once: the next deadline must set it anew, even to the same moment.
+    fn hear_timer(&mut self, events: &Events) {
+        if events.iter().any(|event| event.token() == TIMER) {
+            let due = std::mem::replace(&mut self.armed, Mono::FAR);
+            let now = clock::now();
+            self.lateness.add(now, now.since(due));
         }
     }
 
@@ -146,11 +174,11 @@ impl Loop {
         false
     }
 
-    /// Sets the timer to the next thing that is due.
-    fn arm(&mut self) {
+    /// Sets the timer to the next thing that is due, or to the end of a rest.
+    fn arm(&mut self, rest: Mono) {
         let pair =
             self.shell.as_ref().map_or(Mono::FAR, |shell| shell.next_deadline(clock::clocks()));
-        let due = self.report_due.min(pair);
+        let due = self.report_due.min(pair).min(rest);
         if due == self.armed {
             return;
         }
@@ -161,5 +189,13 @@ impl Loop {
         if let Err(error) = self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME) {
             log::error!("the keeper cannot set its timer: {error}");
         }
+    }
+}
+
+/// A signal is no reason to end: the caller looks what there is.
+fn interruptible(polled: io::Result<()>) -> io::Result<()> {
+    match polled {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        polled => polled,
     }
 }

@@ -231,6 +231,12 @@ impl Group {
         self.peer.said(self.fresh(), now)
     }
 
+    /// Whether it is a candidate.
+    #[must_use]
+    pub const fn is_asking(&self) -> bool {
+        matches!(self.state, State::Asking(_))
+    }
+
     /// The lease, if it is held.
     #[must_use]
     pub const fn lease(&self) -> Option<&Lease> {

@@ -36,7 +36,7 @@ impl fmt::Display for NotReady {
             Self::Starting => "starting: leftovers are being removed",
             Self::NoReport => "its health is not known yet, or not any more",
             Self::CheckFailed => "a check of the group is failed",
-            Self::LinkDown => "an interface of its addresses is missing or down",
+            Self::LinkDown => "an interface of its addresses, or its guard, is missing or down",
             Self::DefinitionDiffers => "the other node defines the group otherwise",
             Self::Paused => "paused by an operator",
             Self::ObserveOnly => "this boot only observes (boot-loop guard)",
