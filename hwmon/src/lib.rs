@@ -11,6 +11,7 @@
 //! | [`mounts`] | what is mounted where |
 //! | [`cgroup`] | where the control group of a unit is |
 //! | [`stream`] | a TCP connection that never blocks |
+//! | [`watchdog`] | watchdog devices, and who has them open |
 //! | `sensors` | one file for each source |
 //! | `sys` | the crate's only unsafe code |
 #![cfg_attr(
@@ -29,5 +30,6 @@ pub mod sensors;
 pub mod stream;
 mod sys;
 pub mod text;
+pub mod watchdog;
 
 pub use sensors::SENSORS;

@@ -41,6 +41,7 @@ mod simulate;
 mod status;
 mod switchover;
 mod table;
+mod watchdog;
 
 /// The name of the socket in `node.run-dir`.
 const SOCKET_NAME: &str = "control.sock";
@@ -70,7 +71,7 @@ Examples:
 
 Exit codes: 0 done, 1 refused, 64 wrong usage, 69 the daemon does not run or
 answer, 70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
-`status -q` and `doctor` have codes of their own; see their --help.";
+`status -q`, `doctor` and `watchdog` have codes of their own; see their --help.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -124,6 +125,7 @@ enum Verb {
     Config(config::Arguments),
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
+    Watchdog(watchdog::Arguments),
     Key(key::Arguments),
     Demo(demo::Arguments),
 }
@@ -262,6 +264,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Config(arguments) => config::run(&context, arguments),
         Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),
+        Verb::Watchdog(arguments) => watchdog::run(arguments, &context),
         Verb::Key(arguments) => key::run(&context, arguments),
         Verb::Demo(_) => demo::run(&context),
     };

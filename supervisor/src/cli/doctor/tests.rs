@@ -84,6 +84,16 @@ fn every_finding_survives_an_empty_machine_and_says_why_and_what_to_do() {
 }
 
 #[test]
+fn a_watchdog_that_dies_with_the_kernel_is_none() {
+    let tree = Tree::new()
+        .with("/sys/class/watchdog/watchdog0/state", "active\n")
+        .with("/sys/class/watchdog/watchdog0/identity", "Software Watchdog\n");
+    let (severity, what) = tree.only(watchdog::device);
+    assert_eq!(severity, Severity::Warning);
+    assert!(what.contains("a timer of the kernel"), "{what}");
+}
+
+#[test]
 fn what_is_wrong_is_found() {
     let tree = Tree::new()
         .with("/run/systemd/system/x", "")

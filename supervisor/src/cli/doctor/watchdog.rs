@@ -1,44 +1,46 @@
 //! Findings about the hardware watchdog, from sysfs only: opening the device would start it.
 
+use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
+
 use super::{Finding, Machine, Severity};
 
-/// The class in sysfs (Documentation/ABI/testing/sysfs-class-watchdog).
-const CLASS: &str = "/sys/class/watchdog";
+/// What helps where there is no hardware watchdog in use.
+const HARDWARE: &str = "load the driver of your hardware (iTCO_wdt, sp5100_tco, ipmi_watchdog, \
+                        i6300esb in QEMU); softdog helps only while the kernel lives";
 
 /// Whether there is a watchdog, and whether anybody uses it.
 pub(super) fn device(machine: &Machine) -> Vec<Finding> {
-    let names = machine.names(CLASS);
-    if names.is_empty() {
+    let devices = watchdog::list(&machine.root);
+    if devices.is_empty() {
         return vec![no_device(machine)];
     }
-    let read = |name: &str, attribute: &str| {
-        machine.text(&format!("{CLASS}/{name}/{attribute}")).unwrap_or_default()
-    };
-    let active: Vec<&String> =
-        names.iter().filter(|name| read(name, "state") == "active").collect();
-    if let Some(name) = active.first() {
-        return Finding::good(format!(
-            "the watchdog {} is armed ({}, {}s)",
-            name,
-            read(name, "identity"),
-            read(name, "timeout")
-        ));
+    let called = |device: &Watchdog| device.identity.clone().unwrap_or("no name".to_string());
+    if let Some(device) = devices.iter().find(|device| device.active == Some(true)) {
+        let timeout = device.timeout_secs.map_or(String::new(), |secs| format!(", {secs}s"));
+        let armed = format!("the watchdog {} is armed ({}{timeout})", device.name, called(device));
+        return match device.kind {
+            Kind::Software => vec![Finding::new(
+                Severity::Warning,
+                format!("{armed}, which is a timer of the kernel"),
+                "If the kernel hangs, so does the timer, and this machine stays down.",
+                HARDWARE,
+            )],
+            Kind::Hardware | Kind::Unknown => Finding::good(armed),
+        };
     }
-    // Kernels without CONFIG_WATCHDOG_SYSFS have the class, but no such file: nothing can be said
-    // then.
-    let idle = names.iter().find(|name| read(name, "state") == "inactive");
-    let Some(name) = idle else { return Vec::new() };
+    // What the kernel does not say is no finding.
+    let idle = devices.iter().find(|device| device.active == Some(false));
+    let Some(device) = idle else { return Vec::new() };
     vec![Finding::new(
         Severity::Warning,
-        format!("the watchdog {name} ({}) is there, but nobody uses it", read(name, "identity")),
+        format!("the watchdog {} ({}) is there, but nobody uses it", device.name, called(device)),
         "If the kernel hangs, this machine stays down until a human resets it.",
         "set RuntimeWatchdogSec=30s in /etc/systemd/system.conf, then: systemctl daemon-reexec",
     )]
 }
 
 fn no_device(machine: &Machine) -> Finding {
-    // The old IPMI driver is outside the class (drivers/char/ipmi/ipmi_watchdog.c).
-    if machine.exists("/sys/module/ipmi_watchdog") {
+    if watchdog::is_ipmi_loaded(&machine.root) {
         return Finding::new(
             Severity::Note,
             "the watchdog is driven by ipmi_watchdog, which does not say whether it is armed",
@@ -50,7 +52,6 @@ fn no_device(machine: &Machine) -> Finding {
         Severity::Note,
         "no watchdog device was found",
         "If the kernel hangs, this machine stays down until a human resets it.",
-        "load the driver of your hardware (iTCO_wdt, sp5100_tco, ipmi_watchdog, i6300esb in QEMU); \
-         softdog helps only while the kernel lives",
+        HARDWARE,
     )
 }
