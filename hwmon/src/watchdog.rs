@@ -26,7 +26,7 @@ const DESCRIPTORS_MAX: usize = 100_000;
 pub enum Kind {
     /// A timer of the kernel's own (softdog): it dies with the kernel that it should reset.
     Software,
-    /// A device without a parent that is no software watchdog by name.
+    /// The kernel does not tell.
     Unknown,
     /// Hardware.
     Hardware,
@@ -68,7 +68,7 @@ pub struct Watchdog {
     pub identity: Option<String>,
     /// The driver's name, such as `iTCO_wdt`.
     pub driver: Option<String>,
-    /// Where the device is: `0000:00:1f.4`, `iTCO_wdt.1.auto`.
+    /// Where the device is: `0000:00:1f.4`, `iTCO_wdt.1.auto`. Not every driver says so.
     pub parent: Option<String>,
     /// Whether it counts down now.
     pub active: Option<bool>,
@@ -193,12 +193,12 @@ fn read(root: &Root, name: String) -> Watchdog {
     };
     let identity = attribute("identity");
     let parent = link("device");
-    let is_software = identity.as_deref() == Some("Software Watchdog");
     Watchdog {
-        kind: match (&parent, is_software) {
-            (_, true) => Kind::Software,
-            (Some(_), false) => Kind::Hardware,
-            (None, false) => Kind::Unknown,
+        // A parent is no sign of hardware: i6300esb names none (6.1).
+        kind: match (&parent, identity.as_deref()) {
+            (_, Some("Software Watchdog")) => Kind::Software,
+            (None, None) => Kind::Unknown,
+            (Some(_), _) | (_, Some(_)) => Kind::Hardware,
         },
         driver: link("device/driver"),
         active: attribute("state").and_then(|state| match &*state {

@@ -164,6 +164,7 @@ class Vm:
             -device virtio-serial-pci -device virtserialport,chardev=agent
             -chardev socket,id=agent,path={self.home}/agent,server=on,wait=off
             -serial file:{self.home}/console
+            -device i6300esb -action watchdog=reset
             """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
