@@ -60,6 +60,7 @@ impl World {
                 self.machine(place).wall_error = by;
             }
             Fault::Sick(place, health) => self.set_health(place, health),
+            Fault::LinkLost(place) => self.machine(place).link_lost = true,
             Fault::BrainStall(place) => self.machine(place).brain_stalled = true,
             Fault::StepsFail(place) => self.machine(place).steps = Steps::Fail,
             Fault::StepsHang(place) => self.machine(place).steps = Steps::Hang,
@@ -162,6 +163,7 @@ impl World {
             Fault::Slew(place, _) => self.machine(place).clock.slew(0, now),
             Fault::SetDate(place, _) => self.machine(place).wall_error = 0,
             Fault::Sick(place, _) => self.set_health(place, Health::Healthy),
+            Fault::LinkLost(place) => self.machine(place).link_lost = false,
             Fault::BrainStall(place) => self.machine(place).brain_stalled = false,
             Fault::StepsFail(place) | Fault::StepsHang(place) => {
                 self.machine(place).steps = Steps::Work;
@@ -341,6 +343,7 @@ impl World {
         for place in 0..PLACES {
             self.machine(place).steps = Steps::Work;
             self.machine(place).health = Health::Healthy;
+            self.machine(place).link_lost = false;
             self.machine(place).brain_stalled = false;
             self.machine(place).wall_error = 0;
             self.machine(place).clock.slew(0, now);

@@ -52,6 +52,8 @@ pub enum Fault {
     Forge,
     /// A check fails, or warns.
     Sick(Place, Health),
+    /// The interface of its addresses goes, and the paths stay.
+    LinkLost(Place),
     /// The brain says nothing any more.
     BrainStall(Place),
     /// Steps fail.
@@ -116,7 +118,11 @@ impl Fault {
             19 => Self::Copies,
             20 => Self::Replay,
             21 => Self::Forge,
-            22 => Self::Sick(node, rng.of(&[Health::Failed, Health::Degraded], Health::Failed)),
+            22 => {
+                let sick = |health| Self::Sick(node, health);
+                let all = [sick(Health::Failed), sick(Health::Degraded), Self::LinkLost(node)];
+                rng.of(&all, Self::LinkLost(node))
+            }
             23 => Self::BrainStall(node),
             24 => rng.of(&[Self::StepsFail(node), Self::StepsHang(node)], Self::StepsFail(node)),
             25 => Self::DiskLost(node),
@@ -215,6 +221,7 @@ impl Fault {
             Self::CutOff(place) => Self::CutOff(other(place)),
             Self::Deaf(place) => Self::Deaf(other(place)),
             Self::Sick(place, health) => Self::Sick(other(place), health),
+            Self::LinkLost(place) => Self::LinkLost(other(place)),
             Self::BrainStall(place) => Self::BrainStall(other(place)),
             Self::StepsFail(place) => Self::StepsFail(other(place)),
             Self::StepsHang(place) => Self::StepsHang(other(place)),
@@ -259,6 +266,7 @@ impl Fault {
             Self::Replay => "old packets sent again".into(),
             Self::Forge => "forged packets".into(),
             Self::Sick(place, health) => format!("{}: health {health:?}", name(place)),
+            Self::LinkLost(place) => format!("{}: interface lost", name(place)),
             Self::BrainStall(place) => format!("{}: brain stalled", name(place)),
             Self::StepsFail(place) => format!("{}: steps fail", name(place)),
             Self::StepsHang(place) => format!("{}: steps hang", name(place)),

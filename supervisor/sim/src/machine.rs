@@ -97,6 +97,8 @@ pub struct Machine {
     pub turn_at: Option<Time>,
     /// What the brain says.
     pub health: Health,
+    /// Whether it has lost the interface of its addresses.
+    pub link_lost: bool,
     /// Whether the brain says anything.
     pub brain_stalled: bool,
     /// How steps go.
@@ -130,6 +132,7 @@ impl Machine {
             ended: VecDeque::new(),
             turn_at: None,
             health: Health::Healthy,
+            link_lost: false,
             brain_stalled: false,
             steps: Steps::Work,
             petted_at: 0,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use mastiff_core::pair::event::{PairEvent, StepId};
-use mastiff_core::pair::message::{Health, Member, Owner, Role, Session};
+use mastiff_core::pair::message::{Health, Member, NotReady, Owner, Role, Session};
 use mastiff_core::pair::witness::Witness;
 use mastiff_core::pair::{Identity, Pair};
 use mastiff_core::time::Span;
@@ -305,10 +305,11 @@ impl World {
             return;
         }
         let health = machine.health;
+        let not_ready = machine.link_lost.then_some(NotReady::LinkDown);
         let events = (0..groups).map(|group| PairEvent::Health {
             group: Plan::key(group),
             health,
-            not_ready: None,
+            not_ready,
         });
         let events = events.collect();
         self.turn(place, events);
