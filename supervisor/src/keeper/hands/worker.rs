@@ -21,7 +21,7 @@ use crate::config::pair::AddressConfig;
 use crate::guard::{self, Place, Slot, Wall};
 use crate::keeper::address::{Address, Addresses, Leftovers, takes_others_along};
 use crate::keeper::board::Board;
-use crate::keeper::devices::{Devices, State};
+use crate::keeper::devices::{Device, Devices, State};
 use crate::keeper::setup::Work;
 
 mod care;
@@ -358,21 +358,7 @@ impl Worker {
         let wanted = self.groups.iter().flat_map(|group| &group.addresses);
         let called = wanted.filter_map(|config| self.devices.called(&config.interface));
         let own: Vec<u32> = called.map(|device| device.index).collect();
-        let mut others = 0;
-        let known = self.devices.all().iter();
-        let listed = known.filter(|device| own.contains(&device.index) || !device.is_loopback);
-        let guarded = listed.take(LISTED_MAX).map(|device| {
-            // One that is off is most likely on its way into a bridge or a container.
-            let is_free = device.master.is_some() || device.state == State::Off;
-            let place = match is_free || others == OTHERS_MAX {
-                _ if own.contains(&device.index) => Place::Own,
-                true => Place::Free,
-                false => Place::Other,
-            };
-            others += usize::from(place == Place::Other);
-            guard::Device { name: device.name.clone(), index: device.index, place }
-        });
-        guarded.collect()
+        places(self.devices.all(), &own)
     }
 
     /// Builds what is missing of the guard, on every interface that is there.
@@ -440,6 +426,27 @@ impl Worker {
             }
         }
     }
+}
+
+/// What is to be guarded on each interface; `own` are those that addresses belong on, which are
+/// never left out.
+fn places(known: &[Device], own: &[u32]) -> Vec<guard::Device> {
+    let mut others = 0;
+    let listed = known.iter().enumerate().filter(|(at, device)| {
+        own.contains(&device.index) || (*at < LISTED_MAX && !device.is_loopback)
+    });
+    let placed = listed.map(|(_, device)| {
+        // One that is off is most likely on its way into a bridge or a container.
+        let is_free = device.master.is_some() || device.state == State::Off;
+        let place = match is_free || others == OTHERS_MAX {
+            _ if own.contains(&device.index) => Place::Own,
+            true => Place::Free,
+            false => Place::Other,
+        };
+        others += usize::from(place == Place::Other);
+        guard::Device { name: device.name.clone(), index: device.index, place }
+    });
+    placed.collect()
 }
 
 fn address(config: &AddressConfig) -> Address {

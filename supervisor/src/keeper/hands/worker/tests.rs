@@ -204,3 +204,25 @@ fn the_guard_goes_after_the_addresses() {
         assert_eq!(removed.load(Ordering::SeqCst), 1);
     });
 }
+
+#[test]
+fn no_number_of_other_interfaces_leaves_one_of_ours_unguarded() {
+    let device = |index| Device {
+        index,
+        name: format!("v{index}"),
+        alternatives: Vec::new(),
+        state: State::Up,
+        mac: None,
+        master: (index == 2).then_some(9),
+        is_loopback: index == 1,
+    };
+    let last = u32::try_from(LISTED_MAX).unwrap() + 100;
+    let known: Vec<Device> = (1..=last).map(device).collect();
+    let placed = places(&known, &[last]);
+    let count = |place| placed.iter().filter(|device| device.place == place).count();
+    assert_eq!((count(Place::Own), count(Place::Other)), (1, OTHERS_MAX));
+    assert_eq!(placed.last().map(|device| (device.index, device.place)), Some((last, Place::Own)));
+    assert!(placed.iter().all(|device| device.index != 1), "the loopback interface");
+    assert!(placed.iter().any(|device| device.index == 2 && device.place == Place::Free));
+    assert!(placed.len() <= LISTED_MAX + 1);
+}
