@@ -60,22 +60,28 @@ def start_anew(pair, node, store, heir=None):
     pair.daemons[node.name] = node.start(*words, log="mastiffd", **options)
 
 
+def serve_from_store(test):
+    """Put the active node under a service manager, and have it serve as before; returns its store and its memory."""
+    store = Store(test.active)
+    test.pair.daemons[test.active.name].send_signal(signal.SIGTERM)
+    test.pair.daemons[test.active.name].wait()
+    start_anew(test.pair, test.active, store)
+    heir = until("the memory is in the store", store.memory)
+    test.pair.started[test.active.name] = time.monotonic()
+    test.pair.wait_ready(test.active)
+    test.pair.switchover(test.standby)
+    until("it serves", lambda: test.owner_of_all() == test.active.number)
+    test.pair.wait_ready(test.standby)
+    return store, heir
+
+
 class TestRestart(PairTest):
     """A daemon that dies and goes on with what it left in systemd's store."""
 
     within = "1s"
 
     def test_killed_daemon_goes_on_within_its_lease(self):
-        store = Store(self.active)
-        self.pair.daemons[self.active.name].send_signal(signal.SIGTERM)
-        self.pair.daemons[self.active.name].wait()
-        start_anew(self.pair, self.active, store)
-        heir = until("the memory is in the store", store.memory)
-        self.pair.started[self.active.name] = time.monotonic()
-        self.pair.wait_ready(self.active)
-        self.pair.switchover(self.standby)
-        until("it serves", lambda: self.owner_of_all() == self.active.number)
-        self.pair.wait_ready(self.standby)
+        store, heir = serve_from_store(self)
         began = time.monotonic_ns()
         process = self.pair.daemons[self.active.name]
         process.kill()
@@ -271,16 +277,7 @@ class TestSecondCable(PairTest):
             self.assertEqual(0, self.probes.takeovers(began), "role changes")
 
     def test_owner_restarted_without_its_interface_hands_over(self):
-        store = Store(self.active)
-        self.pair.daemons[self.active.name].send_signal(signal.SIGTERM)
-        self.pair.daemons[self.active.name].wait()
-        start_anew(self.pair, self.active, store)
-        heir = until("the memory is in the store", store.memory)
-        self.pair.started[self.active.name] = time.monotonic()
-        self.pair.wait_ready(self.active)
-        self.pair.switchover(self.standby)
-        until("it serves", lambda: self.owner_of_all() == self.active.number)
-        self.pair.wait_ready(self.standby)
+        store, heir = serve_from_store(self)
         process = self.pair.daemons[self.active.name]
         for node in (self.active, self.standby):
             self.lab.plug(node, up=False, cables=[0])

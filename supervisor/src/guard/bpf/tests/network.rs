@@ -182,6 +182,15 @@ fn arrives(from: &UdpSocket, to: &UdpSocket, then: &UdpSocket, last: &UdpSocket)
     to.recv(&mut [0; 8]).is_ok()
 }
 
+/// A datagram to the server, and its answer; fails if either is lost.
+fn ask_and_answer(client: &UdpSocket, server: &UdpSocket) {
+    client.connect(server.local_addr().unwrap()).unwrap();
+    client.send(b"hello").unwrap();
+    let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+    server.send_to(b"hello", from).unwrap();
+    client.recv(&mut [0; 8]).unwrap();
+}
+
 impl Chains {
     fn form(self) -> Form {
         match self {
@@ -354,11 +363,7 @@ fn another_interface_lets_pass_what_is_only_forwarded() {
             for (theirs, address) in [(PEER, FOUR), (PEER6, SIX)] {
                 let client = net.socket(&net.peer, theirs);
                 let server = net.socket(&owner, address);
-                client.connect(server.local_addr().unwrap()).unwrap();
-                client.send(b"hello").unwrap();
-                let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
-                server.send_to(b"hello", from).unwrap();
-                client.recv(&mut [0; 8]).unwrap();
+                ask_and_answer(&client, &server);
             }
         });
     });
@@ -405,11 +410,7 @@ fn a_standby_may_be_a_client_of_the_address() {
             assert!(net.resolves(&net.node, mine, whom, true), "{whom}");
             let [client, server] =
                 [(&net.node, mine), (&net.peer, whom)].map(|(side, at)| net.socket(side, at));
-            client.connect(server.local_addr().unwrap()).unwrap();
-            client.send(b"hello").unwrap();
-            let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
-            server.send_to(b"hello", from).unwrap();
-            client.recv(&mut [0; 8]).unwrap();
+            ask_and_answer(&client, &server);
         }
     });
 }
