@@ -12,6 +12,8 @@ use std::path::Path;
 use crate::root::Root;
 use crate::text::{hexadecimal, whole};
 
+pub mod device;
+
 const CLASS: &str = "/sys/class/watchdog";
 /// Devices that are looked at: a machine has one, or a few.
 const DEVICES_MAX: usize = 64;
