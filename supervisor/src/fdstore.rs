@@ -42,23 +42,30 @@ pub fn inherited(name: &str) -> Option<OwnedFd> {
 /// # Errors
 /// In words: the next daemon then starts without it.
 pub fn keep(name: &str, fd: BorrowedFd<'_>) -> Result<(), String> {
+    let fds = [fd.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    tell(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &rights)
+        .map_err(|error| format!("systemd did not take {name} into its store: {error}"))
+}
+
+/// Takes a descriptor out of the store, which closes it there; without a service manager nothing
+/// happens.
+///
+/// # Errors
+/// In words: it stays there until the unit is stopped.
+pub fn forget(name: &str) -> Result<(), String> {
+    tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])
+        .map_err(|error| format!("systemd did not take {name} out of its store: {error}"))
+}
+
+fn tell(text: &str, rights: &[ControlMessage<'_>]) -> nix::Result<()> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match path.as_bytes() {
         [b'@', name @ ..] => UnixAddr::new_abstract(name),
         path => UnixAddr::new(path),
     };
-    let send = || {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-        let text = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
-        let fds = [fd.as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&fds)];
-        let text = [IoSlice::new(text.as_bytes())];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        sendmsg(socket.as_raw_fd(), &text, &rights, flags, Some(&address?))
-    };
-    match send() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("systemd did not take {name} into its store: {error}")),
-    }
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let text = [IoSlice::new(text.as_bytes())];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_raw_fd(), &text, rights, flags, Some(&address?)).map(drop)
 }

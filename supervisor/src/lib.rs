@@ -7,6 +7,7 @@
 //! | [`fdstore`] | descriptors that outlive the daemon |
 //! | [`guard`] | what closes the packet path when the daemon cannot |
 //! | [`keeper`] | the real-time loop and its hands, in threads of their own: leases, addresses |
+//! | [`petter`] | the thread that pets the watchdog device, by permit of the keeper |
 //! | [`probes`] | who reads what, in which process; the runner and the prober |
 //! | [`effects`] | what a rung can do |
 //! | [`config`] | the file as written, and as meant: every fault at once |
@@ -49,6 +50,7 @@ pub mod key;
 pub mod mac;
 pub mod netlink;
 pub mod oneshot;
+pub mod petter;
 pub mod probes;
 pub mod signals;
 pub mod sys;

@@ -1,0 +1,339 @@
+//! The petter's thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use mastiff_core::report::Severity;
+use mastiff_core::time::Span;
+use mastiff_hwmon::root::Root;
+use mastiff_hwmon::watchdog::device::Device;
+use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
+use nix::errno::Errno;
+
+use super::choose::{self, Candidate, Id, Wanted};
+use super::{Armed, Order, STORED, Slot, State, Times, Told, next};
+use crate::{clock, fdstore};
+use std::os::fd::AsFd;
+
+/// How often it looks for a device that was not there: a driver is loaded late, a holder goes.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Without a permit it sleeps; this is only in case that a wake-up is lost.
+const SLEEP: Duration = Duration::from_secs(60);
+
+/// The thread's own.
+#[derive(Debug)]
+pub(super) struct Worker {
+    wanted: Wanted,
+    times: Times,
+    slot: Arc<Slot>,
+    told: Told,
+    device: Option<Device>,
+    armed: Option<Armed>,
+    /// Why there is no device, as it was told.
+    why_none: Option<String>,
+    /// The last pet failed, and that was told.
+    failing: bool,
+}
+
+impl Worker {
+    pub(super) fn new(wanted: Wanted, times: Times, slot: Arc<Slot>, told: Told) -> Self {
+        let (device, armed, why_none) = (None, None, None);
+        Self { wanted, times, slot, told, device, armed, why_none, failing: false }
+    }
+
+    /// Until an order ends it.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        self.inherit();
+        loop {
+            while let Some(order) = next(orders) {
+                if self.obey(&order) {
+                    return;
+                }
+            }
+            if self.device.is_none() {
+                self.look();
+            }
+            self.pet();
+            let patience = if self.device.is_some() { SLEEP } else { LOOK_EVERY };
+            std::thread::park_timeout(patience);
+        }
+    }
+
+    /// Whether it ends.
+    fn obey(&mut self, order: &Order) -> bool {
+        match order {
+            Order::Configure(times) => {
+                self.times = *times;
+                if let Some(device) = &self.device {
+                    let (timeout, pretimeout) = set_times(device, *times);
+                    if let Some(armed) = &mut self.armed {
+                        (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
+                    }
+                    self.slot.arm(timeout);
+                    self.show_armed("watchdog-configured");
+                }
+                return false;
+            }
+            Order::Release => self.release(),
+            Order::Stop => {
+                self.release();
+                if let Err(why) = fdstore::forget(STORED) {
+                    log::warn!("{why}");
+                }
+            }
+            Order::Leave(within) => self.leave(*within),
+        }
+        true
+    }
+
+    /// Takes over what a daemon before this one left in the store, if that is what is wanted.
+    fn inherit(&mut self) {
+        let Some(fd) = fdstore::inherited(STORED) else { return };
+        let device = match Device::adopt(fd) {
+            Ok(device) => device,
+            Err(error) => {
+                log::warn!("what systemd keeps as \"{STORED}\" is no watchdog: {error}");
+                return;
+            }
+        };
+        let root = Root::machine();
+        let name = device.name(&root);
+        let found =
+            watchdog::list(&root).into_iter().find(|known| Some(&known.name) == name.as_ref());
+        let is_wanted = match &self.wanted {
+            Wanted::Auto(_) => true,
+            Wanted::Path(_) => choose::candidates(&self.wanted, &root)
+                .first()
+                .is_some_and(|wanted| wanted.device.is_some() && wanted.device == found),
+        };
+        if !is_wanted {
+            // Another one is wanted now: this one must not be left counting.
+            self.device = Some(device);
+            self.release();
+            fdstore::forget(STORED).unwrap_or_else(|why| log::warn!("{why}"));
+            return;
+        }
+        self.take(device, found, true);
+    }
+
+    /// Tries every device that is wanted.
+    fn look(&mut self) {
+        let root = Root::machine();
+        let mut why = None;
+        for Candidate { path, device: found } in choose::candidates(&self.wanted, &root) {
+            let at = path.display();
+            match Device::open(&path) {
+                Ok(device) => {
+                    if let Err(error) = fdstore::keep(STORED, device.as_fd()) {
+                        log::warn!("{error}: a crash of this daemon would end in a reset");
+                    }
+                    self.take(device, found, false);
+                    return;
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    let holders = watchdog::holders(&root);
+                    why.get_or_insert_with(|| choose::busy(&at.to_string(), &holders));
+                }
+                Err(error) => {
+                    why.get_or_insert_with(|| format!("cannot open {at}: {error}"));
+                }
+            }
+        }
+        let why = why.unwrap_or_else(|| {
+            "there is no watchdog device: load the driver of this machine's (`mastiff doctor` \
+             names candidates)"
+                .to_string()
+        });
+        if self.why_none.as_ref() != Some(&why) {
+            self.told.show(|shown| shown.state = State::Looking(Some(why.clone())));
+            let text = format!("no watchdog: {why}; tried again every 5 s");
+            self.told.tell("watchdog-missing", Severity::Warning, text);
+            self.why_none = Some(why);
+        }
+    }
+
+    /// It counts down from now on, and is petted at once: it may have been for a while.
+    fn take(&mut self, mut device: Device, found: Option<Watchdog>, adopted: bool) {
+        let petted = device.pet();
+        let now = clock::now();
+        let (timeout, pretimeout) = set_times(&device, self.times);
+        let identity = device.identity();
+        let id = found.as_ref().map_or(Id { identity, ..Id::default() }, Id::of);
+        let bootstatus = match &found {
+            Some(found) => found.bootstatus,
+            None => device.bootstatus().ok().map(u64::from),
+        };
+        let armed = Armed {
+            name: found.as_ref().map(|found| found.name.clone()),
+            is_software: found.as_ref().is_some_and(|found| found.kind == Kind::Software),
+            nowayout: found.as_ref().and_then(|found| found.nowayout),
+            id,
+            timeout,
+            pretimeout,
+            bootstatus,
+            adopted,
+        };
+        self.slot.petted(now);
+        self.slot.arm(timeout);
+        (self.device, self.armed, self.why_none) = (Some(device), Some(armed), None);
+        self.show_armed("watchdog-armed");
+        if let Err(error) = petted {
+            self.failed(&error);
+        }
+    }
+
+    fn show_armed(&self, kind: &'static str) {
+        let Some(armed) = self.armed.clone() else { return };
+        let said = said(&armed, self.times);
+        let plain = !armed.is_software && armed.timeout == Some(self.times.timeout);
+        let severity = if plain { Severity::Notice } else { Severity::Warning };
+        self.told.show(|shown| shown.state = State::Armed(Box::new(armed)));
+        self.told.tell(kind, severity, said);
+    }
+
+    /// Pets once if the keeper allows it.
+    fn pet(&mut self) {
+        let Some(until) = self.slot.take() else { return };
+        let Some(device) = &mut self.device else { return };
+        let began = clock::now();
+        if began >= until {
+            self.told.show(|shown| shown.expired = shown.expired.saturating_add(1));
+            return;
+        }
+        match device.pet() {
+            Ok(()) => {
+                // The device counts from some moment within the call: the earliest is the safe one.
+                self.slot.petted(began);
+                let took = clock::now().since(began);
+                self.told.show(|shown| {
+                    shown.pets = shown.pets.saturating_add(1);
+                    shown.slowest = shown.slowest.max(took);
+                });
+                if std::mem::take(&mut self.failing) {
+                    let text = "the watchdog can be petted again".to_string();
+                    self.told.tell("watchdog-petted", Severity::Notice, text);
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        self.told.show(|shown| shown.failed = shown.failed.saturating_add(1));
+        let is_gone = error.raw_os_error() == Some(Errno::ENODEV as i32);
+        if is_gone {
+            (self.device, self.armed) = (None, None);
+            self.slot.disarm();
+            self.told.show(|shown| shown.state = State::Looking(Some("its driver is gone".into())));
+        }
+        if !std::mem::replace(&mut self.failing, !is_gone) {
+            let text = format!("cannot pet the watchdog: {error}; tried again every second");
+            self.told.tell("watchdog-not-petted", Severity::Error, text);
+        }
+    }
+
+    /// From now on closing it stops it. What cannot be stopped is given as long as it takes.
+    fn release(&mut self) {
+        self.slot.disarm();
+        let Some(device) = &mut self.device else { return };
+        let cannot_stop = self.armed.as_ref().and_then(|armed| armed.nowayout) == Some(true);
+        let longest = cannot_stop.then(|| set_longest(device, LONGEST)).flatten();
+        let allowed = device.allow_close();
+        let (severity, text) = match (&allowed, cannot_stop) {
+            (Ok(()), false) => (Severity::Notice, "the watchdog is released".to_string()),
+            (Ok(()), true) => {
+                let secs = longest.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
+                (
+                    Severity::Error,
+                    format!(
+                        "the watchdog cannot be stopped (nowayout): this machine resets in {secs} \
+                     unless mastiffd runs again by then"
+                    ),
+                )
+            }
+            (Err(error), _) => (
+                Severity::Error,
+                format!(
+                    "the watchdog cannot be told that it may be closed: {error}; this machine resets \
+                 unless mastiffd runs again within its time-out"
+                ),
+            ),
+        };
+        self.told.show(|shown| shown.state = State::Released);
+        self.told.tell("watchdog-released", severity, text);
+        self.device = None;
+    }
+
+    /// The machine goes down: the device watches over the rest.
+    fn leave(&mut self, within: Span) {
+        self.slot.disarm();
+        let Some(device) = &mut self.device else { return };
+        let secs = set_longest(device, u32::try_from(within.as_millis() / 1000).unwrap_or(LONGEST));
+        let petted = device.pet();
+        self.told.show(|shown| shown.state = State::Left);
+        let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
+        let (severity, said) = match petted {
+            Ok(()) => (Severity::Notice, String::new()),
+            Err(error) => (Severity::Error, format!(" (the last pet failed: {error})")),
+        };
+        let text = format!(
+            "the watchdog is left running: it resets this machine if it is not down in {secs}{said}"
+        );
+        self.told.tell("watchdog-left", severity, text);
+        self.device = None;
+    }
+}
+
+/// As long as a shutdown is ever given.
+const LONGEST: u32 = 3600;
+
+/// Sets the longest time-out up to `secs` that the device takes; what it has then.
+fn set_longest(device: &Device, secs: u32) -> Option<u32> {
+    let tries =
+        std::iter::successors(Some(secs.max(1)), |secs| Some(secs / 2).filter(|secs| *secs > 0));
+    let set = tries.map(|secs| device.set_timeout(secs)).find_map(Result::ok);
+    set.or_else(|| device.timeout().ok())
+}
+
+/// Asks for times; what the device has then, as far as it says.
+fn set_times(device: &Device, times: Times) -> (Option<Span>, Option<Span>) {
+    let secs = |span: Span| u32::try_from(span.as_millis() / 1000).unwrap_or(u32::MAX);
+    let set = device.set_timeout(secs(times.timeout));
+    if let Err(error) = &set {
+        log::warn!("the watchdog does not take {} as its time-out: {error}", times.timeout);
+    }
+    let timeout = set.or_else(|_| device.timeout()).ok().filter(|secs| *secs > 0);
+    let pretimeout = times.pretimeout.and_then(|wanted| {
+        let set = device.set_pretimeout(secs(wanted));
+        set.inspect_err(|error| log::warn!("the watchdog has no pretimeout of {wanted}: {error}"))
+            .ok()
+    });
+    let span = |secs: u32| Span::from_secs(u64::from(secs));
+    (timeout.map(span), pretimeout.filter(|secs| *secs > 0).map(span))
+}
+
+/// The sentence for a device that counts down.
+fn said(armed: &Armed, times: Times) -> String {
+    let name = armed.name.as_deref().unwrap_or("the watchdog");
+    let how = if armed.adopted { "is taken over" } else { "is armed" };
+    let mut text = format!("{name} ({}) {how}", armed.id.identity);
+    match armed.timeout {
+        Some(timeout) if timeout == times.timeout => text += &format!(": it fires after {timeout}"),
+        Some(timeout) => {
+            text += &format!(": it fires after {timeout}, not {} as configured", times.timeout);
+        }
+        None => text += ": after how long it fires is not known",
+    }
+    if times.pretimeout.is_some() && armed.pretimeout.is_none() {
+        text += "; it has no pretimeout";
+    }
+    if armed.is_software {
+        text += "; it is software, and dies with the kernel that it should reset";
+    }
+    if armed.nowayout == Some(true) {
+        text += "; it cannot be stopped again (nowayout)";
+    }
+    text
+}
