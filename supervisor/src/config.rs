@@ -31,6 +31,7 @@ mod rung;
 mod section;
 mod show;
 mod suggest;
+mod watchdog;
 
 pub use check::CONDITIONS_MAX;
 pub use checked::{
@@ -41,10 +42,14 @@ pub use discover::{DISCOVERED_MAX, discovered};
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use file::{FILE_BYTES_MAX, read_text};
 pub use pair::{PairConfig, WitnessConfig, not_run};
-pub use raw::{LATER_SECTIONS, SECTIONS, SectionKeys};
+pub use raw::{SECTIONS, SectionKeys};
 pub use rung::{LATER_RUNGS, RUNGS_MAX};
 pub use section::TEXT_BYTES_MAX;
 pub use show::show;
+pub use watchdog::{
+    DeviceChoice, GUARD_RESETS_DEFAULT, GUARD_WITHIN_DEFAULT, GuardConfig,
+    SHUTDOWN_TIMEOUT_DEFAULT, WATCHDOG_TIMEOUT_DEFAULT, WatchdogConfig,
+};
 
 /// Where the configuration is, unless the command line says otherwise. It need not exist.
 pub const DEFAULT_PATH: &str = "/etc/mastiff/mastiff.toml";
@@ -63,6 +68,10 @@ pub struct Config {
     /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry
     /// theirs already.
     pub budgets: BTreeMap<&'static str, Budget>,
+    /// `[watchdog]`; without it no watchdog is armed.
+    pub watchdog: Option<WatchdogConfig>,
+    /// `[boot-loop-guard]`.
+    pub boot_loop_guard: GuardConfig,
     /// `[pair]` with every `[[group]]`.
     pub pair: Option<PairConfig>,
     /// `[witness]`; never together with a pair.

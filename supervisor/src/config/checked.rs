@@ -14,7 +14,7 @@ use super::check::Checks;
 use super::fault::{Given, Review};
 use super::raw::{RawAlert, RawFile, RawNode};
 use super::section::{Field, RawOption};
-use super::{AlertConfig, Config, NodeConfig, pair, rung, suggest};
+use super::{AlertConfig, Config, NodeConfig, pair, rung, suggest, watchdog};
 use crate::effects::{self, EFFECTS};
 
 /// Checks in one file at most; one check each second and microsecond-sized reads keep this within
@@ -104,7 +104,8 @@ pub(super) fn config(
     let alerts = alerts(&raw.alerts, review);
     let pair = pair::pair(raw.pair.as_ref(), &raw.groups, &node.name, review);
     let witness = pair::witness(raw.witness.as_ref(), raw.pair.as_ref(), review);
-    Config { node, checks, alerts, budgets, pair, witness }
+    let (watchdog, boot_loop_guard) = watchdog::watchdog(&raw, review);
+    Config { node, checks, alerts, budgets, watchdog, boot_loop_guard, pair, witness }
 }
 
 fn node(raw: &RawNode, review: &mut Review<'_>) -> NodeConfig {

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Given, Review, shorten};
 use super::pair::raw as pair;
 use super::section::{Field, RawOption, Section, entries, kind, unknown_section};
+use super::watchdog::{self, RawGuard, RawWatchdog};
 
 /// What a section may contain.
 #[derive(Debug)]
@@ -35,15 +36,13 @@ pub const SECTIONS: &[SectionKeys] = &[
     SectionKeys { name: "service", repeats: true, keys: SERVICE_KEYS },
     SectionKeys { name: "alert", repeats: true, keys: ALERT_KEYS },
     SectionKeys { name: "budgets", repeats: false, keys: &[] },
+    SectionKeys { name: "watchdog", repeats: false, keys: watchdog::WATCHDOG_KEYS },
+    SectionKeys { name: "boot-loop-guard", repeats: false, keys: watchdog::GUARD_KEYS },
     SectionKeys { name: "pair", repeats: false, keys: pair::PAIR_KEYS },
     SectionKeys { name: "group", repeats: true, keys: pair::GROUP_KEYS },
     SectionKeys { name: "witness", repeats: false, keys: pair::WITNESS_KEYS },
     SectionKeys { name: "witness.pair", repeats: true, keys: pair::WITNESS_PAIR_KEYS },
 ];
-
-/// Sections of the format that later versions understand. They are refused by name: a watchdog
-/// that is silently not petted is worse than a daemon that does not start.
-pub const LATER_SECTIONS: &[&str] = &["watchdog", "boot-loop-guard"];
 
 const NODE_KEYS: &[&str] =
     &["name", "interval", "remind-every", "state-dir", "run-dir", "default-checks"];
@@ -92,6 +91,8 @@ pub(super) struct RawFile {
     pub(super) checks: Vec<RawCheck>,
     pub(super) alerts: Vec<RawAlert>,
     pub(super) budgets: Vec<RawOption>,
+    pub(super) watchdog: Option<RawWatchdog>,
+    pub(super) guard: Option<RawGuard>,
     pub(super) pair: Option<pair::RawPair>,
     pub(super) groups: Vec<pair::RawGroup>,
     pub(super) witness: Option<pair::RawWitness>,
@@ -145,6 +146,8 @@ impl RawFile {
             checks: Vec::new(),
             alerts: Vec::new(),
             budgets: Vec::new(),
+            watchdog: None,
+            guard: None,
             pair: None,
             groups: Vec::new(),
             witness: None,
@@ -161,6 +164,10 @@ impl RawFile {
                         file.budgets = entries(review, "budgets", table);
                     }
                 }
+                "watchdog" => file.watchdog = only("watchdog", value, review, RawWatchdog::new),
+                "boot-loop-guard" => {
+                    file.guard = only("boot-loop-guard", value, review, RawGuard::new)
+                }
                 "check" => {
                     for (header, table) in each("check", value, review) {
                         file.checks.push(RawCheck::check(header, table, review));
@@ -176,23 +183,13 @@ impl RawFile {
                         file.alerts.push(RawAlert::new(header, table, review));
                     }
                 }
-                "pair" => {
-                    let header = value.span();
-                    if let Some(table) = once("pair", value, review) {
-                        file.pair = Some(pair::RawPair::new(header, table, review));
-                    }
-                }
+                "pair" => file.pair = only("pair", value, review, pair::RawPair::new),
                 "group" => {
                     for (header, table) in each("group", value, review) {
                         file.groups.push(pair::RawGroup::new(header, table, review));
                     }
                 }
-                "witness" => {
-                    let header = value.span();
-                    if let Some(table) = once("witness", value, review) {
-                        file.witness = Some(pair::RawWitness::new(header, table, review));
-                    }
-                }
+                "witness" => file.witness = only("witness", value, review, pair::RawWitness::new),
                 other => review.key(&shorten(other), &key.span(), unknown_section(other)),
             }
         }
@@ -292,6 +289,17 @@ fn once<'v>(
             None
         }
     }
+}
+
+/// A section that is there once, made by `make` of where it is and of its table.
+fn only<'v, T>(
+    name: &str,
+    value: Spanned<DeValue<'v>>,
+    review: &mut Review<'_>,
+    make: impl Fn(Range<usize>, DeTable<'v>, &mut Review<'_>) -> T,
+) -> Option<T> {
+    let header = value.span();
+    once(name, value, review).map(|table| make(header, table, review))
 }
 
 /// The tables of a section that repeats.

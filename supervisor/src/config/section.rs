@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Given, Review, shorten};
-use super::raw::{LATER_SECTIONS, SECTIONS};
+use super::raw::SECTIONS;
 use super::suggest;
 
 /// Bytes of any text at most. Commands and paths are the longest; PATH_MAX is 4096
@@ -174,6 +174,27 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         }
     }
 
+    /// A whole number, as it is written; `wanted` says what it should be.
+    pub(super) fn count(&mut self, key: &str, wanted: &str) -> Field<String> {
+        let Some(value) = self.take(key) else { return Field::Missing };
+        let (path, span) = (self.path(key), value.span());
+        match (whole_number(value.get_ref()), value.get_ref()) {
+            (Some(number), _) => Field::Given(Given { key: path, span, value: number }),
+            (None, DeValue::Table(_)) => {
+                self.review.key(&path, &span, format!("must be {wanted}, not a table"));
+                Field::Refused
+            }
+            (None, other) => {
+                self.review.value_at(
+                    &path,
+                    &span,
+                    format!("must be {wanted}, not {}", kind(other)),
+                );
+                Field::Refused
+            }
+        }
+    }
+
     /// A table of texts; whole numbers are taken as texts, too.
     pub(super) fn table(&mut self, key: &str) -> Vec<RawOption> {
         let Some(value) = self.take(key) else { return Vec::new() };
@@ -293,9 +314,6 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// What to say of a section that is not known.
 pub(super) fn unknown_section(name: &str) -> String {
-    if LATER_SECTIONS.contains(&name) {
-        return format!("`[{name}]` is not supported by this version");
-    }
     let sections = SECTIONS.iter().map(|section| section.name);
     match SECTIONS.iter().find(|section| section.keys.contains(&name)) {
         Some(home) => {

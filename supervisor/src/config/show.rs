@@ -10,7 +10,7 @@ use super::checked::{
     ALERT_TIMEOUT_DEFAULT, CHECK_TIMEOUT_DEFAULT, INTERVAL_DEFAULT, RUN_DIR_DEFAULT,
     STATE_DIR_DEFAULT,
 };
-use super::{AlertConfig, CheckConfig, Config, NodeConfig, pair};
+use super::{AlertConfig, CheckConfig, Config, NodeConfig, pair, watchdog};
 use crate::effects::EFFECTS;
 
 /// The file that would lead to this configuration, with `# default` behind every value that need
@@ -24,6 +24,7 @@ pub fn show(config: &Config) -> String {
         let text = format!("{} in {}", budget.times, exact(budget.within));
         out.key(effect.spec.name, &quoted(&text), budget == effect.spec.budget);
     }
+    watchdog::show(&mut out, config);
     for each in &config.checks {
         check(&mut out, each, config.node.policy.interval);
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use mastiff::config::pair::{ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT, WITNESS_PAIRS_MAX};
 use mastiff::config::{
     ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, CONDITIONS_MAX, Config,
-    FILE_BYTES_MAX, INTERVAL_DEFAULT, RUNGS_MAX, not_run, show,
+    DeviceChoice, FILE_BYTES_MAX, GUARD_RESETS_DEFAULT, GUARD_WITHIN_DEFAULT, GuardConfig,
+    INTERVAL_DEFAULT, RUNGS_MAX, SHUTDOWN_TIMEOUT_DEFAULT, WATCHDOG_TIMEOUT_DEFAULT,
+    WatchdogConfig, not_run, show,
 };
 use mastiff_core::node::REMIND_DEFAULT;
 use mastiff_core::spec::{Budget, Origin};
@@ -76,6 +78,64 @@ fn an_empty_file_is_valid_and_has_defaults() {
         assert_eq!(config.node.state_dir, PathBuf::from("/var/lib/mastiff"));
         assert_eq!(config.node.run_dir, PathBuf::from("/run/mastiff"));
         assert!(config.node.default_checks);
+        assert_eq!(config.watchdog, None, "nothing is armed unasked");
+        let guard = GuardConfig { resets: GUARD_RESETS_DEFAULT, within: GUARD_WITHIN_DEFAULT };
+        assert_eq!(config.boot_loop_guard, guard);
+    }
+}
+
+const WATCHDOG: &str = r#"
+[watchdog]
+device = "/dev/watchdog1"
+timeout = "1min"
+pretimeout = "59s"
+shutdown-timeout = "30min"
+root-dead-after = "2m"
+
+[boot-loop-guard]
+resets = 5
+within = "2h"
+"#;
+
+#[test]
+fn every_key_of_a_watchdog_means_what_it_says() {
+    let config = good(WATCHDOG);
+    let wanted = WatchdogConfig {
+        device: DeviceChoice::Path("/dev/watchdog1".into()),
+        timeout: Span::from_secs(60),
+        pretimeout: Some(Span::from_secs(59)),
+        shutdown_timeout: Span::from_secs(1800),
+        root_dead_after: Some(Span::from_secs(120)),
+    };
+    assert_eq!(config.watchdog, Some(wanted));
+    let guard = GuardConfig { resets: 5, within: Span::from_secs(7200) };
+    assert_eq!(config.boot_loop_guard, guard);
+}
+
+#[test]
+fn a_watchdog_section_alone_asks_for_the_best_device() {
+    let wanted = WatchdogConfig {
+        device: DeviceChoice::Auto,
+        timeout: WATCHDOG_TIMEOUT_DEFAULT,
+        pretimeout: None,
+        shutdown_timeout: SHUTDOWN_TIMEOUT_DEFAULT,
+        root_dead_after: None,
+    };
+    assert_eq!(good("[watchdog]\n").watchdog, Some(wanted));
+}
+
+#[test]
+fn a_watchdog_device_is_named_in_one_of_these_ways() {
+    for (text, device) in [
+        ("auto", DeviceChoice::Auto),
+        ("pid1", DeviceChoice::Pid1),
+        ("off", DeviceChoice::Off),
+        ("/dev/watchdog", DeviceChoice::Path("/dev/watchdog".into())),
+        ("/dev/watchdog0", DeviceChoice::Path("/dev/watchdog0".into())),
+        ("/dev/watchdog31", DeviceChoice::Path("/dev/watchdog31".into())),
+    ] {
+        let config = good(&format!("[watchdog]\ndevice = \"{text}\"\n"));
+        assert_eq!(config.watchdog.unwrap().device, device);
     }
 }
 
@@ -250,6 +310,8 @@ fn what_the_daemon_does_not_run_yet_is_named() {
     assert_eq!(told(&fenced), None);
     let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
     assert_eq!(told(witness), None);
+    assert!(told("[watchdog]\n").unwrap().starts_with("f.toml: watchdog: mastiffd "));
+    assert_eq!(told("[watchdog]\ndevice = \"off\"\n"), None);
     let check = "[[check]]\nsensor = \"load\"\n";
     let with_checks = told(&format!("{check}{witness}")).unwrap();
     assert!(
@@ -284,7 +346,7 @@ fn one_thing_may_be_checked_twice_under_two_names() {
 
 #[test]
 fn what_is_shown_parses_to_the_same_again() {
-    for text in ["", WHOLE] {
+    for text in ["", WHOLE, WATCHDOG, "[watchdog]\n"] {
         let config = good(text);
         let shown = show(&config);
         assert_eq!(good(&shown), config, "{shown}");
@@ -308,7 +370,12 @@ fn what_is_shown_says_what_is_a_default() {
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
-    assert!(show(&good("")).contains("state-dir = \"/var/lib/mastiff\" # default"));
+    let nothing = show(&good(""));
+    assert!(nothing.contains("state-dir = \"/var/lib/mastiff\" # default"));
+    assert!(
+        nothing.contains("[boot-loop-guard]\nresets = 3 # default\nwithin = \"1h\" # default\n")
+    );
+    assert!(!nothing.contains("[watchdog]"), "{nothing}");
 }
 
 #[test]

@@ -98,8 +98,8 @@ fn every_key_and_effect_is_in_the_sample() {
 fn defaults_in_the_sample_are_the_defaults() {
     let examples = examples(SAMPLE);
     let sections = |name: &str| examples.iter().find(|example| example.starts_with(name)).unwrap();
-    let config =
-        check(&(sections("[node]").replace("\"db1\"", "\"x\"") + sections("[budgets]"))).unwrap();
+    let node = sections("[node]").replace("\"db1\"", "\"x\"");
+    let config = check(&(node + sections("[budgets]") + sections("[boot-loop-guard]"))).unwrap();
     let mut default = check("").unwrap();
     default.node.name = "x".to_string();
     assert_eq!(config, default);

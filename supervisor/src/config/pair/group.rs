@@ -180,7 +180,7 @@ fn is_data(raw: &RawGroup, fence: bool, review: &mut Review<'_>) -> bool {
                     "is about units that must not run twice, and this group has no `units`";
                 review.value(given, message);
             } else if !fence {
-                let message = "needs an armed watchdog or a fence agent; [watchdog] is not supported by this version yet, so write pair.fence, or \"network\"";
+                let message = "needs a fence agent: this version counts on no watchdog of the peer yet, so write pair.fence, or \"network\"";
                 review.value(given, message);
             }
             true
