@@ -144,26 +144,28 @@ pub fn holders(root: &Root) -> Vec<Holder> {
     let processes = fs::read_dir(root.path("/proc")).into_iter().flatten().flatten();
     for process in processes.take(PROCESSES_MAX) {
         let name = process.file_name();
-        let Some(pid) = name.to_str().and_then(whole).and_then(|pid| u32::try_from(pid).ok())
-        else {
-            continue;
-        };
-        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        for descriptor in descriptors.take(DESCRIPTORS_MAX) {
-            let Some(device) = fs::read_link(descriptor.path()).ok().and_then(|to| of_path(&to))
-            else {
-                continue;
-            };
-            let read = |file: &str| text(&process.path().join(file)).unwrap_or_default();
-            let unit = unit_of(&read("cgroup"));
-            let process = read("comm");
-            let holder = Holder { device, pid, process, unit };
+        let pid = name.to_str().and_then(whole).and_then(|pid| u32::try_from(pid).ok());
+        for holder in pid.into_iter().flat_map(|pid| held_by(root, pid)) {
             if !holders.contains(&holder) {
                 holders.push(holder);
             }
         }
     }
     holders
+}
+
+/// Which devices one process has open, as far as this process may see.
+#[must_use]
+pub fn held_by(root: &Root, pid: u32) -> Vec<Holder> {
+    let process = root.path("/proc").join(pid.to_string());
+    let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let linked = |descriptor: fs::DirEntry| of_path(&fs::read_link(descriptor.path()).ok()?);
+    let devices = descriptors.take(DESCRIPTORS_MAX).filter_map(linked);
+    let holder = |device| {
+        let read = |file: &str| text(&process.join(file)).unwrap_or_default();
+        Holder { device, pid, process: read("comm"), unit: unit_of(&read("cgroup")) }
+    };
+    devices.map(holder).collect()
 }
 
 /// `/dev/watchdog` is the first device by an old number (10:130).

@@ -17,6 +17,7 @@
 //! | `fencing` | the fence agent: off, then asked whether it is |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
+//! | `watchdog` | which device is petted, how that ends, and the self-test |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -45,6 +46,7 @@ use events::Events;
 use notify::Notify;
 use pair::Desk;
 use saving::Save;
+use watchdog::Dog;
 
 pub mod alerts;
 pub mod clients;
@@ -57,6 +59,7 @@ mod requests;
 mod saving;
 mod start;
 pub mod state;
+pub mod watchdog;
 mod work;
 
 const SIGNALS: Token = Token(0);
@@ -89,6 +92,7 @@ pub struct Brain {
     probes: Probes,
     keeper: Keeper,
     desk: Desk,
+    dog: Dog,
     clients: Clients,
     events: Events,
     alerts: Alerts,
@@ -137,6 +141,7 @@ impl Brain {
             let now = clock::now();
             let asked = self.gather(&ready, now);
             self.take_pair_news(now);
+            self.keep_watchdog(now);
             self.decide(now);
             for asked in asked {
                 self.obey(asked, now);
@@ -185,7 +190,8 @@ impl Brain {
 
     /// Lets the core decide, and starts what it asks for, until nothing new is there.
     fn decide(&mut self, now: Mono) {
-        if self.ending.is_some() {
+        // A machine that goes down stops its units on purpose.
+        if self.ending.is_some() || self.goes_down() {
             self.take_last_news(now);
             return;
         }
@@ -257,10 +263,12 @@ impl Brain {
         if now >= self.clocks.discover && self.ending.is_none() {
             self.clocks.discover = now.after(DISCOVER_EVERY);
             self.discover(now);
+            self.look_at_pid1();
         }
         if now >= self.clocks.tell_keeper {
             self.clocks.tell_keeper = now.next_on_grid(TELL_KEEPER_EVERY);
             self.keeper.tell(self.node.verdict(now), now);
+            self.tell_watchdog(now);
             self.hold_back(now);
         }
         self.clients.tick(now);
@@ -312,10 +320,12 @@ impl Brain {
         }
     }
 
-    fn is_over(&self, now: Mono) -> bool {
+    fn is_over(&mut self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
         let let_go = self.letting_go.is_none_or(|limit| now >= limit || self.has_let_go());
-        self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline))
+        let over = self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline));
+        // The last of all: until then it is petted.
+        over && self.has_left_watchdog(now)
     }
 
     fn pet(&mut self, progress: Progress, now: Mono) {
@@ -337,7 +347,8 @@ impl Brain {
             // Nothing else is looked after any more, so it may be overdue.
             Some(ending) => {
                 let let_go = self.letting_go.filter(|limit| *limit > ending);
-                ending.max(let_go.unwrap_or(Mono::BOOT)).min(self.probes.next_deadline())
+                let ending = ending.max(let_go.unwrap_or(Mono::BOOT));
+                ending.min(self.watchdog_deadline()).min(self.probes.next_deadline())
             }
             None => self
                 .node

@@ -30,6 +30,7 @@ mod doctor;
 mod events;
 mod explain;
 mod failure;
+mod going_down;
 mod guard;
 mod key;
 mod nagios;
@@ -126,6 +127,8 @@ enum Verb {
     Simulate(simulate::Arguments),
     Doctor(doctor::Arguments),
     Watchdog(watchdog::Arguments),
+    #[command(hide = true)]
+    GoingDown(going_down::Arguments),
     Key(key::Arguments),
     Demo(demo::Arguments),
 }
@@ -265,6 +268,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Simulate(arguments) => simulate::run(&context, arguments),
         Verb::Doctor(_) => doctor::run(&context),
         Verb::Watchdog(arguments) => watchdog::run(arguments, &context),
+        Verb::GoingDown(_) => going_down::run(&context),
         Verb::Key(arguments) => key::run(&context, arguments),
         Verb::Demo(_) => demo::run(&context),
     };

@@ -64,6 +64,14 @@ pub enum Request {
         #[serde(default)]
         peer_is_off: bool,
     },
+
+    /// Lets the watchdog reset the machine, to see that it does. For root only.
+    Prove {},
+    /// The machine goes down: nothing is repaired any more. For root only.
+    GoDown {
+        /// How, in words: `reboot`, `poweroff`, `kexec`.
+        how: String,
+    },
 }
 
 /// What the daemon answers.
@@ -110,11 +118,56 @@ pub struct Status {
     /// The pair, if this node is in one.
     #[serde(default)]
     pub pair: Option<PairStatus>,
+    /// The watchdog, if one is wanted.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogStatus>,
     /// How late the two loops run.
     pub lateness: Lateness,
     /// Numbers about the daemon itself, such as `events`, `alerts-waiting`, `alerts-dropped`,
     /// `probers-abandoned`, `requests-refused`, by name.
     pub counters: Vec<(String, u64)>,
+}
+
+/// The watchdog that is petted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WatchdogStatus {
+    /// As configured: `auto`, `pid1`, a device.
+    pub device: String,
+    /// Why there is none; `None`: it is armed, or PID 1 has it.
+    pub why_none: Option<String>,
+    /// Why it is not petted; `None`: it is.
+    pub refusal: Option<String>,
+    /// As below /dev, if it is in the class.
+    pub name: Option<String>,
+    /// What the driver calls it.
+    pub identity: Option<String>,
+    /// The driver.
+    pub driver: Option<String>,
+    /// Whether it dies with the kernel that it should reset.
+    pub is_software: bool,
+    /// After how long it fires, as the driver says.
+    pub timeout_secs: Option<u64>,
+    /// How long before that it warns.
+    pub pretimeout_secs: Option<u64>,
+    /// After how long it fires, as far as is known: what it says, or what it was seen to take.
+    pub fires_after_secs: Option<u64>,
+    /// Once started it cannot be stopped.
+    pub nowayout: Option<bool>,
+    /// Seconds since it was petted.
+    pub petted_secs_ago: Option<f64>,
+    /// Unix time, in milliseconds, at which it was last seen to reset the machine.
+    pub proven_at_unix_ms: Option<u64>,
+    /// Seconds that it took then, after the last pet.
+    pub proven_fired_after_secs: Option<u64>,
+    /// Pets done.
+    pub pets: u64,
+    /// Pets that the driver refused.
+    pub failed: u64,
+    /// Permits to pet that were void when the driver was free.
+    pub expired: u64,
+    /// The longest call to pet, in milliseconds.
+    pub slowest_ms: f64,
 }
 
 /// The pair, seen from this node.

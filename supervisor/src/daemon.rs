@@ -2,15 +2,16 @@
 //! witness's.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::brain::Brain;
-use crate::config::{self, NodeConfig, WitnessConfig};
+use crate::config::{self, Config, Faults, NodeConfig, WitnessConfig};
 use crate::witness::{Service, StartError};
-use crate::{journal, keeper, signals};
+use crate::{fdstore, journal, keeper, petter, signals};
 
 /// All is well.
 pub const EXIT_OK: i32 = 0;
@@ -21,6 +22,9 @@ pub const EXIT_USAGE: i32 = 64;
 pub const EXIT_UNAVAILABLE: i32 = 69;
 /// The configuration has faults (EX_CONFIG); the unit does not restart on it.
 pub const EXIT_CONFIG: i32 = 78;
+
+/// In `state-dir`: the last configuration without faults.
+const LAST_GOOD: &str = "last-good.toml";
 
 const HELP: &str = "\
 mastiffd: watches this machine, repairs services, keeps the watchdog and the floating address
@@ -56,27 +60,35 @@ pub fn main() -> i32 {
     journal::start(arguments.verbose);
     let named = arguments.config.is_some();
     let path = arguments.config.unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH));
-    let loaded = config::load_or_default(&path, named);
-    let runnable = loaded.and_then(|config| match config::not_run(&config, &path) {
-        None => Ok(config),
-        Some(fault) => Err(fault.into()),
-    });
-    let config = match runnable {
-        Ok(config) => config,
+    let loaded = load(&path, named);
+    if arguments.check {
+        return match loaded {
+            Ok(_) => EXIT_OK,
+            Err(faults) => refuse(&faults),
+        };
+    }
+    // A daemon before this one may have left its watchdog counting.
+    let watchdog = fdstore::inherited(petter::STORED);
+    let (config, text, watchdog) = match loaded {
+        Ok((config, text)) => (config, Some(text), watchdog),
         Err(faults) => {
-            for line in faults.to_string().lines() {
-                log::error!("{line}");
+            let code = refuse(&faults);
+            match go_on_all_the_same(watchdog) {
+                Some((config, watchdog)) => (config, None, Some(watchdog)),
+                None => return code,
             }
-            return EXIT_CONFIG;
         }
     };
-    if arguments.check {
-        return EXIT_OK;
-    }
+    let spare = watchdog.as_ref().and_then(|fd| fd.try_clone().ok());
     let done = match &config.witness {
         Some(witness) => serve(witness, &path),
-        None => run(config, path, named).map_err(StartError::Refused),
+        None => run(config, text, (path, named), watchdog).map_err(StartError::Refused),
     };
+    // Who does not run leaves nothing behind that resets the machine. After a run it is the petter
+    // that has done so.
+    if !matches!(done, Ok(EXIT_OK)) {
+        stop(spare);
+    }
     match done {
         Ok(code) => code,
         Err(why) => {
@@ -100,7 +112,63 @@ fn block_signals() -> Result<(), String> {
     signals::blocked().thread_block().map_err(|error| format!("cannot block signals: {error}"))
 }
 
-fn run(config: config::Config, path: PathBuf, named: bool) -> Result<i32, String> {
+/// The configuration and its text.
+fn load(path: &Path, named: bool) -> Result<(Config, String), Faults> {
+    let text = config::read_or_default(path, named)?;
+    let config = config::load_text(&text, path)?;
+    match config::not_run(&config, path) {
+        None => Ok((config, text)),
+        Some(fault) => Err(fault.into()),
+    }
+}
+
+fn refuse(faults: &Faults) -> i32 {
+    for line in faults.to_string().lines() {
+        log::error!("{line}");
+    }
+    EXIT_CONFIG
+}
+
+/// With a configuration that has faults the daemon does not run, and its watchdog is stopped. One
+/// that cannot be stopped (`nowayout`) would reset the machine: then it goes on with the last file
+/// that had none.
+fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
+    let left = petter::left(watchdog?).inspect_err(|why| log::error!("{why}")).ok()?;
+    if !left.cannot_stop() {
+        left.stop().unwrap_or_else(|why| log::error!("{why}"));
+        return None;
+    }
+    let state_dir = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    let state_dir = state_dir.unwrap_or_else(|| PathBuf::from(config::STATE_DIR_DEFAULT));
+    match load(&state_dir.join(LAST_GOOD), true) {
+        Ok((config, _)) => {
+            log::error!(
+                "the watchdog cannot be stopped (nowayout), so this daemon goes on with the last \
+                 configuration without faults, {}: mend the new one",
+                state_dir.join(LAST_GOOD).display()
+            );
+            Some((config, left.keep()))
+        }
+        Err(faults) => {
+            refuse(&faults);
+            log::error!("the watchdog cannot be stopped (nowayout): this machine will be reset");
+            None
+        }
+    }
+}
+
+/// Stops what a daemon before this one left counting.
+fn stop(watchdog: Option<OwnedFd>) {
+    let stopped = watchdog.map(|fd| petter::left(fd).and_then(petter::Left::stop));
+    stopped.unwrap_or(Ok(())).unwrap_or_else(|why| log::error!("{why}"));
+}
+
+fn run(
+    config: Config,
+    text: Option<String>,
+    (path, named): (PathBuf, bool),
+    watchdog: Option<OwnedFd>,
+) -> Result<i32, String> {
     block_signals()?;
     let _lock = prepare(&config.node)?;
     let pair = match config.pair.as_ref().map(|pair| keeper::setup::prepare(&config, pair)) {
@@ -112,7 +180,24 @@ fn run(config: config::Config, path: PathBuf, named: bool) -> Result<i32, String
             return Ok(EXIT_CONFIG);
         }
     };
-    Brain::new(config, path, named, pair)?.run().map(|()| EXIT_OK)
+    if let Some(text) = text
+        && config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
+    {
+        keep_good(&config.node.state_dir.join(LAST_GOOD), &text);
+    }
+    Brain::new(config, path, named, pair, watchdog)?.run().map(|()| EXIT_OK)
+}
+
+/// Keeps a configuration without faults for [`go_on_all_the_same`].
+fn keep_good(path: &Path, text: &str) {
+    if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
+        return;
+    }
+    let beside = path.with_extension("new");
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        log::warn!("cannot keep the configuration as {}: {error}", path.display());
+    }
 }
 
 /// Makes the directories, and makes sure that this daemon is the only one in them.

@@ -1,9 +1,10 @@
 //! The keeper: the real-time loop.
 //!
-//! It talks to the other machines, renews leases, opens and closes the guard, and measures its own
-//! lateness. It touches no disk, spawns nothing, waits for nobody; its buffers are made at its
-//! start. What can wait for the kernel is done by its [`hands`], what needs programs by the brain.
-//! Between the three pass bounded queues and wakers.
+//! It talks to the other machines, renews leases, opens and closes the guard, allows the petter to
+//! pet ([`mastiff_core::watchdog`]), and measures its own lateness. It touches no disk, spawns
+//! nothing, waits for nobody; its buffers are made at its start. What can wait for the kernel is
+//! done by its [`hands`] and by the petter, what needs programs by the brain. Between them pass
+//! bounded queues and wakers.
 //!
 //! | file | idea |
 //! |---|---|
@@ -25,6 +26,7 @@ use mastiff_core::health::Verdict;
 use mastiff_core::pair::event::{Order, StepId};
 use mastiff_core::pair::message::GroupKey;
 use mastiff_core::time::{Mono, Span};
+use mastiff_core::watchdog::{Refusal, Wishes};
 use mio::{Poll, Waker};
 
 use board::Board;
@@ -32,6 +34,8 @@ use hands::Told;
 use setup::{Setup, Work};
 use shell::{Ends, News};
 use turn::Loop;
+
+use crate::petter::Permits;
 
 pub mod address;
 pub mod announce;
@@ -71,6 +75,8 @@ pub enum ToKeeper {
     Order(GroupKey, Order),
     /// A step of the brain's ended; whether well.
     Done(StepId, bool),
+    /// What the brain wants of the watchdog.
+    Wishes(Wishes),
     /// The end.
     Stop,
 }
@@ -86,6 +92,8 @@ pub struct Report {
     pub late_worst: Span,
     /// The moment of the newest health report that it has.
     pub health_of: Option<Mono>,
+    /// Why the watchdog's device may not be petted, if it may not.
+    pub refusal: Option<Refusal>,
 }
 
 /// The brain's end of the keeper.
@@ -103,11 +111,15 @@ pub struct Keeper {
 
 impl Keeper {
     /// Starts the loop in a thread of its own, and with a pair its hands in another one. The
-    /// `brain` is woken when there is news.
+    /// `brain` is woken when there is news; `permits` lead to the watchdog's petter.
     ///
     /// # Errors
     /// When the system gives no thread, no poll descriptor or no netlink socket.
-    pub fn start(pair: Option<(Setup, Work)>, brain: Arc<Waker>) -> io::Result<Self> {
+    pub fn start(
+        pair: Option<(Setup, Work)>,
+        permits: Option<Permits>,
+        brain: Arc<Waker>,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
         let (orders, receiver) = sync_channel(QUEUE);
@@ -129,7 +141,14 @@ impl Keeper {
             None => None,
         };
         let mut keeper = Loop::new(poll, receiver, sender)?;
+        let shown = Arc::clone(&board);
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || {
+            if pair.is_some() || permits.is_some() {
+                keeper.hurry(&shown);
+            }
+            if let Some(permits) = permits {
+                keeper.take_watchdog(permits);
+            }
             if let Some((setup, ends)) = pair {
                 keeper.take_pair(setup, ends);
             }
@@ -143,6 +162,11 @@ impl Keeper {
     /// its silence.
     pub fn tell(&mut self, verdict: Verdict, now: Mono) {
         self.give(ToKeeper::Health(verdict, now));
+    }
+
+    /// Hands over what the brain wants of the watchdog; whether there was room.
+    pub fn wish(&mut self, wishes: Wishes) -> bool {
+        self.give(ToKeeper::Wishes(wishes))
     }
 
     /// Hands over what somebody wants; whether there was room.

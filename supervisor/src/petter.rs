@@ -13,6 +13,7 @@
 //! ```
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,12 @@ use std::thread::{JoinHandle, Thread};
 use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::pet_every;
+use mastiff_hwmon::root::Root;
+use mastiff_hwmon::watchdog::device::Device;
+use mastiff_hwmon::watchdog::{self, Watchdog};
 use mio::Waker;
 
+use crate::fdstore;
 use crate::keeper::shell::Notice;
 use choose::Wanted;
 use worker::Worker;
@@ -47,8 +52,6 @@ pub enum Order {
     /// The end: closing the device stops it. The descriptor in the store, if there is one, goes on
     /// counting for a daemon that follows.
     Release,
-    /// The device is not wanted any more: it is stopped now, here and in the store.
-    Stop,
     /// The end of the machine: the device goes on counting for at most so long, and fires if the
     /// machine is not down by then.
     Leave(Span),
@@ -195,7 +198,12 @@ impl Petter {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(wanted: Wanted, times: Times, brain: Arc<Waker>) -> io::Result<Self> {
+    pub fn start(
+        wanted: Wanted,
+        times: Times,
+        inherited: Option<OwnedFd>,
+        brain: Arc<Waker>,
+    ) -> io::Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS_MAX);
         let (sender, notices) = sync_channel(NOTICES_MAX);
         let slot = Arc::new(Slot::default());
@@ -207,7 +215,7 @@ impl Petter {
             slowest: Span::ZERO,
         }));
         let told = Told { notices: sender, brain, shown: Arc::clone(&shown) };
-        let worker = Worker::new(wanted, times, Arc::clone(&slot), told);
+        let worker = Worker::new(wanted, times, inherited, Arc::clone(&slot), told);
         let thread = std::thread::Builder::new().name("petter".into()).spawn(move || {
             if let Err(why) = crate::keeper::realtime::enter(PRIORITY) {
                 log::warn!("the petter is an ordinary thread, late on a busy machine: {why}");
@@ -250,10 +258,10 @@ impl Petter {
         self.slot.petted_at()
     }
 
-    /// Whether the thread has ended.
+    /// Whether the last order is done.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        matches!(self.shown().state, State::Released | State::Left)
     }
 }
 
@@ -278,6 +286,52 @@ impl Told {
         if let Err(error) = self.brain.wake() {
             log::warn!("cannot wake the brain: {error}");
         }
+    }
+}
+
+/// What a daemon before this one left counting.
+///
+/// # Errors
+/// In words: it is no watchdog.
+pub fn left(fd: OwnedFd) -> Result<Left, String> {
+    let device = Device::adopt(fd)
+        .map_err(|error| format!("what systemd keeps as \"{STORED}\" is no watchdog: {error}"))?;
+    let root = Root::machine();
+    let name = device.name(&root);
+    let found = watchdog::list(&root).into_iter().find(|known| Some(&known.name) == name.as_ref());
+    Ok(Left { device, found })
+}
+
+/// A device that counts.
+#[derive(Debug)]
+pub struct Left {
+    device: Device,
+    found: Option<Watchdog>,
+}
+
+impl Left {
+    /// Whether nothing can stop it.
+    #[must_use]
+    pub fn cannot_stop(&self) -> bool {
+        self.found.as_ref().and_then(|found| found.nowayout) == Some(true)
+    }
+
+    /// To go on with it.
+    #[must_use]
+    pub fn keep(self) -> OwnedFd {
+        self.device.into()
+    }
+
+    /// Stops it, here and in the store.
+    ///
+    /// # Errors
+    /// In words: it goes on and resets the machine.
+    pub fn stop(mut self) -> Result<(), String> {
+        self.device.allow_close().map_err(|error| {
+            format!("the watchdog cannot be told that it may be closed: {error}")
+        })?;
+        drop(self.device);
+        fdstore::forget(STORED)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The calls on an open watchdog device (linux/watchdog.h, Documentation/watchdog/watchdog-api.rst);
-//! `nix` has no wrapper for them.
+//! The calls on an open watchdog device (linux/watchdog.h,
+//! Documentation/watchdog/watchdog-api.rst); `nix` has no wrapper for them.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -156,6 +156,12 @@ impl Device {
     }
 }
 
+impl From<Device> for OwnedFd {
+    fn from(device: Device) -> Self {
+        device.file.into()
+    }
+}
+
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

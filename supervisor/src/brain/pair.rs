@@ -318,7 +318,9 @@ impl Brain {
     /// While the whole node is paused it takes no group; what it has, it keeps.
     pub(super) fn hold_back(&mut self, now: Mono) {
         let paused = self.node.pauses(now).iter().any(|pause| pause.check.is_none());
-        if self.ending.is_some() || Some(paused) == self.desk.paused {
+        // A node that is to be reset must not become an owner.
+        let paused = paused || self.is_tested();
+        if self.ending.is_some() || self.goes_down() || Some(paused) == self.desk.paused {
             return;
         }
         let order = if paused { Order::Pause } else { Order::Resume };

@@ -52,6 +52,12 @@ impl Brain {
                 self.pause(check, for_secs, &why, &who, now)
             }
             Ok(Request::Resume { check }) => self.resume(check.as_deref(), now),
+            Ok(Request::Prove {}) => self.prove(now),
+            Ok(Request::GoDown { how }) => {
+                let how: String =
+                    how.chars().filter(|c| !c.is_control()).take(WHY_CHARS_MAX).collect();
+                self.go_down(&how, now)
+            }
             Ok(Request::Switchover { group }) => {
                 match self.order(client, group.as_deref(), Order::Switchover, now) {
                     Some(answer) => answer,
@@ -128,6 +134,7 @@ impl Brain {
             checks: self.node.views(now),
             pauses: self.node.pauses(now),
             pair: self.pair_status(now),
+            watchdog: self.watchdog_status(now),
             lateness: self.lateness(now),
             counters: self.counters(),
         }
@@ -201,6 +208,7 @@ fn changes_something(request: &Request) -> bool {
     match request {
         Request::Pause { .. } | Request::Resume { .. } | Request::Reload {} => true,
         Request::Switchover { .. } | Request::Failover { .. } => true,
+        Request::Prove {} | Request::GoDown { .. } => true,
         Request::Status {} | Request::Explain { .. } | Request::Events { .. } => false,
     }
 }

@@ -60,7 +60,8 @@ impl Brain {
             self.events.next(),
             events,
         )
-        .with_pair(self.desk.memory.clone());
+        .with_pair(self.desk.memory.clone())
+        .with_watchdog(self.dog.memory.clone());
         let path = state_path(&self.config).display().to_string();
         let (text, cut) = state.text();
         self.say_cut(cut);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,10 +22,12 @@ use super::notify::Notify;
 use super::pair::{Desk, GroupMemory};
 use super::saving::{Save, state_path};
 use super::state::State;
+use super::watchdog::Dog;
 use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, NEWS, SIGNALS, TIMER};
 use crate::config::Config;
 use crate::keeper::setup::{Setup, Work};
 use crate::keeper::{Keeper, memory, realtime};
+use crate::petter::Permits;
 use crate::probes::Probes;
 use crate::{clock, fdstore, signals};
 
@@ -40,6 +42,7 @@ impl Brain {
         config_path: PathBuf,
         config_named: bool,
         pair: Option<(Setup, Work)>,
+        watchdog: Option<OwnedFd>,
     ) -> Result<Self, String> {
         let now = clock::now();
         let poll = Poll::new().map_err(failed("make a poll descriptor"))?;
@@ -59,11 +62,17 @@ impl Brain {
             let text = format!("{why}; starting without what it remembered");
             events.record("state-lost", Severity::Warning, None, &text);
         }
-        let (keeper, desk) = keeper(pair, &config, state.pair, &poll)?;
-        Ok(Self {
+        let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
+        let waker = Arc::new(waker);
+        let dog =
+            Dog::start(config.watchdog.as_ref(), state.watchdog, watchdog, Arc::clone(&waker))
+                .map_err(failed("start the petter"))?;
+        let (keeper, desk) = keeper(pair, &config, state.pair, dog.permits(), waker)?;
+        let mut brain = Self {
             alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
             keeper,
             desk,
+            dog,
             notify: Notify::from_environment(),
             config,
             config_path,
@@ -84,7 +93,9 @@ impl Brain {
             reloading: None,
             ending: None,
             letting_go: None,
-        })
+        };
+        brain.end_self_test();
+        Ok(brain)
     }
 }
 
@@ -93,7 +104,8 @@ fn keeper(
     pair: Option<(Setup, Work)>,
     config: &Config,
     memory: BTreeMap<String, GroupMemory>,
-    poll: &Poll,
+    permits: Option<Permits>,
+    brain: Arc<Waker>,
 ) -> Result<(Keeper, Desk), String> {
     let guard = pair.as_ref().map(|(_, work)| work.guard.clone()).unwrap_or_default();
     let desk = Desk::new(config.pair.as_ref(), guard, memory);
@@ -105,17 +117,18 @@ fn keeper(
         });
         (setup, work)
     });
+    if (pair.is_some() || permits.is_some())
+        && let Err(why) = realtime::lock_memory()
+    {
+        log::warn!("a machine out of memory may delay the keeper: {why}");
+    }
     if let Some((setup, _)) = &pair {
-        if let Err(why) = realtime::lock_memory() {
-            log::warn!("a machine out of memory may delay the keeper: {why}");
-        }
         let memory = setup.memory.descriptor();
         if let Err(why) = fdstore::keep(memory::NAME, memory.as_fd()) {
             log::warn!("{why}: a restart will be slow");
         }
     }
-    let brain = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
-    let keeper = Keeper::start(pair, Arc::new(brain)).map_err(failed("start the keeper"))?;
+    let keeper = Keeper::start(pair, permits, brain).map_err(failed("start the keeper"))?;
     Ok((keeper, desk))
 }
 

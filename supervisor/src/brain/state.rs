@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alerts::Queued;
 use super::pair::GroupMemory;
+use super::watchdog::WatchdogMemory;
 use crate::control::EventView;
 use crate::probes::wire::MESSAGE_BYTES_MAX;
 
@@ -48,6 +49,9 @@ pub struct State {
     /// What is known of the pair's groups, by name.
     #[serde(default)]
     pub pair: BTreeMap<String, GroupMemory>,
+    /// What is known of the watchdog.
+    #[serde(default)]
+    pub watchdog: WatchdogMemory,
 }
 
 impl State {
@@ -62,8 +66,24 @@ impl State {
     ) -> Self {
         let boot_unix_nanos = unix_nanos.saturating_sub(now.as_nanos());
         let boot_id = boot_id();
-        let (version, pair) = (VERSION, BTreeMap::new());
-        Self { version, boot_id, boot_unix_nanos, memory, alerts, next_event, events, pair }
+        Self {
+            version: VERSION,
+            boot_id,
+            boot_unix_nanos,
+            memory,
+            alerts,
+            next_event,
+            events,
+            pair: BTreeMap::new(),
+            watchdog: WatchdogMemory::default(),
+        }
+    }
+
+    /// With what is known of the watchdog.
+    #[must_use]
+    pub fn with_watchdog(mut self, watchdog: WatchdogMemory) -> Self {
+        self.watchdog = watchdog;
+        self
     }
 
     /// With what is known of the pair's groups.
@@ -143,7 +163,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Names this boot; empty where the kernel does not say, which is no boot that was ever saved.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     text.map(|text| text.trim().to_string()).unwrap_or_default()
 }

@@ -315,6 +315,7 @@ mod tests {
             checks: Vec::new(),
             pauses: Vec::new(),
             pair,
+            watchdog: None,
             lateness: Lateness::default(),
             counters: Vec::new(),
         }

@@ -77,6 +77,10 @@ fn render(status: &Status, out: Out) -> String {
         text.push('\n');
         text.push_str(&pair::render(pair, &status.node, out));
     }
+    if let Some(watchdog) = &status.watchdog {
+        text.push('\n');
+        text.push_str(&super::watchdog::sentence::line(watchdog, out));
+    }
     if status.checks.is_empty() {
         text.push_str("\nNothing is watched: no check is configured, and none was found.\n");
     } else {
@@ -237,6 +241,7 @@ mod tests {
             checks,
             pauses: Vec::new(),
             pair: None,
+            watchdog: None,
             lateness: Lateness::default(),
             counters: vec![("events".into(), 12), ("alerts-dropped".into(), 0)],
         }

@@ -1,4 +1,4 @@
-//! `mastiff watchdog`: the machine's watchdog devices.
+//! `mastiff watchdog`: the machine's watchdog devices, and whether the one that is petted works.
 
 use mastiff_core::time::Span;
 use mastiff_hwmon::root::Root;
@@ -10,7 +10,10 @@ use super::failure::Failure;
 use super::print::{self, Out, Tone};
 use super::table::{Cell, Table};
 
-/// Show the machine's watchdog devices
+mod prove;
+pub(super) mod sentence;
+
+/// Show the machine's watchdog devices, and prove that one works
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -24,6 +27,7 @@ enum Verb {
 Nothing is opened, since that alone would start a device. As root it sees who
 holds one. Exit code: 0 a device counts down, 1 none does, 2 there is none.")]
     Status,
+    Prove(prove::Arguments),
 }
 
 /// Some device is armed.
@@ -34,14 +38,31 @@ const IDLE: u8 = 1;
 const NONE: u8 = 2;
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failure> {
-    let Verb::Status = arguments.verb;
+    match &arguments.verb {
+        Verb::Status => show(context),
+        Verb::Prove(arguments) => prove::run(context, arguments),
+    }
+}
+
+fn show(context: &Context) -> Result<u8, Failure> {
     let root = Root::machine();
     let (devices, holders) = (watchdog::list(&root), watchdog::holders(&root));
     let ipmi = watchdog::is_ipmi_loaded(&root);
+    // The devices are there without the daemon, too.
+    let daemon = super::status::ask(context).ok().and_then(|status| status.watchdog);
     if context.json {
-        print::print_json(&as_json(&devices, &holders, ipmi))?;
+        let mut all = as_json(&devices, &holders, ipmi);
+        if let Some(all) = all.as_object_mut() {
+            all.insert("mastiffd".to_string(), json!(daemon));
+        }
+        print::print_json(&all)?;
     } else {
-        print::print(&render(&devices, &holders, ipmi, context.out))?;
+        let mut text = render(&devices, &holders, ipmi, context.out);
+        if let Some(daemon) = &daemon {
+            text.push('\n');
+            text += &sentence::line(daemon, context.out);
+        }
+        print::print(&text)?;
     }
     Ok(match devices.iter().any(|device| device.active == Some(true)) {
         true => ARMED,

@@ -12,7 +12,7 @@ use mastiff_core::timing::{
     Arbiter, Facts, Guard, NETLINK_ASSUMED, RoundTrip, Safety, WatchdogFacts,
 };
 
-use super::{Config, DeviceChoice, Fault};
+use super::{Config, Fault};
 use crate::guard::Wanted;
 
 mod check;
@@ -229,13 +229,6 @@ pub fn not_run(config: &Config, origin: &Path) -> Option<Fault> {
             env!("CARGO_PKG_VERSION")
         )
     };
-    // A watchdog that is silently not petted is worse than a daemon that does not start.
-    if config.watchdog.as_ref().is_some_and(|section| section.device != DeviceChoice::Off) {
-        return Some(Fault {
-            key: "watchdog".into(),
-            ..Fault::of_file(origin, why("pet a watchdog"))
-        });
-    }
     let (key, message) = match (&config.pair, &config.witness) {
         (Some(pair), _) => {
             let any = |has: fn(&GroupConfig) -> bool| pair.groups.iter().any(has);

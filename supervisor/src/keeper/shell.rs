@@ -171,6 +171,11 @@ impl Shell {
         shell
     }
 
+    /// Whether the pair forbids to pet the watchdog (I13).
+    pub(super) fn forbids_pet(&self, now: Clocks) -> bool {
+        self.pair.forbids_pet(now)
+    }
+
     /// When the next turn is due.
     pub(super) fn next_deadline(&self, now: Clocks) -> Mono {
         let more = if self.remotes.more { now.boot.after(MORE) } else { Mono::FAR };

@@ -14,17 +14,21 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use mastiff_core::pair::clock::Now;
 use mastiff_core::time::Mono;
+use mastiff_core::watchdog::{Evidence, Refusal, Wishes, permit};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::board::Board;
 use super::lateness::Lateness;
 use super::setup::Setup;
 use super::shell::{Ends, Shell};
 use super::{Report, TURN, ToKeeper, realtime};
 use crate::clock;
+use crate::petter::Permits;
 
 pub(super) const WAKE: Token = Token(0);
 const TIMER: Token = Token(1);
@@ -48,6 +52,10 @@ pub(super) struct Loop {
     report_due: Mono,
     health_of: Option<Mono>,
     shell: Option<Box<Shell>>,
+    /// To the petter, if the daemon has a device of its own.
+    permits: Option<Permits>,
+    wishes: Wishes,
+    started: Mono,
 }
 
 impl Loop {
@@ -74,16 +82,28 @@ impl Loop {
             report_due: clock::now().next_on_grid(TURN),
             health_of: None,
             shell: None,
+            permits: None,
+            wishes: Wishes::default(),
+            started: clock::now(),
         })
     }
 
-    /// In its own thread: the thread becomes a real-time one for it.
-    pub(super) fn take_pair(&mut self, setup: Setup, ends: Ends) {
+    /// In its own thread, which becomes a real-time one: others go by its punctuality.
+    pub(super) fn hurry(&self, board: &Board) {
         let realtime = realtime::enter(realtime::KEEPER);
         if let Err(why) = &realtime {
             log::warn!("the keeper is an ordinary thread, late when the machine is busy: {why}");
         }
-        ends.board.write(|shown| shown.realtime = realtime);
+        board.write(|shown| shown.realtime = realtime);
+    }
+
+    /// With a watchdog to be petted.
+    pub(super) fn take_watchdog(&mut self, permits: Permits) {
+        self.permits = Some(permits);
+    }
+
+    /// With a pair.
+    pub(super) fn take_pair(&mut self, setup: Setup, ends: Ends) {
         let now = clock::turn();
         let shell = Shell::start(setup, ends, self.poll.registry(), FIRST_PATH, now);
         self.shell = Some(Box::new(shell));
@@ -144,6 +164,7 @@ impl Loop {
                         shell.health(verdict, now);
                     }
                 }
+                (Ok(ToKeeper::Wishes(wishes)), _) => self.wishes = wishes,
                 (Ok(ToKeeper::Order(group, order)), Some(shell)) => shell.order(group, order, now),
                 (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
                 (Ok(ToKeeper::Order(..) | ToKeeper::Done(..)), None) => {}
@@ -167,11 +188,28 @@ impl Loop {
                 late_max: self.lateness.max(at),
                 late_worst: self.lateness.worst(),
                 health_of: self.health_of,
+                refusal: self.allow_pet(now),
             };
             // A brain that does not read has its own watchdog; this loop goes on.
             self.reports.try_send(report).ok();
         }
         false
+    }
+
+    /// Hands a permit to the petter if a pet is due; why not, if the rule says no.
+    fn allow_pet(&self, now: Now) -> Option<Refusal> {
+        let at = now.at.boot;
+        let evidence = Evidence {
+            brain: self.health_of.unwrap_or(self.started),
+            pair_forbids: self.shell.as_ref().is_some_and(|shell| shell.forbids_pet(now.at)),
+            wishes: self.wishes,
+        };
+        match (permit(&evidence, at), &self.permits) {
+            (Ok(until), Some(permits)) if permits.is_due(TURN, at) => permits.give(until),
+            (Ok(_), _) => {}
+            (Err(refusal), _) => return Some(refusal),
+        }
+        None
     }
 
     /// Sets the timer to the next thing that is due, or to the end of a rest.

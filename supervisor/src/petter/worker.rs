@@ -1,6 +1,7 @@
 //! The petter's thread.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -13,9 +14,8 @@ use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
 use nix::errno::Errno;
 
 use super::choose::{self, Candidate, Id, Wanted};
-use super::{Armed, Order, STORED, Slot, State, Times, Told, next};
+use super::{Armed, Left, Order, STORED, Slot, State, Times, Told, left, next};
 use crate::{clock, fdstore};
-use std::os::fd::AsFd;
 
 /// How often it looks for a device that was not there: a driver is loaded late, a holder goes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ pub(super) struct Worker {
     times: Times,
     slot: Arc<Slot>,
     told: Told,
+    inherited: Option<OwnedFd>,
     device: Option<Device>,
     armed: Option<Armed>,
     /// Why there is no device, as it was told.
@@ -38,9 +39,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(wanted: Wanted, times: Times, slot: Arc<Slot>, told: Told) -> Self {
+    pub(super) fn new(
+        wanted: Wanted,
+        times: Times,
+        inherited: Option<OwnedFd>,
+        slot: Arc<Slot>,
+        told: Told,
+    ) -> Self {
         let (device, armed, why_none) = (None, None, None);
-        Self { wanted, times, slot, told, device, armed, why_none, failing: false }
+        Self { wanted, times, slot, told, inherited, device, armed, why_none, failing: false }
     }
 
     /// Until an order ends it.
@@ -77,12 +84,6 @@ impl Worker {
                 return false;
             }
             Order::Release => self.release(),
-            Order::Stop => {
-                self.release();
-                if let Err(why) = fdstore::forget(STORED) {
-                    log::warn!("{why}");
-                }
-            }
             Order::Leave(within) => self.leave(*within),
         }
         true
@@ -90,31 +91,24 @@ impl Worker {
 
     /// Takes over what a daemon before this one left in the store, if that is what is wanted.
     fn inherit(&mut self) {
-        let Some(fd) = fdstore::inherited(STORED) else { return };
-        let device = match Device::adopt(fd) {
-            Ok(device) => device,
-            Err(error) => {
-                log::warn!("what systemd keeps as \"{STORED}\" is no watchdog: {error}");
-                return;
-            }
+        let Some(fd) = self.inherited.take() else { return };
+        let left = match left(fd) {
+            Ok(left) => left,
+            Err(why) => return log::warn!("{why}"),
         };
         let root = Root::machine();
-        let name = device.name(&root);
-        let found =
-            watchdog::list(&root).into_iter().find(|known| Some(&known.name) == name.as_ref());
         let is_wanted = match &self.wanted {
             Wanted::Auto(_) => true,
             Wanted::Path(_) => choose::candidates(&self.wanted, &root)
                 .first()
-                .is_some_and(|wanted| wanted.device.is_some() && wanted.device == found),
+                .is_some_and(|wanted| wanted.device.is_some() && wanted.device == left.found),
         };
         if !is_wanted {
             // Another one is wanted now: this one must not be left counting.
-            self.device = Some(device);
-            self.release();
-            fdstore::forget(STORED).unwrap_or_else(|why| log::warn!("{why}"));
-            return;
+            let stopped = left.stop();
+            return stopped.unwrap_or_else(|why| log::error!("{why}"));
         }
+        let Left { device, found } = left;
         self.take(device, found, true);
     }
 
@@ -237,52 +231,56 @@ impl Worker {
     /// From now on closing it stops it. What cannot be stopped is given as long as it takes.
     fn release(&mut self) {
         self.slot.disarm();
-        let Some(device) = &mut self.device else { return };
+        let Some(mut device) = self.device.take() else { return self.end(State::Released, None) };
         let cannot_stop = self.armed.as_ref().and_then(|armed| armed.nowayout) == Some(true);
-        let longest = cannot_stop.then(|| set_longest(device, LONGEST)).flatten();
+        let longest = cannot_stop.then(|| set_longest(&device, LONGEST)).flatten();
         let allowed = device.allow_close();
-        let (severity, text) = match (&allowed, cannot_stop) {
-            (Ok(()), false) => (Severity::Notice, "the watchdog is released".to_string()),
-            (Ok(()), true) => {
-                let secs = longest.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
-                (
-                    Severity::Error,
-                    format!(
-                        "the watchdog cannot be stopped (nowayout): this machine resets in {secs} \
-                     unless mastiffd runs again by then"
-                    ),
-                )
-            }
-            (Err(error), _) => (
-                Severity::Error,
-                format!(
-                    "the watchdog cannot be told that it may be closed: {error}; this machine resets \
-                 unless mastiffd runs again within its time-out"
-                ),
-            ),
-        };
-        self.told.show(|shown| shown.state = State::Released);
-        self.told.tell("watchdog-released", severity, text);
-        self.device = None;
+        drop(device);
+        let unless = "this machine is reset unless mastiffd runs again within";
+        let its = "its time-out".to_string();
+        self.end(
+            State::Released,
+            Some(match (allowed, cannot_stop) {
+                (Ok(()), false) => (Severity::Notice, "the watchdog is released".to_string()),
+                (Ok(()), true) => {
+                    let secs = longest.map_or(its, |secs| format!("{secs} s"));
+                    let text =
+                        format!("the watchdog cannot be stopped (nowayout): {unless} {secs}");
+                    (Severity::Error, text)
+                }
+                (Err(error), _) => {
+                    let what = "the watchdog cannot be told that it may be closed";
+                    (Severity::Error, format!("{what}: {error}; {unless} {its}"))
+                }
+            }),
+        );
     }
 
     /// The machine goes down: the device watches over the rest.
     fn leave(&mut self, within: Span) {
         self.slot.disarm();
-        let Some(device) = &mut self.device else { return };
-        let secs = set_longest(device, u32::try_from(within.as_millis() / 1000).unwrap_or(LONGEST));
+        let Some(mut device) = self.device.take() else { return self.end(State::Left, None) };
+        let secs = u32::try_from(within.as_millis() / 1000).unwrap_or(LONGEST);
+        let secs = set_longest(&device, secs);
         let petted = device.pet();
-        self.told.show(|shown| shown.state = State::Left);
+        drop(device);
         let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
-        let (severity, said) = match petted {
-            Ok(()) => (Severity::Notice, String::new()),
-            Err(error) => (Severity::Error, format!(" (the last pet failed: {error})")),
-        };
-        let text = format!(
-            "the watchdog is left running: it resets this machine if it is not down in {secs}{said}"
+        let text =
+            format!("the watchdog goes on: it resets this machine if it is not down in {secs}");
+        self.end(
+            State::Left,
+            Some(match petted {
+                Ok(()) => (Severity::Notice, text),
+                Err(error) => (Severity::Error, format!("{text}; the last pet failed: {error}")),
+            }),
         );
-        self.told.tell("watchdog-left", severity, text);
-        self.device = None;
+    }
+
+    /// The last word: the device is closed here.
+    fn end(&self, state: State, said: Option<(Severity, String)>) {
+        self.told.show(|shown| shown.state = state);
+        let (severity, text) = said.unwrap_or((Severity::Info, "there was no watchdog".into()));
+        self.told.tell("watchdog-released", severity, text);
     }
 }
 

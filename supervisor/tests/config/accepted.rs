@@ -310,8 +310,7 @@ fn what_the_daemon_does_not_run_yet_is_named() {
     assert_eq!(told(&fenced), None);
     let witness = "[witness]\n[[witness.pair]]\nname = \"db\"\nkey-file = \"/k\"\n";
     assert_eq!(told(witness), None);
-    assert!(told("[watchdog]\n").unwrap().starts_with("f.toml: watchdog: mastiffd "));
-    assert_eq!(told("[watchdog]\ndevice = \"off\"\n"), None);
+    assert_eq!(told("[watchdog]\n"), None);
     let check = "[[check]]\nsensor = \"load\"\n";
     let with_checks = told(&format!("{check}{witness}")).unwrap();
     assert!(
