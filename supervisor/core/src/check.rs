@@ -11,9 +11,9 @@ use crate::event::{Action, Actions, AlertKind, CheckId};
 use crate::health::{Glance, Health, Verdict};
 use crate::node::{Policy, Remembered};
 use crate::reading::{Readings, Shown};
-use crate::recovery::{ActionId, Ladder, Step, uses_by_text};
+use crate::recovery::{ActionId, Ladder, Licence, Step, uses_by_text};
 use crate::report::{Outcome, Report};
-use crate::spec::{CheckSpec, Rung};
+use crate::spec::{CheckSpec, Disruption, Rung};
 use crate::time::{Mono, Span};
 
 mod alerts;
@@ -196,10 +196,16 @@ impl Check {
     }
 
     /// Lets the ladder go on, if a fresh reading demands it.
-    pub fn climb(&mut self, paused: bool, next_action: &mut u64, now: Mono, actions: &mut Actions) {
+    pub fn climb(
+        &mut self,
+        licence: Licence,
+        next_action: &mut u64,
+        now: Mono,
+        actions: &mut Actions,
+    ) {
         // Not when it arrived: a slow answer may describe the target before a rung had ended.
         let Some(seen) = self.schedule.asked else { return };
-        if paused || !self.health.is_failed_now() {
+        if licence == Licence::Nothing || !self.health.is_failed_now() {
             return;
         }
         match self.ladder.climb_on(&self.spec.on_fail, seen, now) {
@@ -212,6 +218,13 @@ impl Check {
             })),
             Some(Step::Start(index)) => {
                 let Some(rung) = self.spec.on_fail.get(index) else { return };
+                if licence == Licence::ObserveOnly && rung.effect.disruption == Disruption::Node {
+                    let (check, rung) = (self.spec.name.clone(), rung.text.clone());
+                    actions.push(Action::Report(Report::RungPassed { check, rung }));
+                    self.ladder.pass(index, now);
+                    self.nudge(now);
+                    return;
+                }
                 let id = ActionId(*next_action);
                 *next_action = next_action.wrapping_add(1);
                 self.ladder.started(index, rung.budget, id, now.after(rung.effect.deadline), now);

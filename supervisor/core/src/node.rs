@@ -14,7 +14,7 @@ use crate::event::{Action, Actions, AlertKind, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
 use crate::reading::Readings;
-use crate::recovery::ActionId;
+use crate::recovery::{ActionId, Licence};
 use crate::report::{Outcome, Report};
 use crate::spec::CheckSpec;
 use crate::time::{Mono, Span};
@@ -41,6 +41,7 @@ pub struct Node {
     /// Where each check stands in `checks`; rebuilt with them.
     places: BTreeMap<CheckId, usize>,
     maintenance: Maintenance,
+    licence: Licence,
     next_check: u32,
     next_action: u64,
     /// What was remembered of checks that are not there (yet): a mount that comes back keeps its
@@ -101,6 +102,7 @@ impl Node {
             checks: Vec::new(),
             places: BTreeMap::new(),
             maintenance: Maintenance::default(),
+            licence: Licence::All,
             next_check: 0,
             next_action: 0,
             remembered: Vec::new(),
@@ -190,8 +192,10 @@ impl Node {
                     return; // of a check that a reload removed
                 };
                 let paused = self.maintenance.covering(&check.spec.name, now).is_some();
+                // A pause stops every rung, as the way down does.
+                let licence = if paused { Licence::Nothing } else { self.licence };
                 if check.read(result, paused, now, actions) {
-                    check.climb(paused, &mut self.next_action, now, actions);
+                    check.climb(licence, &mut self.next_action, now, actions);
                 }
             }
             Event::Nudge { check } => {
@@ -287,6 +291,13 @@ impl Node {
         }));
         actions.push(Action::Save);
         Ok(())
+    }
+
+    /// Says which rungs may start from now on. What is under way already goes on.
+    pub fn license(&mut self, licence: Licence) {
+        if core::mem::replace(&mut self.licence, licence) != licence {
+            self.wake(None);
+        }
     }
 
     /// Whether each check has had a reading, or the time for one.

@@ -19,6 +19,9 @@
 //!   is always due at a moment that can be told, at most [`BACKOFF_MAX`] after its budget allows
 //!   it.
 //! - **L5**: a ladder waits longer after each round without success, up to [`BACKOFF_MAX`].
+//! - **L6**: while the node only observes, no rung that disturbs the whole node starts: the ladder
+//!   goes past it, and its budget is not spent. While the machine is on its way down, no rung
+//!   starts at all.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -73,6 +76,18 @@ pub enum Climb {
         /// Why.
         why: Wait,
     },
+}
+
+/// Which rungs may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Licence {
+    /// All of them.
+    #[default]
+    All,
+    /// None that disturbs the whole node: the boot-loop guard lets it only observe.
+    ObserveOnly,
+    /// None: the machine is on its way down.
+    Nothing,
 }
 
 /// Why a ladder waits.
@@ -201,6 +216,11 @@ impl Ladder {
         }
         self.climb =
             Climb::Acting { rung, id, since: now, deadline: deadline.after(OUTCOME_GRACE) };
+    }
+
+    /// A rung must not be started now: the next reading decides about the one after it.
+    pub fn pass(&mut self, rung: usize, now: Mono) {
+        self.climb = Climb::Settling { rung, until: now };
     }
 
     /// The outcome of an attempt has arrived, or is not waited for any longer. A late outcome of an

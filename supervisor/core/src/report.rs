@@ -41,6 +41,13 @@ pub enum Report {
         /// `3 in 10m`.
         budget: Box<str>,
     },
+    /// A rung was due and must not be started: the ladder goes past it.
+    RungPassed {
+        /// The check.
+        check: Box<str>,
+        /// The rung as written.
+        rung: Box<str>,
+    },
     /// A rung ended.
     RungEnds {
         /// The check.
@@ -124,6 +131,7 @@ impl Report {
             Self::Verdict { .. } => "verdict",
             Self::Flapping { .. } => "flapping",
             Self::RungStarts { .. } => "rung-starts",
+            Self::RungPassed { .. } => "rung-passed",
             Self::RungEnds { .. } => "rung-ends",
             Self::Waits { .. } => "ladder-waits",
             Self::PauseBegins { .. } => "pause-begins",
@@ -139,6 +147,7 @@ impl Report {
             Self::Verdict { check, .. }
             | Self::Flapping { check, .. }
             | Self::RungStarts { check, .. }
+            | Self::RungPassed { check, .. }
             | Self::RungEnds { check, .. }
             | Self::Waits { check, .. }
             | Self::CheckAppears { check }
@@ -154,6 +163,7 @@ impl Report {
             Self::Verdict { to: Verdict::Degraded | Verdict::Unknown, .. }
             | Self::Flapping { begins: true, .. }
             | Self::RungStarts { .. }
+            | Self::RungPassed { .. }
             | Self::Waits { .. }
             | Self::RungEnds { outcome: Outcome::Failed(_) | Outcome::Unknown(_), .. } => {
                 Severity::Warning
@@ -187,6 +197,13 @@ impl fmt::Display for Report {
             Self::Flapping { check, begins: false } => write!(f, "{check} is calm again"),
             Self::RungStarts { check, rung, used, budget } => {
                 write!(f, "{check} has failed: trying \"{rung}\" (use {used} of {budget})")
+            }
+            Self::RungPassed { check, rung } => {
+                write!(
+                    f,
+                    "{check} has failed: not trying \"{rung}\", since this boot observes only \
+                     (boot-loop guard)"
+                )
             }
             Self::RungEnds { check, rung, outcome, took } => match outcome {
                 Outcome::Done => write!(f, "\"{rung}\" for {check} done after {took}"),

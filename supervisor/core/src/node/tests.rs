@@ -513,3 +513,75 @@ fn the_first_round_is_over_when_each_check_was_read_or_is_late() {
     assert!(bench.node.first_round_is_over(bench.now));
     assert_eq!(bench.node.counts(), [0, 0, 2, 0]);
 }
+
+static RESETS: EffectSpec = EffectSpec {
+    name: "reset",
+    summary: "",
+    disruption: Disruption::Node,
+    arguments: Arguments::None,
+    deadline: Span::from_secs(30),
+    settle: Span::from_secs(10),
+    budget: Budget { times: 2, within: Span::from_secs(3600) },
+};
+
+/// A check whose second of three rungs disturbs the node.
+fn with_reset() -> CheckSpec {
+    let mut spec =
+        with_ladder(spec("a"), &[("restart", 9, 600), ("reset", 2, 3600), ("run /x", 9, 600)]);
+    spec.on_fail[1].effect = &RESETS;
+    spec
+}
+
+fn passes(bench: &Bench) -> usize {
+    let is_pass = |(_, action): &&(Mono, Action)| match action {
+        Action::Report(report) => report.kind() == "rung-passed",
+        _ => false,
+    };
+    bench.log.iter().filter(is_pass).count()
+}
+
+#[test]
+fn l6_a_node_that_only_observes_goes_past_what_disturbs_it_and_spends_nothing() {
+    let mut bench = Bench::new(alloc::vec![with_reset()]);
+    bench.node.license(Licence::ObserveOnly);
+    bench.say(Says::Fault, 1000);
+    bench.end(0);
+    bench.run_to(1011);
+    assert_eq!((bench.starts(), passes(&bench)), (alloc::vec![(1000, 0), (1010, 1)], 1));
+    let started: Vec<&Action> = bench.log.iter().map(|(_, action)| action).collect();
+    let is_reset = |action: &&&Action| matches!(action, Action::Start { effect, .. } if effect.name == "reset");
+    assert_eq!(started.iter().filter(is_reset).count(), 0);
+    assert!(bench.node.checks[0].ladder.uses()[1].is_empty(), "nothing is spent");
+    // It may act again: the next round has all three.
+    bench.node.license(Licence::All);
+    bench.end(1);
+    bench.run_to(1030);
+    bench.end(2);
+    bench.run_to(1050);
+    assert_eq!(bench.node.checks[0].ladder.uses()[1].len(), 1);
+}
+
+#[test]
+fn l6_a_ladder_of_nothing_else_waits_like_any_other_while_the_node_only_observes() {
+    let mut spec = with_ladder(spec("a"), &[("reset", 2, 3600)]);
+    spec.on_fail[0].effect = &RESETS;
+    let mut bench = Bench::new(alloc::vec![spec]);
+    bench.node.license(Licence::ObserveOnly);
+    bench.say(Says::Fault, 1600);
+    assert!((3..=8).contains(&passes(&bench)), "with a back-off (L5): {}", passes(&bench));
+    assert!(bench.starts().is_empty());
+    bench.node.license(Licence::All);
+    bench.run_to(1900);
+    assert_eq!(bench.starts().len(), 1, "L4");
+}
+
+#[test]
+fn l6_nothing_starts_on_the_way_down_and_all_goes_on_if_nothing_came_of_it() {
+    let mut bench = Bench::new(alloc::vec![with_reset()]);
+    bench.node.license(Licence::Nothing);
+    bench.say(Says::Fault, 1500);
+    assert!(bench.starts().is_empty() && passes(&bench) == 0);
+    bench.node.license(Licence::All);
+    bench.run_to(1501);
+    assert_eq!(bench.starts().len(), 1, "read at once, not at its interval");
+}

@@ -138,6 +138,7 @@ impl Judge {
                 let ended = |id: &CheckId| node.spec(*id).is_none_or(|spec| spec.name == *check);
                 self.under_way.retain(|id, _| !ended(id));
             }
+            Report::RungPassed { check, rung } => panic!("L6: {rung} of {check} may start here"),
             Report::Verdict { .. }
             | Report::Flapping { .. }
             | Report::PauseBegins { .. }
