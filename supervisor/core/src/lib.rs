@@ -7,7 +7,9 @@
 //! | [`condition`] | `used > 95%`: parsed, typed by unit, three-valued |
 //! | [`spec`] | what the configuration asks for: checks, rungs, effects, budgets |
 //! | [`health`] | verdicts over time: hysteresis, blindness, flapping |
-//! | [`recovery`] | the ladder: next rung, budget, back-off (invariants L1 to L5) |
+//! | [`recovery`] | the ladder: next rung, budget, back-off (invariants L1 to L6) |
+//! | [`reboot`] | the way down of a machine that resets itself (invariants R1 to R6) |
+//! | [`bootloop`] | a machine that does so again and again stops it (invariants B1 to B3) |
 //! | [`maintenance`] | pauses that end by themselves |
 //! | [`check`] | one check: schedule, health, ladder, alerts |
 //! | [`node`] | all checks; `handle`, `tick`, `next_deadline` |
@@ -64,6 +66,7 @@
 
 extern crate alloc;
 
+pub mod bootloop;
 pub mod check;
 pub mod condition;
 mod describe;
@@ -73,6 +76,7 @@ pub mod maintenance;
 pub mod node;
 pub mod pair;
 pub mod reading;
+pub mod reboot;
 pub mod recovery;
 pub mod report;
 pub mod spec;
