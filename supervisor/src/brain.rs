@@ -14,6 +14,8 @@
 //! | `work` | what the ladder starts, and how it ends |
 //! | `reloading` | new configurations, and what is found on the machine |
 //! | `saving`, `state` | when the state file is written, and what it holds |
+//! | `going` | the way down: rungs `reboot` and `reset` |
+//! | `bootloop` | the boot-loop guard's file, and whether this boot only observes |
 //! | `fencing` | the fence agent: off, then asked whether it is |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
@@ -41,17 +43,21 @@ use crate::keeper::Keeper;
 use crate::probes::wire::Run;
 use crate::probes::{News, Probes, Purpose};
 use alerts::Alerts;
+use bootloop::BootLoop;
 use clients::{Asked, ClientId, Clients};
 use events::Events;
+use going::WayDown;
 use notify::Notify;
 use pair::Desk;
 use saving::Save;
 use watchdog::Dog;
 
 pub mod alerts;
+mod bootloop;
 pub mod clients;
 pub mod events;
 mod fencing;
+mod going;
 pub mod notify;
 pub mod pair;
 mod reloading;
@@ -105,6 +111,8 @@ pub struct Brain {
     started: Mono,
     clocks: Clocks,
     save: Save,
+    boot_loop: BootLoop,
+    going: WayDown,
     ready: bool,
     /// Programs of the rungs that are under way, still to be started.
     steps: BTreeMap<ActionId, VecDeque<Run>>,
@@ -250,24 +258,27 @@ impl Brain {
     /// What is due and belongs to no reading: hooks, the state file, followers, the keeper, default
     /// checks, readiness.
     fn keep_up(&mut self, now: Mono) {
-        if self.ending.is_none()
+        let serves = self.ending.is_none() && !self.goes_down();
+        if serves
             && let Some(run) = self.alerts.next(now)
             && let Err(why) = self.probes.run(Purpose::Alert, run, now)
         {
             self.take_alert_result(Err(why), now);
         }
+        self.keep_going(now);
         self.save_events(now);
         if self.save.next().is_some_and(|due| now >= due) {
             self.save_now(now);
         }
-        if now >= self.clocks.discover && self.ending.is_none() {
+        if now >= self.clocks.discover && serves {
             self.clocks.discover = now.after(DISCOVER_EVERY);
             self.discover(now);
             self.look_at_pid1();
         }
         if now >= self.clocks.tell_keeper {
             self.clocks.tell_keeper = now.next_on_grid(TELL_KEEPER_EVERY);
-            self.keeper.tell(self.node.verdict(now), now);
+            self.watch_boot_loop(now);
+            self.keeper.tell(self.node.verdict(now), self.boot_loop.observes(), now);
             self.tell_watchdog(now);
             self.hold_back(now);
         }
@@ -299,7 +310,7 @@ impl Brain {
         self.events.record("daemon-stops", Severity::Notice, None, "mastiffd stops");
         self.letting_go = self.let_go(now);
         self.ending = Some(now.after(LAST_SAVE));
-        self.save.due = Some(now);
+        self.forget_watched_boot(now);
     }
 
     fn take_last_news(&mut self, now: Mono) {
@@ -314,6 +325,8 @@ impl Brain {
                     self.take_alert_result(done.result, now);
                     self.save.due = Some(now);
                 }
+                Purpose::BootLoop => self.take_boot_loop(done.result),
+                Purpose::Going(stage) => self.take_stage(stage, done.result, now),
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
                 Purpose::Fence => {}
             }
@@ -348,18 +361,26 @@ impl Brain {
             Some(ending) => {
                 let let_go = self.letting_go.filter(|limit| *limit > ending);
                 let ending = ending.max(let_go.unwrap_or(Mono::BOOT));
-                ending.min(self.watchdog_deadline()).min(self.probes.next_deadline())
+                self.watchdog_deadline().unwrap_or(ending.min(self.probes.next_deadline()))
             }
-            None => self
-                .node
-                .next_deadline()
-                .min(self.probes.next_deadline())
-                .min(self.alerts.next_deadline())
-                .min(self.clients.next_deadline())
-                .min(self.desk.next_deadline())
-                .min(self.clocks.discover)
-                .min(self.clocks.tell_keeper)
-                .min(self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet)),
+            None => {
+                // What is not looked after while the machine goes down may be overdue.
+                let repairs = match self.goes_down() {
+                    true => Mono::FAR,
+                    false => self
+                        .node
+                        .next_deadline()
+                        .min(self.alerts.next_deadline())
+                        .min(self.clocks.discover),
+                };
+                repairs
+                    .min(self.probes.next_deadline())
+                    .min(self.clients.next_deadline())
+                    .min(self.desk.next_deadline())
+                    .min(self.going_deadline())
+                    .min(self.clocks.tell_keeper)
+                    .min(self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet))
+            }
         };
         let due = due.min(self.save.next().unwrap_or(Mono::FAR));
         if due == self.armed {

@@ -47,6 +47,8 @@ pub enum Request {
         #[serde(default)]
         check: Option<String>,
     },
+    /// Forgets the resets that the boot-loop guard has counted. For root only.
+    ClearBootLoopGuard {},
     /// Reads the configuration again. For root only.
     Reload {},
     /// Hands a group over, if the peer is ready. For root only.
@@ -115,6 +117,12 @@ pub struct Status {
     pub checks: Vec<CheckView>,
     /// Maintenance.
     pub pauses: Vec<PauseView>,
+    /// The boot-loop guard; a daemon before it had none.
+    #[serde(default)]
+    pub boot_loop: Option<BootLoopStatus>,
+    /// The rung by which this machine is on its way down, and how far it is, in words.
+    #[serde(default)]
+    pub going: Option<String>,
     /// The pair, if this node is in one.
     #[serde(default)]
     pub pair: Option<PairStatus>,
@@ -168,6 +176,22 @@ pub struct WatchdogStatus {
     pub expired: u64,
     /// The longest call to pet, in milliseconds.
     pub slowest_ms: f64,
+}
+
+/// What the boot-loop guard has counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BootLoopStatus {
+    /// Whether this boot only observes: no rung `reboot` or `reset`, no group is asked for.
+    pub observes_only: bool,
+    /// Resets that this machine caused itself within `within_secs`.
+    pub resets: u32,
+    /// With so many it only observes.
+    pub resets_max: u32,
+    /// The stretch that is looked at, in seconds.
+    pub within_secs: f64,
+    /// Seconds for which nothing may be failed or unknown until resets are possible again; `None`
+    /// while something is, or where they are possible.
+    pub calm_left_secs: Option<f64>,
 }
 
 /// The pair, seen from this node.

@@ -4,15 +4,25 @@
 //! somebody else, mostly a program that the runner starts with a deadline. Nothing here waits.
 
 use mastiff_core::reading::Readings;
+use mastiff_core::reboot::Kind;
 use mastiff_core::spec::EffectSpec;
 
 pub mod alert;
+pub mod reboot;
 pub mod repair;
+pub mod reset;
 pub mod restart;
 pub mod run;
 
 /// Every effect.
-pub const EFFECTS: &[&Effect] = &[&alert::EFFECT, &repair::EFFECT, &restart::EFFECT, &run::EFFECT];
+pub const EFFECTS: &[&Effect] = &[
+    &alert::EFFECT,
+    &reboot::EFFECT,
+    &repair::EFFECT,
+    &reset::EFFECT,
+    &restart::EFFECT,
+    &run::EFFECT,
+];
 
 /// One effect.
 #[derive(Debug)]
@@ -31,6 +41,8 @@ pub enum Work {
     Programs(MakePrograms),
     /// By a message to the alert hooks.
     Alert,
+    /// By the way down, [`mastiff_core::reboot`], which the brain walks.
+    Going(Kind),
 }
 
 /// Makes the argument lists, the program first in each, from what a rung is climbed for and its

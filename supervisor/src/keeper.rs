@@ -69,8 +69,15 @@ const NEWS: usize = 256;
 /// What the brain tells the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToKeeper {
-    /// The health of this node as of a moment.
-    Health(Verdict, Mono),
+    /// How this node is.
+    Health {
+        /// Its checks.
+        verdict: Verdict,
+        /// The boot-loop guard lets it only observe.
+        observes_only: bool,
+        /// As of this moment.
+        at: Mono,
+    },
     /// Somebody wants something of a group.
     Order(GroupKey, Order),
     /// A step of the brain's ended; whether well.
@@ -160,8 +167,8 @@ impl Keeper {
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
     /// its silence.
-    pub fn tell(&mut self, verdict: Verdict, now: Mono) {
-        self.give(ToKeeper::Health(verdict, now));
+    pub fn tell(&mut self, verdict: Verdict, observes_only: bool, now: Mono) {
+        self.give(ToKeeper::Health { verdict, observes_only, at: now });
     }
 
     /// Hands over what the brain wants of the watchdog; whether there was room.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
 use mastiff_core::reading::Readings;
+use mastiff_core::reboot::Stage;
 use mastiff_core::recovery::ActionId;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
@@ -54,6 +55,10 @@ pub enum Purpose {
     Reload,
     /// A fence agent.
     Fence,
+    /// The boot-loop guard's file.
+    BootLoop,
+    /// A stage of the way down.
+    Going(Stage),
 }
 
 /// A reading, or why there is none.
@@ -417,6 +422,8 @@ impl Probes {
                 | Purpose::Alert
                 | Purpose::State
                 | Purpose::Reload
+                | Purpose::BootLoop
+                | Purpose::Going(_)
                 | Purpose::Fence => self.news.push(News::Done(answer)),
             }
         }

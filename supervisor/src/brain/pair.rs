@@ -92,6 +92,11 @@ impl Desk {
         &self.groups
     }
 
+    /// What the keeper was told of a pause holds no more: it is told again.
+    pub(super) fn forget_pause(&mut self) {
+        self.paused = None;
+    }
+
     fn name(&self, key: GroupKey) -> &str {
         let known = self.groups.iter().find(|(known, _)| *known == key);
         known.map_or("?", |(_, name)| name)
@@ -320,7 +325,9 @@ impl Brain {
         let paused = self.node.pauses(now).iter().any(|pause| pause.check.is_none());
         // A node that is to be reset must not become an owner.
         let paused = paused || self.is_tested();
-        if self.ending.is_some() || self.goes_down() || Some(paused) == self.desk.paused {
+        // On its way down, or at its end, it has let go: neither order may undo that.
+        let goes = self.ending.is_some() || self.going.is_on() || self.goes_down();
+        if goes || Some(paused) == self.desk.paused {
             return;
         }
         let order = if paused { Order::Pause } else { Order::Resume };

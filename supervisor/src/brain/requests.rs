@@ -58,6 +58,7 @@ impl Brain {
                     how.chars().filter(|c| !c.is_control()).take(WHY_CHARS_MAX).collect();
                 self.go_down(&how, now)
             }
+            Ok(Request::ClearBootLoopGuard {}) => self.clear_boot_loop(&who.name, now),
             Ok(Request::Switchover { group }) => {
                 match self.order(client, group.as_deref(), Order::Switchover, now) {
                     Some(answer) => answer,
@@ -133,6 +134,8 @@ impl Brain {
             ready: self.ready,
             checks: self.node.views(now),
             pauses: self.node.pauses(now),
+            boot_loop: Some(self.boot_loop_status(now)),
+            going: self.going.reason(),
             pair: self.pair_status(now),
             watchdog: self.watchdog_status(now),
             lateness: self.lateness(now),
@@ -186,6 +189,16 @@ impl Brain {
 
     /// How the node stands, in one line for systemd and `mastiff status`.
     pub(super) fn summary(&self, now: Mono) -> String {
+        let health = self.health_summary(now);
+        let observes =
+            if self.boot_loop.observes() { "OBSERVES ONLY (boot-loop guard), " } else { "" };
+        match self.going.reason() {
+            Some(going) => format!("GOING DOWN ({going}), {observes}{health}"),
+            None => format!("{observes}{health}"),
+        }
+    }
+
+    fn health_summary(&self, now: Mono) -> String {
         let [healthy, degraded, unknown, failed] = self.node.counts();
         let all = healthy + degraded + unknown + failed;
         let paused = if self.node.pauses(now).is_empty() { "" } else { ", maintenance" };
@@ -207,6 +220,7 @@ impl Brain {
 fn changes_something(request: &Request) -> bool {
     match request {
         Request::Pause { .. } | Request::Resume { .. } | Request::Reload {} => true,
+        Request::ClearBootLoopGuard {} => true,
         Request::Switchover { .. } | Request::Failover { .. } => true,
         Request::Prove {} | Request::GoDown { .. } => true,
         Request::Status {} | Request::Explain { .. } | Request::Events { .. } => false,

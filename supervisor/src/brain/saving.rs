@@ -18,6 +18,9 @@ use crate::probes::wire::{Job, Output};
 pub(super) struct Save {
     pub(super) due: Option<Mono>,
     pub(super) under_way: bool,
+    /// Writes that have begun, and those that have ended, well or not.
+    pub(super) begun: u64,
+    pub(super) ended: u64,
     /// It was said that writing fails.
     said: bool,
     /// It was said that not everything has room.
@@ -50,6 +53,7 @@ impl Brain {
 
     pub(super) fn save_now(&mut self, now: Mono) {
         self.save.due = None;
+        self.save.begun = self.save.begun.saturating_add(1);
         let events = self.events.last(EVENTS_SAVED).cloned().collect();
         let alerts = self.alerts.waiting().cloned().collect();
         let state = State::new(
@@ -85,6 +89,7 @@ impl Brain {
 
     pub(super) fn take_save_result(&mut self, result: Result<Output, String>, now: Mono) {
         self.save.under_way = false;
+        self.save.ended = self.save.begun;
         match result {
             Ok(_) if self.save.said => {
                 self.save.said = false;

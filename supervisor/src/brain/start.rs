@@ -16,8 +16,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::alerts::Alerts;
+use super::bootloop::BootLoop;
 use super::clients::Clients;
 use super::events::Events;
+use super::going::WayDown;
 use super::notify::Notify;
 use super::pair::{Desk, GroupMemory};
 use super::saving::{Save, state_path};
@@ -62,12 +64,16 @@ impl Brain {
             let text = format!("{why}; starting without what it remembered");
             events.record("state-lost", Severity::Warning, None, &text);
         }
+        let (boot_loop, fault) = BootLoop::load(&config);
+        if let Some(why) = fault {
+            events.record("boot-loop-damaged", Severity::Warning, None, &why);
+        }
         let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
         let waker = Arc::new(waker);
         let dog =
             Dog::start(config.watchdog.as_ref(), state.watchdog, watchdog, Arc::clone(&waker))
                 .map_err(failed("start the petter"))?;
-        let (keeper, desk) = keeper(pair, &config, state.pair, dog.permits(), waker)?;
+        let (keeper, desk) = keeper(pair, &config, state.pair, dog.permits(), Arc::clone(&waker))?;
         let mut brain = Self {
             alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
             keeper,
@@ -88,13 +94,18 @@ impl Brain {
             started: now,
             clocks: Clocks { discover: now, pet: now, tell_keeper: now },
             save: Save::default(),
+            boot_loop,
+            going: WayDown::new(waker),
             ready: false,
             steps: BTreeMap::new(),
             reloading: None,
             ending: None,
             letting_go: None,
         };
+        brain.count_lost_boot(now);
         brain.end_self_test();
+        brain.say_observes();
+        brain.license();
         Ok(brain)
     }
 }

@@ -120,12 +120,12 @@ impl State {
     /// # Errors
     /// Why it cannot be used; that it is not there is no error.
     pub fn load(path: &Path, now: Mono, unix_nanos: i64) -> Result<Self, String> {
-        let text = match read(path) {
-            Ok(text) => text,
+        let bytes = match read(path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
         };
-        let mut state: Self = serde_json::from_str(&text)
+        let mut state: Self = serde_json::from_slice(&bytes)
             .map_err(|error| format!("{} is damaged: {error}", path.display()))?;
         if state.version != VERSION {
             return Err(format!(
@@ -149,17 +149,17 @@ fn halve<T>(list: &mut Vec<T>) -> usize {
 
 /// Reads a regular file of the length that is ever written, or fails. Whatever else lies there must
 /// not hold up the start: a FIFO has no end, and a file may be as large as the disk.
-fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Names this boot; empty where the kernel does not say, which is no boot that was ever saved.

@@ -36,6 +36,9 @@ pub struct WatchdogMemory {
     /// The device of before.
     #[serde(default)]
     pub device: Option<Id>,
+    /// The boot in which it is armed and no shutdown has begun.
+    #[serde(default)]
+    pub watched_boot: Option<String>,
     /// A self-test that was under way.
     #[serde(default)]
     pub testing: Option<Testing>,
@@ -172,6 +175,7 @@ impl Brain {
         for notice in notices {
             if notice.kind == "watchdog-armed" {
                 self.dog.memory.device = self.dog.armed().map(|armed| armed.id);
+                self.dog.memory.watched_boot = Some(boot_id());
                 self.save_soon(now);
             }
             self.events.record(notice.kind, notice.severity, None, &notice.text);
@@ -192,6 +196,8 @@ impl Brain {
     /// Once a second: what the keeper must know.
     pub(super) fn tell_watchdog(&mut self, now: Mono) {
         self.go_on_testing(now);
+        self.dog.wishes.observes = self.boot_loop.observes();
+        self.dog.wishes.resets = self.going.stops_petting();
         let wishes = self.dog.wishes;
         self.keeper.wish(wishes);
     }
@@ -248,6 +254,7 @@ impl Brain {
             self.dog.wishes.down_by = Some(now.after(within));
             let text = format!("the machine goes down ({how}); it has {within} for that");
             self.events.record("going-down", Severity::Notice, None, &text);
+            self.forget_watched_boot(now);
             self.let_go(now);
             let wishes = self.dog.wishes;
             self.keeper.wish(wishes);
@@ -257,7 +264,36 @@ impl Brain {
 
     /// Whether the machine goes down.
     pub(super) fn goes_down(&self) -> bool {
-        self.dog.wishes.down_by.is_some()
+        self.down_by().is_some()
+    }
+
+    /// By when it must be down.
+    pub(super) fn down_by(&self) -> Option<Mono> {
+        self.dog.wishes.down_by
+    }
+
+    /// Whether the machine resets when nobody pets any more.
+    pub(super) fn is_watched(&self) -> bool {
+        self.dog.armed().is_some()
+    }
+
+    /// At the start: a boot that ended without a shutdown, while its watchdog was armed, may have
+    /// been ended by that. One that a rung ended is counted already.
+    pub(super) fn count_lost_boot(&mut self, now: Mono) {
+        let Some(boot) = self.dog.memory.watched_boot.take() else { return };
+        let known = boot == boot_id() || self.dog.memory.testing.is_some();
+        if known || self.boot_loop.has_counted(&boot) {
+            return;
+        }
+        let what = "a boot ended without a shutdown while the watchdog was armed";
+        self.count_reset(what, now);
+        self.events.record("lost-boot", Severity::Warning, None, what);
+    }
+
+    /// What comes now is no accident.
+    pub(super) fn forget_watched_boot(&mut self, now: Mono) {
+        self.dog.memory.watched_boot = None;
+        self.save.due = Some(now);
     }
 
     /// Whether a self-test is under way.
@@ -284,9 +320,9 @@ impl Brain {
         !petter.order(order)
     }
 
-    /// When the end is no longer waited for.
-    pub(super) fn watchdog_deadline(&self) -> Mono {
-        self.dog.ends_by.unwrap_or(Mono::FAR)
+    /// When the petter's end is no longer waited for, once it was told to end.
+    pub(super) fn watchdog_deadline(&self) -> Option<Mono> {
+        self.dog.ends_by
     }
 
     /// Begins a self-test: the device is not petted until it fires, or should have.

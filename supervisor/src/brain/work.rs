@@ -32,6 +32,10 @@ impl Brain {
         let spec = self.node.spec(check);
         let name = spec.map_or_else(String::new, |spec| spec.name.to_string());
         let target = spec.map_or_else(String::new, |spec| spec.target.to_string());
+        if self.going.is_on() {
+            // Another check's, decided in the same turn.
+            return Some(Outcome::Failed("not started: this machine is on its way down".into()));
+        }
         let make = match effect.work {
             Work::Programs(make) => make,
             Work::Alert => {
@@ -40,6 +44,7 @@ impl Brain {
                     Err(why) => unknown(why),
                 };
             }
+            Work::Going(kind) => return self.go(id, name, kind, now),
         };
         let cause = Cause { target: &target, readings: self.node.readings(check) };
         let programs = match make(&cause, arguments) {
@@ -70,6 +75,7 @@ impl Brain {
     fn next_step(&mut self, id: ActionId, now: Mono) -> Option<String> {
         let run = self.steps.get_mut(&id).and_then(VecDeque::pop_front);
         let started = match run {
+            Some(_) if self.going.is_on() => Err("this machine is on its way down".to_string()),
             Some(run) => self.probes.run(Purpose::Effect(id), run, now),
             None => Err("there is nothing to run".to_string()),
         };
@@ -110,6 +116,8 @@ impl Brain {
             Purpose::State => self.take_save_result(result, now),
             Purpose::Reload => self.take_config(result, now),
             Purpose::Fence => self.take_fenced(result, now),
+            Purpose::BootLoop => self.take_boot_loop(result),
+            Purpose::Going(stage) => self.take_stage(stage, result, now),
             // The probes keep these to themselves.
             Purpose::Check(_) | Purpose::Units => {}
         }

@@ -28,14 +28,20 @@ pub(super) struct Pause {
     why: String,
 }
 
-/// End a pause before its time
+/// End a pause, or a boot that only observes, before its time
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A pause of the whole node and that of a check end apart.")]
+A pause of the whole node and that of a check end apart.
+
+With --boot-loop-guard the resets that the daemon caused itself are forgotten,
+and the rungs reboot and reset are possible again at once.")]
 pub(super) struct Resume {
     /// The check [default: the whole node]
     #[arg(value_name = "CHECK")]
     check: Option<String>,
+    /// Forget the resets that the boot-loop guard has counted
+    #[arg(long, conflicts_with = "check")]
+    boot_loop_guard: bool,
 }
 
 pub(super) fn pause(context: &Context, arguments: &Pause) -> Result<u8, Failure> {
@@ -48,7 +54,11 @@ pub(super) fn pause(context: &Context, arguments: &Pause) -> Result<u8, Failure>
 }
 
 pub(super) fn resume(context: &Context, arguments: &Resume) -> Result<u8, Failure> {
-    let request = Request::Resume { check: arguments.check.clone() };
+    let request = if arguments.boot_loop_guard {
+        Request::ClearBootLoopGuard {}
+    } else {
+        Request::Resume { check: arguments.check.clone() }
+    };
     context.order(&request, Failure::Usage)
 }
 

@@ -314,6 +314,8 @@ mod tests {
             ready: true,
             checks: Vec::new(),
             pauses: Vec::new(),
+            boot_loop: None,
+            going: None,
             pair,
             watchdog: None,
             lateness: Lateness::default(),

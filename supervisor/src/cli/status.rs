@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::print::{self, Out, Tone, counted, duration};
 use super::table::{Cell, Table};
 use super::{Context, unexpected};
-use crate::control::{Answer, Lateness, Request, Status};
+use crate::control::{Answer, BootLoopStatus, Lateness, Request, Status};
 
 pub(super) mod pair;
 
@@ -175,6 +175,7 @@ fn why(check: &CheckView, out: Out) -> String {
 
 fn notes(status: &Status, out: Out) -> String {
     let mut lines: Vec<String> = status.pauses.iter().map(pause_sentence).collect();
+    lines.extend(status.boot_loop.as_ref().and_then(boot_loop));
     lines.extend(lateness(&status.lateness));
     for (name, what) in COUNTERS_BAD {
         let count = status.counters.iter().find(|(counter, _)| counter == name);
@@ -190,6 +191,22 @@ pub(super) fn pause_sentence(pause: &PauseView) -> String {
     let what = pause.check.as_deref().unwrap_or("the whole node");
     let left = duration(pause.left_secs);
     format!("Paused: {what}, for {left} more, by {}: {}", pause.who, pause.why)
+}
+
+fn boot_loop(guard: &BootLoopStatus) -> Option<String> {
+    let BootLoopStatus { observes_only, resets, within_secs, calm_left_secs, .. } = guard;
+    let calm = calm_left_secs.map_or_else(
+        || "a while in which nothing is failed or unknown".to_string(),
+        |left| format!("{} more without a failed or unknown check", duration(left)),
+    );
+    observes_only.then(|| {
+        format!(
+            "This boot observes only (boot-loop guard): {resets} resets of its own within {}. No \
+             reboot, no reset, and no group is asked for, until {calm}, or \
+             `mastiff resume --boot-loop-guard`.",
+            duration(*within_secs)
+        )
+    })
 }
 
 fn lateness(lateness: &Lateness) -> Option<String> {
@@ -240,6 +257,8 @@ mod tests {
             ready: true,
             checks,
             pauses: Vec::new(),
+            boot_loop: None,
+            going: None,
             pair: None,
             watchdog: None,
             lateness: Lateness::default(),
@@ -270,6 +289,29 @@ mod tests {
         }
         status.lateness.keeper_age_ms = 60_000.0;
         assert!(render(&status, TERMINAL).contains("has not reported for 1m"));
+    }
+
+    #[test]
+    fn a_boot_that_observes_only_says_what_ends_it() {
+        let mut status = status(vec![check("load", Verdict::Healthy)]);
+        let mut guard = BootLoopStatus {
+            observes_only: false,
+            resets: 2,
+            resets_max: 3,
+            within_secs: 3600.0,
+            calm_left_secs: None,
+        };
+        status.boot_loop = Some(guard.clone());
+        assert!(!render(&status, TERMINAL).contains("boot-loop"), "nothing is wrong");
+        (guard.observes_only, guard.resets) = (true, 3);
+        status.boot_loop = Some(guard.clone());
+        let text = render(&status, TERMINAL).replace('\n', " ");
+        assert!(text.contains("3 resets of its own within 1h"), "{text}");
+        assert!(text.contains("until a while in which") && text.contains("--boot-loop-guard"));
+        guard.calm_left_secs = Some(480.0);
+        status.boot_loop = Some(guard);
+        let text = render(&status, TERMINAL).replace('\n', " ");
+        assert!(text.contains("until 8m more without"), "{text}");
     }
 
     #[test]

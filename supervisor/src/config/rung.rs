@@ -1,6 +1,6 @@
 //! `on-fail`: the ladder of a check.
 
-use mastiff_core::spec::{Arguments, Rung};
+use mastiff_core::spec::{Arguments, Disruption, Rung};
 use mastiff_hwmon::sensor::{Sensor, Target, is_unit_name};
 
 use super::checked::{Budgets, program};
@@ -12,7 +12,7 @@ use crate::effects::{self, EFFECTS, Effect};
 /// Rungs of one ladder at most.
 pub const RUNGS_MAX: usize = 16;
 /// Rungs of the format that later versions understand.
-pub const LATER_RUNGS: &[&str] = &["switchover", "reboot", "reset"];
+pub const LATER_RUNGS: &[&str] = &["switchover"];
 
 /// What a check is about; `None` where that has a fault of its own.
 pub(super) struct Subject<'a> {
@@ -54,6 +54,15 @@ fn rung(
         review.value(given, unknown_effect(word));
         return None;
     };
+    if effect.spec.disruption == Disruption::Node
+        && subject.sensor.is_some_and(|sensor| is_about_network(sensor.target))
+    {
+        let message = "network tests may demote, never reboot: what has failed may be a cable or \
+                       another machine, and restarting this one mends neither; give this rung to \
+                       a check of the machine itself";
+        review.value(given, message);
+        return None;
+    }
     let arguments = match (effect.spec.arguments, rest.trim()) {
         (Arguments::None, "") => Vec::new(),
         (Arguments::Script, "") if subject.runs_script => Vec::new(),
@@ -86,6 +95,20 @@ fn rung(
     };
     let budget = budgets.get(effect.spec.name).copied().unwrap_or(effect.spec.budget);
     Some(Rung { text: text.into(), effect: &effect.spec, arguments, budget })
+}
+
+/// Whether what is read may fail because of something outside of this machine.
+const fn is_about_network(target: Target) -> bool {
+    match target {
+        Target::Interface | Target::HostPort | Target::Host | Target::Url => true,
+        Target::Machine
+        | Target::MountPoint
+        | Target::Unit
+        | Target::Path
+        | Target::Process
+        | Target::Program
+        | Target::Name => false,
+    }
 }
 
 /// The unit that the check itself is about.

@@ -91,6 +91,8 @@ pub(super) struct Shell {
     counts: Counts,
     /// The brain's newest word, and when it came.
     health: Option<(Health, Mono)>,
+    /// The boot-loop guard lets this node take nothing.
+    observes_only: bool,
     /// When the pair's next turn is due.
     due: Mono,
     /// The shortest heartbeat of all groups.
@@ -153,6 +155,7 @@ impl Shell {
             board: ends.board,
             counts: Counts::default(),
             health: None,
+            observes_only: false,
             due: now.at.boot,
             heartbeat,
             spoke: None,
@@ -239,7 +242,7 @@ impl Shell {
     }
 
     /// The brain's word on this node, for all groups.
-    pub(super) fn health(&mut self, verdict: Verdict, now: Now) {
+    pub(super) fn health(&mut self, verdict: Verdict, observes_only: bool, now: Now) {
         // Only checks of a group may move it, and there is no way yet to say that a check is one of
         // a group's. A node that is not well is left for one that is, where all else is equal.
         let health = match verdict {
@@ -247,6 +250,7 @@ impl Shell {
             Verdict::Degraded | Verdict::Unknown | Verdict::Failed => Health::Degraded,
         };
         self.health = Some((health, now.at.boot));
+        self.observes_only = observes_only;
         self.tell_health(now);
     }
 
@@ -257,7 +261,8 @@ impl Shell {
         let Some((health, _)) = self.health.filter(is_fresh) else { return };
         for place in &self.slots {
             let not_ready = match place.ready {
-                Some(true) => None,
+                // Not instead of a lost link, for which an owner hands over.
+                Some(true) => self.observes_only.then_some(NotReady::ObserveOnly),
                 Some(false) => Some(NotReady::LinkDown),
                 None => Some(NotReady::Starting),
             };

@@ -67,6 +67,10 @@ impl Prober {
                     .map_err(|error| format!("cannot write {path}: {error}"))?;
                 Ok(Output::Written)
             }
+            Job::Sync => {
+                nix::unistd::sync();
+                Ok(Output::Written)
+            }
             Job::Load { path, named } => load(Path::new(&path), named).map(Output::Text),
         }
     }

@@ -41,6 +41,8 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Write to the disks what waits in memory (sync(2)).
+    Sync,
     /// Read a configuration file.
     Load {
         /// Where from.
@@ -121,7 +123,7 @@ pub enum Output {
     Readings(Vec<Option<Value>>, Option<Box<str>>),
     /// A program has ended.
     Finished(Ended),
-    /// A file has been written.
+    /// A file has been written, or all of them.
     Written,
     /// The text of a file.
     Text(String),

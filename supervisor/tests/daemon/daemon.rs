@@ -134,9 +134,15 @@ impl Daemon {
 
     /// Starts it again after its end.
     pub(crate) fn relaunch(&mut self) {
+        self.relaunch_as(|_| {});
+    }
+
+    /// The same after `setup` of its command.
+    pub(crate) fn relaunch_as(&mut self, setup: impl FnOnce(&mut Command)) {
         assert!(self.over, "it runs still");
         let mut command = mastiffd(&self.folder);
         command.arg("--config").arg(self.folder.path("mastiff.toml"));
+        setup(&mut command);
         self.child = command.spawn().unwrap();
         self.over = false;
         self.await_status("ready again", |status| status.ready);

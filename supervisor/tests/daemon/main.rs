@@ -7,6 +7,7 @@ mod cases;
 mod command;
 mod daemon;
 mod fuse;
+mod going;
 mod hang;
 mod heartbeat;
 mod hostile;

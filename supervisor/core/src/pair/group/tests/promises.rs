@@ -298,6 +298,35 @@ fn an_owner_without_link_moves_when_the_peer_has_had_its_own_for_a_while() {
 }
 
 #[test]
+fn a_node_that_only_observes_asks_for_nothing_and_keeps_what_it_has() {
+    let health = |not_ready| PairEvent::Health { group: KEY, health: Health::Healthy, not_ready };
+    let observes = health(Some(NotReady::ObserveOnly));
+    let mut owner = with_witness(State::Active { lease: lease(T + 20_000) });
+    turn(&mut owner, Some(&observes), T);
+    for after in [1000, 2000, 5000] {
+        hear(&mut owner, PEER_NODE, peer_beat(), T + after);
+        assert_eq!(state_name(&owner), "active", "a ready peer is no reason to hand over");
+    }
+    let mut candidate = with_witness(asking());
+    turn(&mut candidate, Some(&observes), T);
+    assert_eq!(state_name(&candidate), "idle");
+    // Nobody has it, and a node that may take it asks.
+    let asks = |event: &PairEvent| {
+        let mut group = with_witness(idle());
+        turn(&mut group, Some(event), T);
+        turn(&mut group, None, T + 5000);
+        state_name(&group) == "asking"
+    };
+    assert!(asks(&health(None)) && !asks(&observes));
+    // It votes like any other.
+    let mut voter = with_witness(idle());
+    turn(&mut voter, Some(&observes), T);
+    let asked = Beat { ask: Some(ask(Epoch(60), false)), ..peer_beat() };
+    let out = hear(&mut voter, PEER_NODE, asked, T + 10);
+    assert!(in_words(&voter, &out).contains("grant"), "{}", in_words(&voter, &out));
+}
+
+#[test]
 fn a_failed_promotion_is_undone_and_says_at_once_that_it_cannot() {
     let mut group = with_witness(taking());
     let step = StepId { group: KEY, step: Step::AddAddresses, attempt: 20 };

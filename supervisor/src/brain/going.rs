@@ -1,0 +1,267 @@
+//! The way down: what [`mastiff_core::reboot`] asks for, done.
+//!
+//! From its beginning no rung starts any more ([`Licence::Nothing`]), and everything else goes on:
+//! readings, the pair, the control socket, petting (until the last stage).
+//!
+//! [`Licence::Nothing`]: mastiff_core::recovery::Licence::Nothing
+
+use std::sync::Arc;
+
+use mastiff_core::event::{Action, Event};
+use mastiff_core::reboot::{Answer, End, Going, Kind, Stage, Step};
+use mastiff_core::recovery::ActionId;
+use mastiff_core::report::{Outcome, Severity};
+use mastiff_core::time::{Mono, Span};
+use mio::Waker;
+
+use super::Brain;
+use crate::effects::restart::SYSTEMCTL;
+use crate::probes::Purpose;
+use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
+use call::{Call, Sysrq, has_systemd, restart};
+
+mod call;
+
+/// What `systemctl` may take: as long as it waits for an answer on the bus itself
+/// (sd_bus_call(3)). PID 1 answers in milliseconds, or not at all.
+const SYSTEMCTL_TIMEOUT: Span = Span::from_secs(25);
+/// The modes in which somebody repairs the machine (systemd.special(7)).
+const UNDER_REPAIR: [&str; 2] = ["emergency.target", "rescue.target"];
+
+/// The way down, and what it needs when nothing else works.
+#[derive(Debug)]
+pub(super) struct WayDown {
+    sysrq: Sysrq,
+    waker: Arc<Waker>,
+    walk: Option<Walk>,
+}
+
+/// A machine on its way down.
+#[derive(Debug)]
+struct Walk {
+    going: Going,
+    /// The rung that it is.
+    id: ActionId,
+    check: String,
+    /// Which write of the state file, by its number, holds all that must be kept.
+    save: u64,
+    calls: Vec<(Stage, Call)>,
+    /// What came of the stages that failed.
+    failures: Vec<String>,
+}
+
+impl WayDown {
+    /// Opens what must be open before a disk dies. `waker` wakes the brain.
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
+        Self { sysrq: Sysrq::open(), waker, walk: None }
+    }
+
+    /// Whether the machine is on its way down.
+    pub(super) fn is_on(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// Whether the watchdog must not be petted any more; never taken back while a watchdog is
+    /// armed.
+    pub(super) fn stops_petting(&self) -> bool {
+        self.walk.as_ref().is_some_and(|walk| walk.going.stops_petting())
+    }
+
+    /// Why, in words, for whoever stops petting; and for the status line.
+    pub(super) fn reason(&self) -> Option<String> {
+        let Walk { going, check, .. } = self.walk.as_ref()?;
+        let petting = if self.stops_petting() { ", which is not petted any more" } else { "" };
+        Some(format!("{} for {check}: {}{petting}", going.kind().name(), going.stage()))
+    }
+}
+
+impl Brain {
+    /// When the way down goes on by itself. Once PID 1 has begun the shutdown that it was asked
+    /// for, it has as long as for any other.
+    pub(super) fn going_deadline(&self) -> Mono {
+        let Some(walk) = &self.going.walk else { return Mono::FAR };
+        match self.down_by().filter(|_| walk.going.stage() == Stage::AskPid1) {
+            Some(down_by) => down_by,
+            None => walk.going.next_deadline(),
+        }
+    }
+
+    /// Begins the way down; the outcome, if there is one at once.
+    pub(super) fn go(
+        &mut self,
+        id: ActionId,
+        check: String,
+        kind: Kind,
+        now: Mono,
+    ) -> Option<Outcome> {
+        if self.going.is_on() {
+            return Some(Outcome::Failed("this machine is on its way down already".into()));
+        }
+        let going = Going::begin(kind, self.is_watched(), now);
+        let stage = going.stage();
+        let (calls, failures) = (Vec::new(), Vec::new());
+        let walk = Walk { going, id, check, save: 0, calls, failures };
+        self.going.walk = Some(walk);
+        self.license();
+        self.walk_on(Some(Step::Begin(stage)), now);
+        None
+    }
+
+    /// What is due on the way down.
+    pub(super) fn keep_going(&mut self, now: Mono) {
+        let Some(walk) = &mut self.going.walk else { return };
+        let is_back = |(_, call): &mut (Stage, Call)| call.came_back().is_some();
+        let back: Vec<(Stage, Call)> = walk.calls.extract_if(.., is_back).collect();
+        for (stage, call) in back {
+            let why = call.came_back().unwrap_or_default().to_string();
+            self.take_answer(stage, Err(why), now);
+        }
+        let Some(walk) = &self.going.walk else { return };
+        let (stage, save) = (walk.going.stage(), walk.save);
+        let is_done = match stage {
+            Stage::Record => self.boot_loop.is_saved() && self.save.ended >= save,
+            Stage::LetGo => self.has_let_go(),
+            Stage::Look | Stage::Sync | Stage::AskPid1 => false,
+            Stage::Sysrq | Stage::Syscall | Stage::StopPetting => false,
+        };
+        if is_done {
+            self.take_answer(stage, Ok(Answer::Done), now);
+        }
+        let is_due = now >= self.going_deadline();
+        let step = self.going.walk.as_mut().filter(|_| is_due).and_then(|walk| {
+            let stage = walk.going.stage();
+            let step = walk.going.tick(now);
+            if step.is_some() {
+                walk.failures.push(format!("{stage}: not in time"));
+            }
+            step
+        });
+        self.walk_on(step, now);
+    }
+
+    /// A program or a job of a stage has ended.
+    pub(super) fn take_stage(&mut self, stage: Stage, result: Result<Output, String>, now: Mono) {
+        let answer = match (stage, result) {
+            (Stage::Look, Ok(Output::Finished(Ended { code: Some(0), .. }))) => {
+                Ok(Answer::UnderRepair)
+            }
+            (Stage::Look, Ok(Output::Finished(Ended { code: Some(_), .. }))) => Ok(Answer::Done),
+            (_, Ok(Output::Finished(Ended { code: Some(0), .. }) | Output::Written)) => {
+                Ok(Answer::Done)
+            }
+            (_, Ok(Output::Finished(Ended { code: Some(code), output, .. }))) => {
+                Err(format!("exit code {code}: {}", output.lines().next().unwrap_or_default()))
+            }
+            (_, Ok(_)) => Err("it did not end by itself".to_string()),
+            (_, Err(why)) => Err(why),
+        };
+        self.take_answer(stage, answer, now);
+    }
+
+    fn take_answer(&mut self, stage: Stage, answer: Result<Answer, String>, now: Mono) {
+        let Some(walk) = &mut self.going.walk else { return };
+        let answer = answer.unwrap_or_else(|why| {
+            walk.failures.push(format!("{stage}: {why}"));
+            Answer::Failed
+        });
+        let step = walk.going.answer(stage, answer, now);
+        self.walk_on(step, now);
+    }
+
+    fn walk_on(&mut self, step: Option<Step>, now: Mono) {
+        match step {
+            None => {}
+            Some(Step::Begin(stage)) => {
+                self.say_stage(stage);
+                match self.begin_stage(stage, now) {
+                    Ok(None) => {}
+                    Ok(Some(answer)) => self.take_answer(stage, Ok(answer), now),
+                    Err(why) => self.take_answer(stage, Err(why), now),
+                }
+            }
+            Some(Step::Over(end)) => self.go_no_further(end, now),
+        }
+    }
+
+    fn say_stage(&mut self, stage: Stage) {
+        let Some(walk) = &self.going.walk else { return };
+        let mut text = format!("{} for {}: {stage}", walk.going.kind().name(), walk.check);
+        if let (Stage::StopPetting, false) = (stage, walk.failures.is_empty()) {
+            text.push_str(&format!("; before: {}", walk.failures.join("; ")));
+        }
+        let check = walk.check.clone();
+        self.events.record("going", Severity::Warning, Some(&check), &text);
+    }
+
+    /// Begins a stage; its answer, if that is known at once.
+    fn begin_stage(&mut self, stage: Stage, now: Mono) -> Result<Option<Answer>, String> {
+        let Some(walk) = &mut self.going.walk else { return Ok(None) };
+        let waker = Arc::clone(&self.going.waker);
+        match stage {
+            Stage::Look => self.systemctl(stage, &["is-active", "--quiet"], &UNDER_REPAIR, now)?,
+            Stage::Record => {
+                walk.save = self.save.begun.saturating_add(1);
+                let reason = format!("{} for {}", walk.going.kind().name(), walk.check);
+                self.count_reset(&reason, now);
+                self.save.due = Some(now);
+            }
+            Stage::LetGo => {
+                self.let_go(now);
+                return Ok(self.has_let_go().then_some(Answer::Done));
+            }
+            Stage::Sync => {
+                self.probes.file(Purpose::Going(stage), Job::Sync, Span::from_secs(10), now)?;
+            }
+            Stage::AskPid1 => self.systemctl(stage, &["reboot", "--no-block"], &[], now)?,
+            Stage::Sysrq => {
+                let call = self.going.sysrq.begin(waker)?;
+                walk.calls.push((stage, call));
+            }
+            Stage::Syscall => walk.calls.push((stage, restart(waker)?)),
+            Stage::StopPetting => {}
+        }
+        Ok(None)
+    }
+
+    fn systemctl(
+        &mut self,
+        stage: Stage,
+        verb: &[&str],
+        units: &[&str],
+        now: Mono,
+    ) -> Result<(), String> {
+        if !has_systemd() {
+            return Err("PID 1 is no systemd of ours".to_string());
+        }
+        let words = [SYSTEMCTL].iter().chain(verb).chain(&["--no-ask-password", "--"]).chain(units);
+        let run = Run {
+            arguments: words.map(ToString::to_string).collect(),
+            environment: Vec::new(),
+            input: String::new(),
+            timeout: SYSTEMCTL_TIMEOUT,
+            output_max: OUTPUT_BYTES,
+        };
+        self.probes.run(Purpose::Going(stage), run, now)
+    }
+
+    /// Nothing came of it: the ladder goes on, and so do the groups.
+    fn go_no_further(&mut self, end: End, now: Mono) {
+        let Some(walk) = self.going.walk.take() else { return };
+        let why = match end {
+            End::UnderRepair => {
+                "this machine is in emergency or rescue mode: somebody repairs it".to_string()
+            }
+            End::Failed => {
+                self.uncount_reset(now);
+                // The order that undoes it goes out in the next round.
+                self.desk.forget_pause();
+                format!("this machine cannot restart itself: {}", walk.failures.join("; "))
+            }
+        };
+        self.license();
+        let mut actions: Vec<Action> = Vec::new();
+        let outcome = Outcome::Failed(why.into());
+        self.node.handle(Event::Outcome { id: walk.id, outcome }, now, &mut actions);
+        self.perform(actions, now);
+    }
+}
