@@ -49,6 +49,13 @@ pub fn unix_nanos() -> i64 {
         .map_or(0, |at| at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec()))
 }
 
+/// Names the boot that [`now`] counts from (random(4), `boot_id`); empty where the kernel does not
+/// say, which is no boot that was ever written down.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    text.map(|text| text.trim().to_string()).unwrap_or_default()
+}
+
 /// A moment of Unix time as people and logs write it: `2026-11-21T03:19:33Z`.
 pub fn utc(unix_nanos: i64) -> String {
     let secs = unix_nanos.div_euclid(1_000_000_000);

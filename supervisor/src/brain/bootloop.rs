@@ -13,8 +13,8 @@ use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
-use super::state::{boot_id, read};
-use crate::clock;
+use super::state::read;
+use crate::clock::{self, boot_id};
 use crate::config::{Config, GuardConfig};
 use crate::control::{Answer, BootLoopStatus};
 use crate::probes::Purpose;

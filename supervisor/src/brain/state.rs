@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::Queued;
 use super::pair::GroupMemory;
 use super::watchdog::WatchdogMemory;
+use crate::clock::boot_id;
 use crate::control::EventView;
 use crate::probes::wire::MESSAGE_BYTES_MAX;
 
@@ -160,12 +161,6 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
     Ok(bytes)
-}
-
-/// Names this boot; empty where the kernel does not say, which is no boot that was ever saved.
-pub(super) fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    text.map(|text| text.trim().to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

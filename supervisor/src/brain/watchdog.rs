@@ -13,8 +13,7 @@ use mio::Waker;
 use serde::{Deserialize, Serialize};
 
 use super::Brain;
-use super::state::boot_id;
-use crate::clock;
+use crate::clock::{self, boot_id};
 use crate::config::{DeviceChoice, WatchdogConfig};
 use crate::control::{Answer, WatchdogStatus};
 use crate::petter::choose::{Id, Wanted};
