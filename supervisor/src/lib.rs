@@ -5,6 +5,7 @@
 //! | [`daemon`] | `mastiffd`: arguments, configuration, directories |
 //! | [`brain`] | the loop of checks, ladders, alerts and the control socket |
 //! | [`fdstore`] | descriptors that outlive the daemon |
+//! | [`flight`] | the flight record: the last minutes of each boot |
 //! | [`guard`] | what closes the packet path when the daemon cannot |
 //! | [`keeper`] | the real-time loop and its hands, in threads of their own: leases, addresses |
 //! | [`petter`] | the thread that pets the watchdog device, by permit of the keeper |
@@ -43,6 +44,7 @@ pub mod control;
 pub mod daemon;
 pub mod effects;
 pub mod fdstore;
+pub mod flight;
 pub mod guard;
 pub mod journal;
 pub mod keeper;
