@@ -16,6 +16,7 @@
 //! | `saving`, `state` | when the state file is written, and what it holds |
 //! | `going` | the way down: rungs `reboot` and `reset` |
 //! | `bootloop` | the boot-loop guard's file, and whether this boot only observes |
+//! | `flight` | what goes into the flight record, and when it is written |
 //! | `fencing` | the fence agent: off, then asked whether it is |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
@@ -46,6 +47,7 @@ use alerts::Alerts;
 use bootloop::BootLoop;
 use clients::{Asked, ClientId, Clients};
 use events::Events;
+use flight::Flight;
 use going::WayDown;
 use notify::Notify;
 use pair::Desk;
@@ -57,6 +59,7 @@ mod bootloop;
 pub mod clients;
 pub mod events;
 mod fencing;
+pub mod flight;
 mod going;
 pub mod notify;
 pub mod pair;
@@ -84,6 +87,8 @@ const ROUNDS_MAX: usize = 4;
 const DISCOVER_EVERY: Span = Span::from_secs(60);
 /// How long the end waits for the state file.
 const LAST_SAVE: Span = Span::from_secs(2);
+/// How often a sign of life goes into the flight record.
+const PULSE_EVERY: Span = Span::from_secs(5);
 /// How often the keeper is told the health of the node, changed or not.
 const TELL_KEEPER_EVERY: Span = Span::from_secs(1);
 
@@ -102,6 +107,7 @@ pub struct Brain {
     clients: Clients,
     events: Events,
     alerts: Alerts,
+    flight: Flight,
     notify: Notify,
     poll: Poll,
     timer: TimerFd,
@@ -127,6 +133,7 @@ pub struct Brain {
 #[derive(Debug)]
 struct Clocks {
     discover: Mono,
+    pulse: Mono,
     pet: Mono,
     tell_keeper: Mono,
 }
@@ -282,6 +289,11 @@ impl Brain {
             self.tell_watchdog(now);
             self.hold_back(now);
         }
+        if now >= self.clocks.pulse && self.ending.is_none() {
+            self.clocks.pulse = now.next_on_grid(PULSE_EVERY);
+            self.pulse(now);
+        }
+        self.keep_flight(now);
         self.clients.tick(now);
         let events = &self.events;
         self.clients.feed(events.next(), |seq| {
@@ -311,6 +323,7 @@ impl Brain {
         self.letting_go = self.let_go(now);
         self.ending = Some(now.after(LAST_SAVE));
         self.forget_watched_boot(now);
+        self.note_end(now);
     }
 
     fn take_last_news(&mut self, now: Mono) {
@@ -320,6 +333,8 @@ impl Brain {
                 Purpose::State => {
                     self.take_save_result(done.result.inspect_err(|why| log::warn!("{why}")), now);
                 }
+                Purpose::Flight => self.take_flight_result(done.result, now),
+                Purpose::GoingDown => self.take_going_down(done.result, now),
                 Purpose::Alert => {
                     // Or the next daemon would deliver it again.
                     self.take_alert_result(done.result, now);
@@ -335,6 +350,7 @@ impl Brain {
 
     fn is_over(&mut self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
+        let saved = saved && self.flight.is_written();
         let let_go = self.letting_go.is_none_or(|limit| now >= limit || self.has_let_go());
         let over = self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline));
         // The last of all: until then it is petted.
@@ -378,11 +394,12 @@ impl Brain {
                     .min(self.clients.next_deadline())
                     .min(self.desk.next_deadline())
                     .min(self.going_deadline())
+                    .min(self.clocks.pulse)
                     .min(self.clocks.tell_keeper)
                     .min(self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet))
             }
         };
-        let due = due.min(self.save.next().unwrap_or(Mono::FAR));
+        let due = due.min(self.save.next().unwrap_or(Mono::FAR)).min(self.flight.next_deadline());
         if due == self.armed {
             return;
         }

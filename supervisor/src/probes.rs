@@ -4,7 +4,7 @@
 //! ```text
 //!   brain ── Quick, Unit (counters), Heartbeat ──► read in its own turn
 //!     │
-//!     ├── prober lane ──► prober (child of the runner): MayHang sensors, state files.
+//!     ├── prober lane ──► prober (child of the runner): MayHang sensors, files of the state-dir.
 //!     │                   May hang; is replaced.
 //!     └── runner lane ──► runner: programs, network questions, forks probers. Never hangs.
 //! ```
@@ -51,6 +51,10 @@ pub enum Purpose {
     Alert,
     /// The state file.
     State,
+    /// The flight record.
+    Flight,
+    /// Whether the machine goes down.
+    GoingDown,
     /// The configuration file.
     Reload,
     /// A fence agent.
@@ -421,6 +425,8 @@ impl Probes {
                 Purpose::Effect(_)
                 | Purpose::Alert
                 | Purpose::State
+                | Purpose::Flight
+                | Purpose::GoingDown
                 | Purpose::Reload
                 | Purpose::BootLoop
                 | Purpose::Going(_)

@@ -19,6 +19,7 @@ use super::alerts::Alerts;
 use super::bootloop::BootLoop;
 use super::clients::Clients;
 use super::events::Events;
+use super::flight::Flight;
 use super::going::WayDown;
 use super::notify::Notify;
 use super::pair::{Desk, GroupMemory};
@@ -59,6 +60,7 @@ impl Brain {
         let mut events = Events::after(state.events, state.next_event);
         let (version, host) = (env!("CARGO_PKG_VERSION"), mastiff_hwmon::host::describe());
         let text = format!("mastiffd {version} starts on {host}");
+        let flight = Flight::start(&config.node.state_dir, &text, &mut events, now);
         events.record("daemon-starts", Severity::Notice, None, &text);
         if let Some(why) = fault {
             let text = format!("{why}; starting without what it remembered");
@@ -76,6 +78,7 @@ impl Brain {
         let (keeper, desk) = keeper(pair, &config, state.pair, dog.permits(), Arc::clone(&waker))?;
         let mut brain = Self {
             alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
+            flight,
             keeper,
             desk,
             dog,
@@ -92,7 +95,7 @@ impl Brain {
             armed: Mono::FAR,
             signals,
             started: now,
-            clocks: Clocks { discover: now, pet: now, tell_keeper: now },
+            clocks: Clocks { discover: now, pulse: now, pet: now, tell_keeper: now },
             save: Save::default(),
             boot_loop,
             going: WayDown::new(waker),

@@ -114,6 +114,8 @@ impl Brain {
             }
             Purpose::Alert => self.take_alert_result(result, now),
             Purpose::State => self.take_save_result(result, now),
+            Purpose::Flight => self.take_flight_result(result, now),
+            Purpose::GoingDown => self.take_going_down(result, now),
             Purpose::Reload => self.take_config(result, now),
             Purpose::Fence => self.take_fenced(result, now),
             Purpose::BootLoop => self.take_boot_loop(result),

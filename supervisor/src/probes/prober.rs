@@ -18,7 +18,7 @@ use mastiff_hwmon::sensors;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::wire::{Channel, Job, MESSAGE_BYTES_MAX, Message, Output, Probe, Received, Reply};
-use crate::{clock, config};
+use crate::{clock, config, flight};
 
 /// Bytes of a configuration that can be loaded while running: as JSON it still fits a message.
 const CONFIG_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
@@ -69,6 +69,11 @@ impl Prober {
             }
             Job::Sync => {
                 nix::unistd::sync();
+                Ok(Output::Written)
+            }
+            Job::Record { path, lines } => {
+                flight::file::write(Path::new(&path), &lines)
+                    .map_err(|error| format!("cannot write {path}: {error}"))?;
                 Ok(Output::Written)
             }
             Job::Load { path, named } => load(Path::new(&path), named).map(Output::Text),

@@ -43,6 +43,13 @@ pub enum Job {
     },
     /// Write to the disks what waits in memory (sync(2)).
     Sync,
+    /// Put lines into slots of the flight record ([`crate::flight::file::write`]).
+    Record {
+        /// Where the file is.
+        path: String,
+        /// Slots, and the line for each.
+        lines: Vec<(usize, String)>,
+    },
     /// Read a configuration file.
     Load {
         /// Where from.

@@ -6,6 +6,7 @@
 mod cases;
 mod command;
 mod daemon;
+mod flight;
 mod fuse;
 mod going;
 mod hang;
