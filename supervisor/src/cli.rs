@@ -43,6 +43,7 @@ mod status;
 mod switchover;
 mod table;
 mod watchdog;
+mod why;
 
 /// The name of the socket in `node.run-dir`.
 const SOCKET_NAME: &str = "control.sock";
@@ -65,6 +66,7 @@ Examples:
   mastiff status                      what the daemon sees, and for how long
   mastiff explain \"filesystem /\"      everything about one check
   mastiff events -f                   what happens, as it happens
+  mastiff why                         why this machine rebooted
   mastiff pause web --for 30m --why \"new release\"
   mastiff rehearse                    whether a takeover would work, now
   mastiff switchover                  hand the group over to the other node
@@ -72,7 +74,8 @@ Examples:
 
 Exit codes: 0 done, 1 refused, 64 wrong usage, 69 the daemon does not run or
 answer, 70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
-`status -q`, `doctor` and `watchdog` have codes of their own; see their --help.";
+`status -q`, `doctor`, `watchdog` and `why` have codes of their own; see their
+--help.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -117,6 +120,7 @@ enum Verb {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Events(events::Arguments),
+    Why(why::Arguments),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Reload(reload::Arguments),
@@ -258,6 +262,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Check(arguments) => check::run(&context, arguments),
         Verb::Explain(arguments) => explain::run(&context, arguments),
         Verb::Events(arguments) => events::run(&context, arguments),
+        Verb::Why(arguments) => why::run(&context, arguments),
         Verb::Pause(arguments) => pause::pause(&context, arguments),
         Verb::Resume(arguments) => pause::resume(&context, arguments),
         Verb::Reload(_) => reload::run(&context),

@@ -1,10 +1,13 @@
-//! `mastiff events`: what happened, and with `-f` what happens.
+//! `mastiff events`: what happened, and with `-f` what happens. Those of earlier boots are in the
+//! flight record (`recorded`).
 
 use super::failure::Failure;
 use super::print::{self, Out, Tone};
 use super::{Context, unexpected};
 use crate::control::{Answer, EventView, Request};
 use crate::sys::local_time::local_time;
+
+mod recorded;
 
 /// Events shown unless asked for more or less.
 const LAST_DEFAULT: usize = 20;
@@ -15,10 +18,12 @@ const SEVERITY_COLUMNS: usize = 7;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With --json each event is one line. With -f it ends when the daemon goes,
-with exit code 69.
+with exit code 69. --boot and --all read the flight record: they work while
+the daemon is dead, need root, and say how each boot ended.
 
 Examples:
   mastiff events -n 100
+  mastiff events --boot -1            the boot before this one
   mastiff events -f --json | jq 'select(.kind == \"verdict\")'")]
 pub(super) struct Arguments {
     /// How many of the newest [default: 20]
@@ -27,9 +32,24 @@ pub(super) struct Arguments {
     /// Then print each new one as it happens
     #[arg(short, long)]
     follow: bool,
+    /// Of this boot (0), or of one before (-1, -2, ...)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = boot_back)]
+    #[arg(conflicts_with_all = ["follow", "all"])]
+    boot: Option<usize>,
+    /// Of all boots that are recorded
+    #[arg(long, conflicts_with = "follow")]
+    all: bool,
+}
+
+/// `0` is this boot, `-1` is one boot back.
+fn boot_back(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { super::why::boot_back(text) }
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    if arguments.all || arguments.boot.is_some() {
+        return recorded::run(context, arguments.boot, arguments.last);
+    }
     let mut client = context.connect()?;
     let last = arguments.last.unwrap_or(LAST_DEFAULT);
     let first = client.ask(&Request::Events { last: Some(last), follow: arguments.follow })?;
