@@ -37,6 +37,10 @@ mod worker;
 
 /// The name of the descriptor in the service manager's store.
 pub const STORED: &str = "watchdog";
+/// The kind of the notice that a device counts down.
+pub const ARMED: &str = "watchdog-armed";
+/// The kind of the notice that closing it stops it.
+pub const RELEASED: &str = "watchdog-released";
 /// Orders that may wait while the driver is busy.
 const ORDERS_MAX: usize = 8;
 /// Notices that may wait for the brain.

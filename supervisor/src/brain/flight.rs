@@ -51,6 +51,8 @@ pub struct Flight {
     due: Option<Mono>,
     /// The number of the last record of the write that is under way.
     under_way: Option<u64>,
+    /// When its file system last answered a write, if only with an error; at first the start.
+    answered_at: Mono,
     /// It was said that writing fails.
     said: bool,
     /// The number of the next event that is not noted yet.
@@ -100,6 +102,7 @@ impl Flight {
             waiting: VecDeque::new(),
             due: None,
             under_way: None,
+            answered_at: now,
             said: false,
             events: events.next(),
             asked: false,
@@ -184,6 +187,12 @@ impl Flight {
         self.under_way.is_none() && (self.waiting.is_empty() || self.said) && !self.asked
     }
 
+    /// When its file system last answered a write, if only with an error.
+    #[must_use]
+    pub fn answered_at(&self) -> Mono {
+        self.answered_at
+    }
+
     /// When a write starts.
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
@@ -262,8 +271,19 @@ impl Brain {
     }
 
     pub(super) fn take_flight_result(&mut self, result: Result<Output, String>, now: Mono) {
+        let result = match result {
+            Ok(Output::NotWritten(why)) => {
+                self.flight.answered_at = now;
+                Err(why)
+            }
+            Ok(_) => {
+                self.flight.answered_at = now;
+                Ok(())
+            }
+            Err(why) => Err(why),
+        };
         let kind = if result.is_ok() { "flight-written" } else { "flight-not-written" };
-        if let Some((severity, text)) = self.flight.written(result.map(drop), now) {
+        if let Some((severity, text)) = self.flight.written(result, now) {
             self.events.record(kind, severity, None, &text);
         }
     }
@@ -273,7 +293,8 @@ impl Brain {
         self.note_events(now);
         self.flight.note(Kind::Stop, "mastiffd stops", now);
         self.flight.due = Some(now);
-        if !Path::new(SYSTEMD).exists() {
+        // Else mastiff-shutdown.service has told, and nobody need ask.
+        if self.goes_down() || !Path::new(SYSTEMD).exists() {
             return;
         }
         let words = [SYSTEMCTL, "--plain", "--no-legend", "--full", "list-jobs"];
@@ -293,7 +314,7 @@ impl Brain {
         if let Ok(Output::Finished(ended)) = result
             && let Some(how) = going_down(&ended.output)
         {
-            self.flight.note(Kind::GoingDown, &format!("PID 1 shuts down: {how}"), now);
+            self.go_down(how, now);
             self.flight.due = Some(now);
         }
     }

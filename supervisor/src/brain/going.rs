@@ -16,6 +16,7 @@ use mio::Waker;
 
 use super::Brain;
 use crate::effects::restart::SYSTEMCTL;
+use crate::flight::Kind as FlightKind;
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
 use call::{Call, Sysrq, has_systemd, restart};
@@ -119,7 +120,9 @@ impl Brain {
         let Some(walk) = &self.going.walk else { return };
         let (stage, save) = (walk.going.stage(), walk.save);
         let is_done = match stage {
-            Stage::Record => self.boot_loop.is_saved() && self.save.ended >= save,
+            Stage::Record => {
+                self.boot_loop.is_saved() && self.save.ended >= save && self.flight.is_written()
+            }
             Stage::LetGo => self.has_let_go(),
             Stage::Look | Stage::Sync | Stage::AskPid1 => false,
             Stage::Sysrq | Stage::Syscall | Stage::StopPetting => false,
@@ -203,6 +206,7 @@ impl Brain {
                 walk.save = self.save.begun.saturating_add(1);
                 let reason = format!("{} for {}", walk.going.kind().name(), walk.check);
                 self.count_reset(&reason, now);
+                self.flight.note(FlightKind::Rung, &reason, now);
                 self.save.due = Some(now);
             }
             Stage::LetGo => {

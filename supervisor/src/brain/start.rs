@@ -70,8 +70,8 @@ impl Brain {
         if let Some(why) = fault {
             events.record("boot-loop-damaged", Severity::Warning, None, &why);
         }
-        let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
-        let waker = Arc::new(waker);
+        let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"));
+        let waker = Arc::new(waker?);
         let dog =
             Dog::start(config.watchdog.as_ref(), state.watchdog, watchdog, Arc::clone(&waker))
                 .map_err(failed("start the petter"))?;
@@ -105,10 +105,7 @@ impl Brain {
             ending: None,
             letting_go: None,
         };
-        brain.count_lost_boot(now);
-        brain.end_self_test();
-        brain.say_observes();
-        brain.license();
+        brain.look_back(now);
         Ok(brain)
     }
 }

@@ -16,6 +16,8 @@ use super::Brain;
 use crate::clock::{self, boot_id};
 use crate::config::{DeviceChoice, WatchdogConfig};
 use crate::control::{Answer, WatchdogStatus};
+use crate::flight::Kind;
+use crate::keeper::shell::Notice;
 use crate::petter::choose::{Id, Wanted};
 use crate::petter::{self, Armed, Order, Petter, State, Times};
 
@@ -127,13 +129,15 @@ impl Dog {
     }
 }
 
-/// After how long a device fires, as far as is known: what it says, or what it was seen to take.
+/// After how long a device fires, as far as is known: what it says, or what it was seen to take if
+/// that was longer.
 fn fires_after(armed: &Armed, proven: Option<&Proven>) -> Option<Span> {
-    let same = proven.filter(|proven| {
-        proven.device == armed.id && armed.timeout == Some(Span::from_secs(proven.timeout_secs))
-    });
-    let seen = same.map(|proven| Span::from_secs(proven.fired_after_secs).plus(SAVED_LATE));
-    armed.timeout.map(|said| seen.map_or(said, |seen| seen.max(said)))
+    let said = armed.timeout?;
+    let is_same = |proven: &&Proven| {
+        proven.device == armed.id && Span::from_secs(proven.timeout_secs) == said
+    };
+    let seen = proven.filter(is_same).map(|proven| Span::from_secs(proven.fired_after_secs));
+    Some(seen.filter(|seen| *seen > said).map_or(said, |seen| seen.plus(SAVED_LATE)))
 }
 
 fn times(config: &WatchdogConfig) -> Times {
@@ -141,8 +145,16 @@ fn times(config: &WatchdogConfig) -> Times {
 }
 
 impl Brain {
-    /// At the start: what became of a self-test.
-    pub(super) fn end_self_test(&mut self) {
+    /// At the start: what the boot before has left.
+    pub(super) fn look_back(&mut self, now: Mono) {
+        self.count_lost_boot(now);
+        self.end_self_test();
+        self.say_observes();
+        self.license();
+    }
+
+    /// What became of a self-test.
+    fn end_self_test(&mut self) {
         let Some(testing) = self.dog.memory.testing.take() else { return };
         let Testing { device, timeout_secs, boot_id: boot, at_unix_ms, unpetted_secs } = testing;
         let (kind, severity, text) = if boot == boot_id() {
@@ -172,11 +184,7 @@ impl Brain {
     pub(super) fn keep_watchdog(&mut self, now: Mono) {
         let notices: Vec<_> = self.dog.petter.iter().flat_map(Petter::notices).collect();
         for notice in notices {
-            if notice.kind == "watchdog-armed" {
-                self.dog.memory.device = self.dog.armed().map(|armed| armed.id);
-                self.dog.memory.watched_boot = Some(boot_id());
-                self.save_soon(now);
-            }
+            self.take_notice(&notice, now);
             self.events.record(notice.kind, notice.severity, None, &notice.text);
         }
         let refusal = self.keeper.latest().and_then(|report| report.refusal);
@@ -185,16 +193,51 @@ impl Brain {
             == refusal.map(|new| std::mem::discriminant(&new));
         if !same && self.dog.petter.is_some() {
             let (severity, text) = match refusal {
-                Some(why) => (Severity::Error, format!("the watchdog is not petted: {why}")),
-                None => (Severity::Notice, "the watchdog is petted again".to_string()),
+                Some(why) => {
+                    if why != Refusal::SelfTest {
+                        self.flight.note(Kind::Refused, &why.to_string(), now);
+                    }
+                    (Severity::Error, format!("the watchdog is not petted: {why}"))
+                }
+                None => {
+                    self.note_armed(now);
+                    (Severity::Notice, "the watchdog is petted again".to_string())
+                }
             };
             self.events.record("watchdog-refused", severity, None, &text);
         }
     }
 
+    fn take_notice(&mut self, notice: &Notice, now: Mono) {
+        match notice.kind {
+            petter::ARMED => {
+                self.note_armed(now);
+                self.dog.memory.device = self.dog.armed().map(|armed| armed.id);
+                self.dog.memory.watched_boot = Some(boot_id());
+                self.save_soon(now);
+            }
+            petter::RELEASED => self.flight.note(Kind::Disarmed, &notice.text, now),
+            _ => {}
+        }
+    }
+
+    fn note_armed(&mut self, now: Mono) {
+        let Some(Armed { id, timeout, .. }) = self.dog.armed() else { return };
+        let place = match (id.driver, id.parent) {
+            (Some(driver), Some(parent)) => format!(" ({driver} at {parent})"),
+            (Some(part), None) | (None, Some(part)) => format!(" ({part})"),
+            (None, None) => String::new(),
+        };
+        let timeout = timeout.map_or(String::new(), |it| format!(", time-out {it}"));
+        let text = format!("{}{place}{timeout}", id.identity);
+        self.flight.note(Kind::Armed, &text, now);
+    }
+
     /// Once a second: what the keeper must know.
     pub(super) fn tell_watchdog(&mut self, now: Mono) {
         self.go_on_testing(now);
+        let limit = self.dog.config.as_ref().and_then(|config| config.root_dead_after);
+        self.dog.wishes.root = limit.map(|limit| (self.flight.answered_at(), limit));
         self.dog.wishes.observes = self.boot_loop.observes();
         self.dog.wishes.resets = self.going.stops_petting();
         let wishes = self.dog.wishes;
@@ -253,6 +296,7 @@ impl Brain {
             self.dog.wishes.down_by = Some(now.after(within));
             let text = format!("the machine goes down ({how}); it has {within} for that");
             self.events.record("going-down", Severity::Notice, None, &text);
+            self.flight.note(Kind::GoingDown, &text, now);
             self.forget_watched_boot(now);
             self.let_go(now);
             let wishes = self.dog.wishes;
@@ -276,9 +320,9 @@ impl Brain {
         self.dog.armed().is_some()
     }
 
-    /// At the start: a boot that ended without a shutdown, while its watchdog was armed, may have
+    /// A boot that ended without a shutdown, while its watchdog was armed, may have
     /// been ended by that. One that a rung ended is counted already.
-    pub(super) fn count_lost_boot(&mut self, now: Mono) {
+    fn count_lost_boot(&mut self, now: Mono) {
         let Some(boot) = self.dog.memory.watched_boot.take() else { return };
         let known = boot == boot_id() || self.dog.memory.testing.is_some();
         if known || self.boot_loop.has_counted(&boot) {
@@ -369,6 +413,7 @@ impl Brain {
             if let Some(testing) = &mut self.dog.memory.testing {
                 testing.unpetted_secs = unpetted.as_millis() / 1000;
             }
+            self.flight.note(Kind::SelfTest, &format!("{unpetted} after the last pet"), now);
             self.save.due = Some(now);
             return;
         }
@@ -426,4 +471,41 @@ impl Brain {
 /// Whether PID 1 is what systemd becomes for the last steps of a shutdown (systemd-shutdown(8)).
 fn pid1_is_last() -> bool {
     std::fs::read_to_string("/proc/1/comm").is_ok_and(|comm| comm.starts_with("systemd-shutdow"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn armed(timeout: Option<u64>) -> Armed {
+        Armed {
+            name: None,
+            id: Id { identity: "iTCO_wdt".into(), ..Id::default() },
+            is_software: false,
+            timeout: timeout.map(Span::from_secs),
+            pretimeout: None,
+            nowayout: None,
+            bootstatus: None,
+            adopted: false,
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_seen_to_take_longer_than_it_says_is_taken_at_that() {
+        let proven = |identity: &str, fired_after_secs| Proven {
+            device: Id { identity: identity.into(), ..Id::default() },
+            timeout_secs: 30,
+            at_unix_ms: 0,
+            fired_after_secs,
+        };
+        let after = |timeout, proven: Option<&Proven>| {
+            fires_after(&armed(timeout), proven).map(|span| span.as_millis() / 1000)
+        };
+        assert_eq!(after(Some(30), None), Some(30));
+        assert_eq!(after(Some(30), Some(&proven("iTCO_wdt", 29))), Some(30), "saved a moment ago");
+        assert_eq!(after(Some(30), Some(&proven("iTCO_wdt", 60))), Some(62), "it counts twice");
+        assert_eq!(after(Some(30), Some(&proven("another", 60))), Some(30));
+        assert_eq!(after(Some(20), Some(&proven("iTCO_wdt", 60))), Some(20), "another time-out");
+        assert_eq!(after(None, Some(&proven("iTCO_wdt", 60))), None);
+    }
 }

@@ -14,7 +14,7 @@ use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
 use nix::errno::Errno;
 
 use super::choose::{self, Candidate, Id, Wanted};
-use super::{Armed, Left, Order, STORED, Slot, State, Times, Told, left, next};
+use super::{ARMED, Armed, Left, Order, RELEASED, STORED, Slot, State, Times, Told, left, next};
 use crate::{clock, fdstore};
 
 /// How often it looks for a device that was not there: a driver is loaded late, a holder goes.
@@ -79,7 +79,7 @@ impl Worker {
                         (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
                     }
                     self.slot.arm(timeout);
-                    self.show_armed("watchdog-configured");
+                    self.show_armed(ARMED);
                 }
                 return false;
             }
@@ -172,7 +172,7 @@ impl Worker {
         self.slot.petted(now);
         self.slot.arm(timeout);
         (self.device, self.armed, self.why_none) = (Some(device), Some(armed), None);
-        self.show_armed("watchdog-armed");
+        self.show_armed(ARMED);
         if let Err(error) = petted {
             self.failed(&error);
         }
@@ -278,9 +278,10 @@ impl Worker {
 
     /// The last word: the device is closed here.
     fn end(&self, state: State, said: Option<(Severity, String)>) {
+        let kind = if state == State::Released { RELEASED } else { "watchdog-left" };
         self.told.show(|shown| shown.state = state);
         let (severity, text) = said.unwrap_or((Severity::Info, "there was no watchdog".into()));
-        self.told.tell("watchdog-released", severity, text);
+        self.told.tell(kind, severity, text);
     }
 }
 

@@ -71,11 +71,10 @@ impl Prober {
                 nix::unistd::sync();
                 Ok(Output::Written)
             }
-            Job::Record { path, lines } => {
-                flight::file::write(Path::new(&path), &lines)
-                    .map_err(|error| format!("cannot write {path}: {error}"))?;
-                Ok(Output::Written)
-            }
+            Job::Record { path, lines } => match flight::file::write(Path::new(&path), &lines) {
+                Ok(()) => Ok(Output::Written),
+                Err(error) => Ok(Output::NotWritten(format!("cannot write {path}: {error}"))),
+            },
             Job::Load { path, named } => load(Path::new(&path), named).map(Output::Text),
         }
     }

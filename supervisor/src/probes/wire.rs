@@ -132,6 +132,8 @@ pub enum Output {
     Finished(Ended),
     /// A file has been written, or all of them.
     Written,
+    /// The flight record could not be written, and why: its file system has answered all the same.
+    NotWritten(String),
     /// The text of a file.
     Text(String),
     /// A prober was forked.
