@@ -340,7 +340,7 @@ impl Brain {
                     self.take_alert_result(done.result, now);
                     self.save.due = Some(now);
                 }
-                Purpose::BootLoop => self.take_boot_loop(done.result),
+                Purpose::BootLoop => self.take_boot_loop(done.result, now),
                 Purpose::Going(stage) => self.take_stage(stage, done.result, now),
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
                 Purpose::Fence => {}
@@ -350,7 +350,7 @@ impl Brain {
 
     fn is_over(&mut self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
-        let saved = saved && self.flight.is_written();
+        let saved = saved && self.flight.is_written() && self.boot_loop.is_saved();
         let let_go = self.letting_go.is_none_or(|limit| now >= limit || self.has_let_go());
         let over = self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline));
         // The last of all: until then it is petted.

@@ -26,7 +26,7 @@ const LINES_MAX: usize = 32;
 const REASON_CHARS_MAX: usize = 200;
 /// The name of the file in `state-dir`.
 const FILE: &str = "boot-loop-guard";
-/// A write that takes longer hangs.
+/// A write that takes longer hangs; one that failed is tried again after as long.
 const WRITE_TIMEOUT: Span = Span::from_secs(30);
 /// Begins the line of the boot that only observes.
 const OBSERVES: &str = "observes ";
@@ -41,8 +41,8 @@ pub(super) struct BootLoop {
     /// The file is older than this.
     unsaved: bool,
     under_way: bool,
-    /// It was said that writing fails.
-    said: bool,
+    /// When writing failed, if it did the last time; that is said once.
+    failed_at: Option<Mono>,
 }
 
 /// One reset.
@@ -97,10 +97,10 @@ impl BootLoop {
                 (vec![reset], false, Some(format!("{why}; it counts as one reset")))
             }
         };
-        let unsaved = fault.is_some();
-        let mut this = Self { resets, unsaved, ..Self::default() };
+        let mut this = Self { resets, ..Self::default() };
         let count = if observes { limits.resets } else { this.count(&limits) };
         this.guard.counted(count, &limits);
+        this.unsaved = fault.is_some() || this.observes() != observes;
         (this, fault)
     }
 
@@ -121,7 +121,7 @@ impl BootLoop {
 
     /// Whether the file holds all of it, or cannot be written.
     pub(super) fn is_saved(&self) -> bool {
-        !self.under_way && (!self.unsaved || self.said)
+        !self.under_way && (!self.unsaved || self.failed_at.is_some())
     }
 
     fn text(&self) -> String {
@@ -139,7 +139,7 @@ impl BootLoop {
         let line = format!("{at} {} {reason}", boot_id_or_unknown());
         self.resets.push(Reset { at: Some(at), line });
         self.resets.drain(..self.resets.len().saturating_sub(LINES_MAX));
-        (self.unsaved, self.said) = (true, false);
+        (self.unsaved, self.failed_at) = (true, None);
     }
 }
 
@@ -203,7 +203,7 @@ impl Brain {
     fn forget_resets(&mut self, text: &str, now: Mono) {
         self.boot_loop.guard.clear();
         self.boot_loop.resets.clear();
-        (self.boot_loop.unsaved, self.boot_loop.said) = (true, false);
+        (self.boot_loop.unsaved, self.boot_loop.failed_at) = (true, None);
         self.events.record("boot-loop-over", Severity::Notice, None, text);
         self.license();
         self.write_boot_loop(now);
@@ -249,7 +249,8 @@ impl Brain {
     }
 
     fn write_boot_loop(&mut self, now: Mono) {
-        if !self.boot_loop.unsaved || self.boot_loop.under_way || self.boot_loop.said {
+        let failed = self.boot_loop.failed_at.is_some_and(|at| now.since(at) < WRITE_TIMEOUT);
+        if !self.boot_loop.unsaved || self.boot_loop.under_way || failed {
             return;
         }
         let path = self.config.node.state_dir.join(FILE).display().to_string();
@@ -257,16 +258,20 @@ impl Brain {
         self.boot_loop.unsaved = false;
         match self.probes.file(Purpose::BootLoop, job, WRITE_TIMEOUT, now) {
             Ok(()) => self.boot_loop.under_way = true,
-            Err(why) => self.take_boot_loop(Err(why)),
+            Err(why) => self.take_boot_loop(Err(why), now),
         }
     }
 
     /// The file was written, or not.
-    pub(super) fn take_boot_loop(&mut self, result: Result<Output, String>) {
+    pub(super) fn take_boot_loop(&mut self, result: Result<Output, String>, now: Mono) {
         self.boot_loop.under_way = false;
+        let failed_at = result.is_err().then_some(now);
+        let known = std::mem::replace(&mut self.boot_loop.failed_at, failed_at);
         let Err(why) = result else { return };
-        // Written with the next change; a disk that does not take this takes no reset either.
-        (self.boot_loop.unsaved, self.boot_loop.said) = (true, true);
+        self.boot_loop.unsaved = true;
+        if known.is_some() {
+            return;
+        }
         let text = format!("{why}; the boot-loop guard would not see the next reset");
         self.events.record("boot-loop-not-saved", Severity::Warning, None, &text);
     }

@@ -130,7 +130,7 @@ impl Brain {
         if is_done {
             self.take_answer(stage, Ok(Answer::Done), now);
         }
-        let is_due = now >= self.going_deadline();
+        let is_due = self.ending.is_none() && now >= self.going_deadline();
         let step = self.going.walk.as_mut().filter(|_| is_due).and_then(|walk| {
             let stage = walk.going.stage();
             let step = walk.going.tick(now);
@@ -162,6 +162,10 @@ impl Brain {
     }
 
     fn take_answer(&mut self, stage: Stage, answer: Result<Answer, String>, now: Mono) {
+        if self.ending.is_some() {
+            // Whoever ends the daemon has the word now: PID 1, or an operator.
+            return;
+        }
         let Some(walk) = &mut self.going.walk else { return };
         let answer = answer.unwrap_or_else(|why| {
             walk.failures.push(format!("{stage}: {why}"));

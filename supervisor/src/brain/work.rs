@@ -118,7 +118,7 @@ impl Brain {
             Purpose::GoingDown => self.take_going_down(result, now),
             Purpose::Reload => self.take_config(result, now),
             Purpose::Fence => self.take_fenced(result, now),
-            Purpose::BootLoop => self.take_boot_loop(result),
+            Purpose::BootLoop => self.take_boot_loop(result, now),
             Purpose::Going(stage) => self.take_stage(stage, result, now),
             // The probes keep these to themselves.
             Purpose::Check(_) | Purpose::Units => {}

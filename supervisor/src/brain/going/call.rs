@@ -2,7 +2,7 @@
 //! (a driver that does not shut down), so each has a thread, and nobody waits for it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -17,6 +17,9 @@ const SYSRQ_TRIGGER: &str = "/proc/sysrq-trigger";
 const FIRST_NAMESPACES: [(&str, u64); 2] =
     [("/proc/self/ns/pid", 0xEFFF_FFFC), ("/proc/self/ns/user", 0xEFFF_FFFD)];
 
+/// Enough for one call and its error; memory may be locked, and short.
+const STACK_BYTES: usize = 64 * 1024;
+
 /// One call that is under way.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -29,17 +32,18 @@ impl Call {
     fn begin(
         name: &str,
         waker: Arc<Waker>,
-        call: impl FnOnce() -> String + Send + 'static,
-    ) -> io::Result<Self> {
+        call: Box<dyn FnOnce() -> String + Send>,
+    ) -> Result<Self, String> {
         let back = Arc::new(OnceLock::new());
         let told = Arc::clone(&back);
-        thread::Builder::new().name(name.to_string()).spawn(move || {
+        let thread = thread::Builder::new().name(name.to_string()).stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || {
             told.get_or_init(call);
             if let Err(error) = waker.wake() {
                 log::warn!("cannot wake the brain: {error}");
             }
-        })?;
-        Ok(Self { back })
+        });
+        thread.map(|_| Self { back }).map_err(|error| format!("cannot start a thread: {error}"))
     }
 
     /// Why it has come back, if it has.
@@ -74,7 +78,7 @@ impl Sysrq {
             Ok(()) => "the kernel took the letter, and did nothing".to_string(),
             Err(error) => format!("cannot write {SYSRQ_TRIGGER}: {error}"),
         };
-        Call::begin("mastiff-sysrq", waker, call).map_err(|error| no_thread(&error))
+        Call::begin("mastiff-sysrq", waker, Box::new(call))
     }
 }
 
@@ -88,11 +92,7 @@ pub(super) fn restart(waker: Arc<Waker>) -> Result<Call, String> {
         Ok(never) => match never {},
         Err(error) => format!("reboot(2): {error}"),
     };
-    Call::begin("mastiff-reboot", waker, call).map_err(|error| no_thread(&error))
-}
-
-fn no_thread(error: &io::Error) -> String {
-    format!("cannot start a thread: {error}")
+    Call::begin("mastiff-reboot", waker, Box::new(call))
 }
 
 /// Whether PID 1 is systemd, and the PID 1 of this very process: `systemctl` would talk to that of
