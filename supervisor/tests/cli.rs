@@ -187,6 +187,7 @@ fn json_is_json_in_every_verb() {
         (&["events", "--json"], "/seq", json!(1)),
         (&["pause", "--for", "5m", "--why", "x", "--json"], "/done", json!("as you wish")),
         (&["resume", "--json"], "/done", json!("as you wish")),
+        (&["resume", "--boot-loop-guard", "--json"], "/done", json!("as you wish")),
         (&["reload", "--json"], "/done", json!("as you wish")),
         (&["switchover", "--json"], "/done", json!("as you wish")),
         (&["failover", "--peer-is-off", "--yes", "--json"], "/done", json!("as you wish")),

@@ -143,6 +143,8 @@ mod tests {
         assert_eq!(LIMITS.calm(), Span::from_secs(600));
         let day = Limits { within: Span::from_secs(86_400), ..LIMITS };
         assert_eq!(day.calm(), Span::from_secs(14_400));
+        let minute = Limits { within: Span::from_secs(60), ..LIMITS };
+        assert_eq!(minute.calm(), Span::from_secs(600), "never less");
         let mut guard = guard(3);
         assert!(!guard.see(true, &LIMITS, at(0)));
         assert_eq!(guard.left(&LIMITS, at(100)), Some(Span::from_secs(500)));

@@ -3,15 +3,17 @@
 //! (pid_namespaces(7)). Its user namespace has no right to do more.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mastiff::control::{BootLoopStatus, Request};
+use mastiff::control::{BootLoopStatus, Request, Status};
 use nix::sys::signal::Signal;
 
-use super::daemon::{Daemon, Folder};
+use super::daemon::{Daemon, Folder, set_mode};
+use super::fuse::{Fuse, Manner, in_namespaces};
 
 /// What must be so before the daemon starts: another PID namespace than ours, in `$1`; no way to
 /// the services of the host; and no way to reset it, should the daemon believe that it may.
@@ -24,7 +26,7 @@ mount -t tmpfs none /run
 "#;
 
 /// The arguments of unshare(1) for it.
-const ENTER: [&str; 3] = ["-Urpmf", "--mount-proc", "--kill-child=SIGKILL"];
+const ENTER: [&str; 3] = ["-Urpmnf", "--mount-proc", "--kill-child=SIGKILL"];
 
 /// Whether such a namespace can be made here; says why not.
 fn possible() -> bool {
@@ -64,7 +66,8 @@ fn enter(folder: &Folder, script: &str) -> impl FnOnce(&mut Command) + use<> {
 fn wants_it(folder: &Folder, on_fail: &str) -> String {
     let target = folder.text("it");
     format!(
-        "[[check]]\nname = \"it\"\nsensor = \"file\"\ntarget = \"{target}\"\non-fail = {on_fail}\n"
+        "[[check]]\nname = \"it\"\nsensor = \"file\"\ntarget = \"{target}\"\n\
+         interval = \"100ms\"\non-fail = {on_fail}\n"
     )
 }
 
@@ -251,7 +254,9 @@ fn pid_1_is_asked_and_ends_the_daemon() {
     assert_eq!(status.code(), Some(0), "{status}\n{}", daemon.log());
     assert_eq!(stages(&daemon).last().map(String::as_str), Some("asking PID 1"));
     let asked = daemon.folder.read("asked");
-    let asked: Vec<&str> = asked.lines().filter(|line| !line.contains("show")).collect();
+    // It is also asked what PID 1 is about to do.
+    let orders = |line: &&str| !line.contains("show") && !line.contains("list-jobs");
+    let asked: Vec<&str> = asked.lines().filter(orders).collect();
     let look = "is-active --quiet --no-ask-password -- emergency.target rescue.target";
     assert_eq!(asked, [look, "reboot --no-block --no-ask-password --"], "{}", daemon.log());
 }
@@ -280,4 +285,62 @@ fn nothing_is_begun_in_emergency_mode() {
     assert!(ends[0].contains("emergency or rescue mode"), "{ends:?}");
     assert_eq!(stages(&daemon), ["looking for emergency mode"]);
     assert!(guard_file(&daemon).is_empty());
+}
+
+#[test]
+fn with_pid_1_and_the_disk_dead_it_is_restarted_all_the_same() {
+    let test = "going::with_pid_1_and_the_disk_dead_it_is_restarted_all_the_same";
+    if !possible() {
+        return;
+    }
+    in_namespaces(test, || {
+        let folder = Folder::new();
+        let Some(script) = with_systemd(&folder) else { return };
+        folder.script("systemctl", "exec sleep 3600");
+        // Who asks this disk sleeps; it is put in the place of the state directory.
+        let _dead = Fuse::mount(&folder.path("dead"), Manner::Silent);
+        fs::create_dir_all(folder.path("alive")).unwrap();
+        symlink(folder.path("alive"), folder.path("state")).unwrap();
+        folder.file("it", "");
+        let checks = wants_it(&folder, "\"reboot\"");
+        let mut daemon = launch(folder, &checks, &script);
+        daemon.await_status("ready", |status| status.ready);
+        symlink(daemon.folder.path("dead"), daemon.folder.path("next")).unwrap();
+        fs::rename(daemon.folder.path("next"), daemon.folder.path("state")).unwrap();
+        fs::remove_file(daemon.folder.path("it")).unwrap();
+        let status = daemon.ended();
+        assert_eq!(status.signal(), Some(Signal::SIGHUP as i32), "{status}\n{}", daemon.log());
+        assert_eq!(stages(&daemon).len(), 6, "{}", daemon.log());
+        assert!(daemon.folder.read("alive/boot-loop-guard").is_empty(), "it was dead");
+    });
+}
+
+#[test]
+fn a_node_that_only_observes_is_ready_for_no_group_and_says_why() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    resets(&folder, 3);
+    folder.file("key", &format!("{}\n", "0123456789abcdef".repeat(4)));
+    set_mode(&folder.path("key"), 0o600);
+    let pair = format!(
+        "[pair]\nname = \"db\"\npeer = \"other\"\nkey-file = \"{}\"\ntakeover-within = \"10s\"\n\
+         witness = \"10.0.0.3:4170\"\n\
+         paths = [{{ local = \"10.0.0.1:4170\", peer = \"10.0.0.2:4170\" }}]\n\
+         [[group]]\nname = \"db\"\naddresses = \"10.0.0.100 dev v0\"\n",
+        folder.text("key")
+    );
+    let cable = "ip link set lo up\nip link add v0 type veth peer name v1\nip link set v1 up\n\
+                 ip link set v0 up\nip address add 10.0.0.1/24 dev v0\nexec \"$@\"";
+    let daemon = launch(folder, &pair, cable);
+    let not_ready = |status: &Status| {
+        let group = status.pair.as_ref().and_then(|pair| pair.groups.first());
+        group.and_then(|group| group.not_ready.clone())
+    };
+    daemon.await_status("it says why", |status| {
+        not_ready(status).is_some_and(|why| why == "this boot only observes (boot-loop guard)")
+    });
+    daemon.order(&Request::ClearBootLoopGuard {}).unwrap();
+    daemon.await_status("it is ready", |status| not_ready(status).is_none());
 }
