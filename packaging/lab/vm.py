@@ -12,9 +12,12 @@ It boots in about fifteen seconds, has pure cgroup v2 with every controller what
         vm.run("systemctl", "is-system-running")
         vm.wait_reset(lambda: vm.run("sh", "-c", "echo c > /proc/sysrq-trigger", check=False))
 
-A machine has `run`, `copy`, `write` and `read` as a node has. Its disk is thrown away with it.
+A machine has `run`, `copy`, `write` and `read` as a node has. Its disk outlives every reset of the machine and is thrown
+away with it at the end. It has two watchdogs, an Intel i6300ESB and the TCO of its chipset, stopped until their drivers
+are loaded. i6300esb resets after its time-out; iTCO_wdt, as emulated, after twice its time-out.
 """
 import base64
+import collections
 import contextlib
 import fcntl
 import hashlib
@@ -32,6 +35,7 @@ import tarfile
 import time
 
 from nodes import HOME, Lab, LabError, base, command, sweep
+from qmp import Monitor
 
 PACKAGES = ("linux-image-amd64", "busybox-static", "python3")
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "virtio_console")
@@ -72,6 +76,16 @@ OOMScoreAdjust=-1000
 KERNEL_COMMAND_LINE = ("console=ttyS0 quiet loglevel=4 mitigations=off net.ifnames=0 systemd.show_status=no panic=1 "
                        "systemd.mask=systemd-udevd.service systemd.mask=systemd-udev-trigger.service "
                        "systemd.mask=serial-getty@ttyS0.service")
+
+
+# A reset: seconds from its cause, and whether a watchdog device did it (else the kernel, or the processor).
+Reset = collections.namedtuple("Reset", "seconds by_watchdog")
+# No byte comes through within any test, and no request ever fails: what a controller does that has died.
+HUNG, ANSWERING = 1, 0
+
+
+class Rebooted(LabError):
+    """The machine was reset instead of an answer."""
 
 
 def image():
@@ -142,11 +156,13 @@ def pack_disk(root, fresh):
 class Vm:
     """One machine, as a context manager."""
 
-    def __init__(self):
+    def __init__(self, *kernel_options):
+        """`kernel_options` are added to the kernel's command line."""
         self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.layout = "unified"
-        self.qemu = self.channel = None
+        self.kernel_options = kernel_options
+        self.qemu = self.channel = self.monitor = None
 
     def __enter__(self):
         files = image()
@@ -164,8 +180,10 @@ class Vm:
             -device virtio-serial-pci -device virtserialport,chardev=agent
             -chardev socket,id=agent,path={self.home}/agent,server=on,wait=off
             -serial file:{self.home}/console
-            -device i6300esb -action watchdog=reset
-            """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            -qmp unix:{self.home}/qmp,server=on,wait=off
+            -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset
+            """.split(), "-append", " ".join([KERNEL_COMMAND_LINE, *self.kernel_options])],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
             self._connect()
@@ -180,8 +198,9 @@ class Vm:
 
     def close(self):
         """Switch it off and forget it."""
-        if self.channel:
-            self.channel.close()
+        for end in (self.channel, self.monitor):
+            if end:
+                end.close()
         if self.qemu:
             self.qemu.kill()
             self.qemu.wait()
@@ -194,42 +213,71 @@ class Vm:
             if self.qemu.poll() is not None or time.monotonic() > deadline:
                 raise LabError(f"QEMU did not start:\n{(self.home / 'qemu.log').read_text()}")
             time.sleep(0.02)
-        self.channel = channel
-        self.lines = channel.makefile("r")
+        self.monitor = Monitor(self.home / "qmp")
+        self.channel, self.unread = channel, b""
 
     def _hello(self):
         """Wait until the agent of a new boot says hello."""
         self.channel.settimeout(BOOT_SECONDS)
         with self._telling_console("the machine did not boot"):
-            while self.lines.readline() != "hello\n":
+            while self._line() != "hello":
                 pass
+
+    def _line(self):
+        """The next line that the agent writes; what came of one until a time-out is kept."""
+        while b"\n" not in self.unread:
+            more = self.channel.recv(65536)
+            if not more:
+                raise LabError(f"QEMU has ended:\n{(self.home / 'qemu.log').read_text()}")
+            self.unread += more
+        line, self.unread = self.unread.split(b"\n", 1)
+        return line.decode()
 
     @contextlib.contextmanager
     def _telling_console(self, what):
         try:
             yield
         except TimeoutError:
-            console = (self.home / "console").read_text(errors="replace")
-            raise LabError(f"{what}; the console's end:\n{console[-2000:]}") from None
+            raise LabError(f"{what}; {self._console_end()}") from None
+
+    def _console_end(self):
+        return f"the console's end:\n{(self.home / 'console').read_text(errors='replace')[-2000:]}"
 
     def run(self, *words, check=True, timeout=120):
         """Run a command in the machine and return it with its output."""
         self.channel.settimeout(timeout)
         self.channel.sendall(base64.b64encode(shlex.join(map(str, words)).encode()) + b"\n")
         with self._telling_console(f"no answer to {words}"):
-            code, *texts = self.lines.readline().split()
+            answer = self._line()
+        if answer == "hello":
+            raise Rebooted(f"the machine was reset during {shlex.join(map(str, words))}")
+        code, *texts = answer.split()
         texts = [base64.b64decode(text.rstrip(".")).decode(errors="replace") for text in texts]
         done = subprocess.CompletedProcess(words, int(code), *texts)
         if check and done.returncode:
             raise LabError(f"{shlex.join(map(str, words))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def wait_reset(self, cause):
-        """Call `cause`, which resets the machine and so has no answer, and wait for the next boot."""
-        self.channel.settimeout(BOOT_SECONDS)
-        with contextlib.suppress(ValueError):  # "hello" where an answer was expected
+    def wait_reset(self, cause, seconds=BOOT_SECONDS):
+        """Call `cause`, which leads to a reset within so many seconds, and wait for the next boot; returns the Reset."""
+        began = time.time()
+        is_up = False
+        try:
             cause()
+        except Rebooted:
+            is_up = True
+        event = self.monitor.wait("RESET", began, seconds)
+        if not event:
+            raise LabError(f"no reset within {seconds} s; {self._console_end()}")
+        fired = self.monitor.wait("WATCHDOG", began, 0)
+        if not is_up:
             self._hello()
+        return Reset((fired or event)[0] - began, fired is not None)
+
+    def disk(self, state):
+        """The root disk is HUNG or ANSWERING again. A request that hangs ends with a reset, or when it answers."""
+        limits = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        self.monitor.call("block_set_io_throttle", device="root", bps=state, **limits)
 
     def copy(self, source, inside):
         """Copy a file of the host into the machine, with its mode."""
