@@ -15,11 +15,13 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::print::{self, Out, Tone, clean};
 use super::{Context, status};
-use crate::config::STATE_DIR_DEFAULT;
+use crate::config::{DeviceChoice, STATE_DIR_DEFAULT, WatchdogConfig};
 use crate::control::Status;
 
 mod daemon;
 mod kernel;
+mod platform;
+mod settings;
 mod system;
 mod watchdog;
 
@@ -44,8 +46,15 @@ const FINDINGS: &[fn(&Machine) -> Vec<Finding>] = &[
     kernel::realtime_limit,
     kernel::hung_tasks,
     kernel::panic,
+    kernel::panics_on,
     kernel::crash_dump,
+    kernel::last_words,
     watchdog::device,
+    watchdog::rivals,
+    watchdog::several,
+    watchdog::nowayout,
+    watchdog::counts,
+    platform::locked,
 ];
 
 /// How much a finding matters.
@@ -133,6 +142,10 @@ pub(super) struct Machine {
     config: PathBuf,
     faults: Option<String>,
     state_dir: PathBuf,
+    /// `[watchdog]`, unless it is off.
+    watchdog: Option<WatchdogConfig>,
+    /// May take some seconds.
+    wait: bool,
 }
 
 impl Machine {
@@ -174,6 +187,21 @@ impl Machine {
     fn runs_systemd(&self) -> bool {
         self.exists("/run/systemd/system")
     }
+
+    /// Whether this is a container, whose kernel and hardware are somebody else's (`container` in
+    /// systemd-detect-virt(1): what its manager leaves behind).
+    fn is_container(&self) -> bool {
+        ["/run/systemd/container", "/run/.containerenv", "/.dockerenv"]
+            .iter()
+            .any(|mark| self.exists(mark))
+    }
+
+    /// Whether a hypervisor says that it is one (CPUID leaf 1, ECX bit 31; x86 only).
+    fn is_virtual(&self) -> bool {
+        let cpuinfo = self.text("/proc/cpuinfo").unwrap_or_default();
+        let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+        flags.next().is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
+    }
 }
 
 /// Find what on this machine keeps it from being as safe as can be
@@ -181,15 +209,22 @@ impl Machine {
 #[command(after_help = "\
 It changes nothing. As root it sees more.
 Exit code: 0 nothing worse than a note, 1 warnings, 2 problems.")]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Look for up to 5 s whether the armed watchdog counts down
+    #[arg(long)]
+    wait: bool,
+}
 
-pub(super) fn run(context: &Context) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failure> {
     let loaded = context.load();
+    let watchdog = loaded.as_ref().ok().and_then(|config| config.watchdog.clone());
     let machine = Machine {
         root: Root::machine(),
         daemon: status::ask(context),
         config: context.config.clone(),
         faults: loaded.as_ref().err().map(ToString::to_string),
+        watchdog: watchdog.filter(|watchdog| watchdog.device != DeviceChoice::Off),
+        wait: arguments.wait,
         state_dir: loaded.map_or_else(|_| STATE_DIR_DEFAULT.into(), |config| config.node.state_dir),
     };
     let findings = examine(&machine);

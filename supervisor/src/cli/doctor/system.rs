@@ -5,6 +5,7 @@ use mastiff_core::time::Mono;
 use mastiff_hwmon::sensor::{Options, Source, Wanted};
 use mastiff_hwmon::sensors;
 
+use super::settings::{Setting, setting};
 use super::{Finding, Machine, Severity};
 
 /// Daemons that restart, reset or move addresses as well: name of the process, unit, pid file, and
@@ -131,20 +132,26 @@ pub(super) fn journal(machine: &Machine) -> Vec<Finding> {
     if !machine.runs_systemd() {
         return Vec::new();
     }
-    let set = machine.text("/etc/systemd/journald.conf").unwrap_or_default();
-    let storage = set.lines().rev().find_map(|line| line.trim().strip_prefix("Storage="));
-    let kept = match storage.map(str::trim) {
-        Some("persistent") => true,
-        Some("volatile" | "none") => false,
-        _ => machine.exists("/var/log/journal"),
-    };
-    if kept {
-        return Finding::good("the journal survives a reboot");
+    let why = "Why the machine went down is then nowhere to be read.";
+    let storage = setting(machine, "journald.conf", "Storage");
+    match storage {
+        Some(Setting { value, file }) if matches!(&*value, "volatile" | "none") => {
+            vec![Finding::new(
+                Severity::Warning,
+                format!("the journal is lost at each reboot (Storage={value} in {file})"),
+                why,
+                "Storage=persistent there, then: systemctl restart systemd-journald",
+            )]
+        }
+        Some(Setting { value, .. }) if value == "persistent" => {
+            Finding::good("the journal survives a reboot")
+        }
+        _ if machine.exists("/var/log/journal") => Finding::good("the journal survives a reboot"),
+        _ => vec![Finding::new(
+            Severity::Warning,
+            "the journal is lost at each reboot",
+            why,
+            "mkdir -p /var/log/journal && systemctl restart systemd-journald",
+        )],
     }
-    vec![Finding::new(
-        Severity::Warning,
-        "the journal is lost at each reboot",
-        "Why the machine went down is then nowhere to be read.",
-        "mkdir -p /var/log/journal && systemctl restart systemd-journald",
-    )]
 }
