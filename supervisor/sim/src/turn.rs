@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use mastiff_core::pair::event::{PairAction, PairEvent};
 use mastiff_core::pair::link::{PathId, Received};
 use mastiff_core::pair::message::Sender;
+use mastiff_core::watchdog::{Evidence, Wishes, permit};
 
 use crate::machine::{Daemon, Program, sender};
 use crate::network::{Packet, Place};
@@ -52,7 +53,13 @@ impl World {
                 pair.handle(&event, now, &mut actions);
             }
             pair.tick(now, &mut actions);
-            let pets = !pair.forbids_pet(now.at);
+            // A brain that is never late, and that wants nothing: W3 decides.
+            let evidence = Evidence {
+                brain: now.at.boot,
+                pair_forbids: pair.forbids_pet(now.at),
+                wishes: Wishes::default(),
+            };
+            let pets = permit(&evidence, now.at.boot).is_ok();
             if pets {
                 machine.petted_at = time;
             }
