@@ -303,13 +303,16 @@ pub fn left(fd: OwnedFd) -> Result<Left, String> {
     let root = Root::machine();
     let name = device.name(&root);
     let found = watchdog::list(&root).into_iter().find(|known| Some(&known.name) == name.as_ref());
-    Ok(Left { device, found })
+    Ok(Left { device, name, found })
 }
 
 /// A device that counts.
 #[derive(Debug)]
 pub struct Left {
     device: Device,
+    /// As below /dev.
+    name: Option<String>,
+    /// What sysfs says of it; `None` for drivers outside the class.
     found: Option<Watchdog>,
 }
 

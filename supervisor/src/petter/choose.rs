@@ -1,6 +1,6 @@
 //! Which device: looked up in sysfs, without opening any.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::watchdog::{self, Holder, Kind, Watchdog};
@@ -53,6 +53,13 @@ pub struct Candidate {
     pub device: Option<Watchdog>,
 }
 
+/// The name of a device by its path: `/dev/watchdog` is the first one by an old number.
+#[must_use]
+pub fn name(path: &Path) -> Option<String> {
+    let name = path.strip_prefix("/dev").ok()?.to_str()?;
+    Some(if name == "watchdog" { "watchdog0" } else { name }.to_string())
+}
+
 /// What to try, in order. A software device is none while there is a real one, even if somebody
 /// else has that: it would look like protection.
 #[must_use]
@@ -61,10 +68,8 @@ pub fn candidates(wanted: &Wanted, root: &Root) -> Vec<Candidate> {
     let path_of = |device: &Watchdog| PathBuf::from(format!("/dev/{}", device.name));
     let before = match wanted {
         Wanted::Path(path) => {
-            let device = all.into_iter().find(|device| {
-                path_of(device) == *path
-                    || (device.name == "watchdog0" && path.as_os_str() == OLD_PATH)
-            });
+            let name = name(path);
+            let device = all.into_iter().find(|device| Some(&device.name) == name.as_ref());
             return vec![Candidate { path: path.clone(), device }];
         }
         Wanted::Auto(before) => before.as_ref(),
@@ -91,8 +96,7 @@ pub fn candidates(wanted: &Wanted, root: &Root) -> Vec<Candidate> {
 /// Why no device could be had, in words that say what to do.
 #[must_use]
 pub fn busy(path: &str, holders: &[Holder]) -> String {
-    let name = path.strip_prefix("/dev/").unwrap_or(path);
-    let name = if name == "watchdog" { "watchdog0" } else { name };
+    let name = name(Path::new(path)).unwrap_or_default();
     let Some(holder) = holders.iter().find(|holder| holder.device == name) else {
         return format!("{path} is busy: another process has it open, which only root can name");
     };

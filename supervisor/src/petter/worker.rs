@@ -96,19 +96,16 @@ impl Worker {
             Ok(left) => left,
             Err(why) => return log::warn!("{why}"),
         };
-        let root = Root::machine();
         let is_wanted = match &self.wanted {
             Wanted::Auto(_) => true,
-            Wanted::Path(_) => choose::candidates(&self.wanted, &root)
-                .first()
-                .is_some_and(|wanted| wanted.device.is_some() && wanted.device == left.found),
+            Wanted::Path(path) => choose::name(path).is_some_and(|name| left.name == Some(name)),
         };
         if !is_wanted {
             // Another one is wanted now: this one must not be left counting.
             let stopped = left.stop();
             return stopped.unwrap_or_else(|why| log::error!("{why}"));
         }
-        let Left { device, found } = left;
+        let Left { device, found, .. } = left;
         self.take(device, found, true);
     }
 
