@@ -256,8 +256,8 @@ impl Guard {
         Span::from_nanos(lease.as_nanos() / beats)
     }
 
-    /// `T`: how long the guard passes traffic after it was set once; `None` where it has an
-    /// absolute deadline.
+    /// `T`: how long the guard passes traffic after it was set once, or, with nftables, the least
+    /// that it is given, which the slack counts; `None` where it has an absolute deadline.
     #[must_use]
     pub fn timeout(self, lease: Span) -> Option<Span> {
         match self {

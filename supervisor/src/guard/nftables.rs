@@ -3,21 +3,26 @@
 //!
 //! Whether an element has expired is tested whenever a packet looks for it, so it ends without any
 //! process, worker or lock, up to two ticks early (measured in `examples/guard_late.rs`). The
-//! time-out is relative: who freezes between a look at the clock and the refresh is late by as much
-//! as the freeze. So:
+//! time is relative: who freezes between a look at the clock and the refresh is late by as much as
+//! the freeze. So:
 //!
 //! | rule | where |
 //! |---|---|
 //! | refreshed only while it will be over before the lease is; clocks read just before, and again after | `knock` |
 //! | a refresh takes no lock and keeps alive what lives; it revives nothing | `knock`, `rules` |
+//! | it is heard for two ticks after a frame from before the look at the clocks | `knock`, `rules` |
 //! | what is late is deleted the same way, at once | `knock` |
 //! | created by a transaction only, with the addresses off, for three ticks; then refreshed | `wall` |
 //! | the table outlives the process; without elements it drops | `wall` |
 //!
-//! So a frozen process is late by one time-out at most, which is the guard's slack
-//! ([`timing::Guard::slack`]). A processor that the hypervisor takes away between the two
-//! instructions that look up and update an element could revive one by the time that it was away;
-//! it would hold a packet that has passed the guard for as long.
+//! So a frozen process is late by two ticks at most, besides what jiffies add: six ticks, and a
+//! tenth of the time that was given. With 2.2 ticks + 0.1 L < 1.1 T that is within the slack
+//! ([`timing::Guard::slack`], T is 0.3 L and at least four ticks), which counts a whole time-out,
+//! as if the third rule were not there.
+//!
+//! A processor that the hypervisor takes away between the two instructions that look up and update
+//! an element could revive one by the time that it was away; it would hold a packet that has passed
+//! the guard for as long.
 //!
 //! Needs Linux 5.16 (egress hook, `CONFIG_NETFILTER_EGRESS`): without it [`probe`] says no, and the
 //! lifetimes of the addresses are the guard.
@@ -49,8 +54,12 @@ mod wall;
 pub use gate::NftablesGate;
 pub use wall::NftablesWall;
 
-/// Times that an element may be given for a planned restart, besides the time-out: multiples of
-/// this. The long lease is shorter than the longest: about half of [`timing::PROMISE_MAX`].
+/// An element is given the longest time that fits into what is left of the lease, up to so many
+/// time-outs, nine of ten heartbeats: a transaction of others may keep the keeper from its
+/// processor for much longer than one ...
+const LONG: u64 = 3;
+/// ... or a multiple of this, for groups with a longer lease than the time-out was made for, and
+/// for a planned restart, whose lease is about half of [`timing::PROMISE_MAX`].
 const HOLD_STEP: Span = Span::from_millis(240);
 const HOLD_STEPS: u64 = 20;
 /// Where the kernel does not say: the longest tick that there is (HZ = 100).
@@ -108,7 +117,7 @@ pub fn tick() -> Span {
 pub fn probe() -> Result<timing::Guard, String> {
     let table = format!("mastiff-probe-{}", std::process::id());
     let cookie = [0; knock::COOKIE];
-    Knocker::new(&cookie).map_err(|error| format!("cannot open a packet socket: {error}"))?;
+    Knocker::new(&cookie, 0).map_err(|error| format!("cannot open a packet socket: {error}"))?;
     let mut socket = Socket::open(Family::Netfilter, 0)
         .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))?;
     let mut request = Request::new();
@@ -165,14 +174,16 @@ pub fn build(
     let mut cookie: Cookie = [0; knock::COOKIE];
     getrandom(&mut cookie, GetRandomFlags::empty())
         .map_err(|error| format!("cannot get random bytes: {error}"))?;
-    let times: Arc<[Span]> = std::iter::once(timeout)
+    let times: Arc<[Span]> = (1..=LONG)
+        .map(|of| timeout.times(of))
         .chain((1..=HOLD_STEPS).map(|step| HOLD_STEP.times(step)))
         .collect();
     let slots = guarded.iter().map(|guarded| guarded.slot.0.saturating_add(1)).max().unwrap_or(0);
     let shared = Arc::new(Shared::new(slots));
-    let knocker =
-        || Knocker::new(&cookie).map_err(|error| format!("cannot open a packet socket: {error}"));
-    let gate = NftablesGate::new(knocker()?, Arc::clone(&times), slots, Arc::clone(&shared));
-    let wall = NftablesWall::new(daemon, guarded, times, cookie, knocker()?, shared)?;
+    let knocker = |who| {
+        Knocker::new(&cookie, who).map_err(|error| format!("cannot open a packet socket: {error}"))
+    };
+    let gate = NftablesGate::new(knocker(0)?, Arc::clone(&times), slots, Arc::clone(&shared));
+    let wall = NftablesWall::new(daemon, guarded, times, cookie, knocker(1)?, shared)?;
     Ok((gate, wall))
 }

@@ -179,9 +179,15 @@ fn takeover_text(text: &mut String, out: Out, pair: &PairConfig, sums: &Sums) {
 }
 
 fn timers_text(text: &mut String, out: Out, facts: &Facts, timing: &Timing) {
-    let of_guard = match facts.guard.timeout(timing.lease) {
-        Some(timeout) => format!("; set once, the guard lasts {}", millis(timeout)),
-        None => String::new(),
+    let of_guard = match (facts.guard, facts.guard.timeout(timing.lease)) {
+        (Guard::Nftables { .. }, Some(timeout)) => {
+            format!(
+                "; set once, the guard lasts {}, or up to three times as long while the lease does",
+                millis(timeout)
+            )
+        }
+        (_, Some(timeout)) => format!("; set once, the guard lasts {}", millis(timeout)),
+        (_, None) => String::new(),
     };
     let sentence = format!(
         "Timers: a heartbeat every {}, a lease of {}, a promise of {}{of_guard}. The owner closes the guard {} before the lease ends. For a planned restart it asks for a lease of {}; until the promise of {} that goes with it has run out, a takeover takes as much longer.",

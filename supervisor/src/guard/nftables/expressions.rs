@@ -102,6 +102,18 @@ impl Expressions<'_> {
         self.compare(EQUAL, &2u32.to_ne_bytes());
     }
 
+    /// Goes on within `span` of a frame that did not go on here: one that is as late as that counts
+    /// instead (`nft_limit_eval()`, net/netfilter/nft_limit.c, inverted, with one token).
+    pub(super) fn soon(&mut self, span: Span) {
+        let rate = 1_000_000_000 / span.as_nanos().clamp(1, 1_000_000_000);
+        self.add("limit", |to| {
+            to.attribute(1, &rate.to_be_bytes()) // NFTA_LIMIT_RATE
+                .attribute(2, &1u64.to_be_bytes()) // NFTA_LIMIT_UNIT: a second
+                .attribute(3, &1u32.to_be_bytes()) // NFTA_LIMIT_BURST
+                .attribute(5, &1u32.to_be_bytes()); // NFTA_LIMIT_FLAGS: NFT_LIMIT_F_INV
+        });
+    }
+
     /// Register 1 with a value.
     pub(super) fn compare(&mut self, how: u32, value: &[u8]) {
         self.add("cmp", |to| {

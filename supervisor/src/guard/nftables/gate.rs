@@ -10,7 +10,7 @@ use super::knock::{DELETE, Knock, Knocker, Refreshed};
 use super::{Shared, tick};
 use crate::guard::{Gate, Slot};
 
-/// Refreshes in a time-out: one may be late, one may be lost.
+/// Refreshes in the time that an element was given: one may be late, one may be lost.
 const REFRESHES: u64 = 3;
 
 /// Opens, refreshes and closes.
@@ -36,8 +36,10 @@ struct Door {
     /// Clocks::ZERO: closed.
     until: Clocks,
     tried: Mono,
-    /// When the element was refreshed last.
-    refreshed: Clocks,
+    /// When the element ends, if nobody refreshes it.
+    ends: Clocks,
+    /// What it was given last; zero for one that may not live.
+    given: Span,
     held: bool,
     lapse: Lapse,
 }
@@ -61,7 +63,8 @@ enum Gone {
 const CLOSED: Door = Door {
     until: Clocks::ZERO,
     tried: Mono::BOOT,
-    refreshed: Clocks::ZERO,
+    ends: Clocks::ZERO,
+    given: Span::ZERO,
     held: false,
     lapse: Lapse::No,
 };
@@ -82,7 +85,7 @@ impl NftablesGate {
 
     /// The longest time that fits into what is left of a lease; the time-out if none does.
     fn longest(&self, left: Span) -> (u32, Span) {
-        let fits = |(_, time): &(u32, &Span)| time.plus(self.margin) < left;
+        let fits = |(_, time): &(u32, &Span)| time.plus(self.margin).plus(self.margin) < left;
         let longest = (0..).zip(self.times.iter()).filter(fits).max_by_key(|(_, time)| **time);
         longest.map_or((0, self.timeout()), |(at, time)| (at, *time))
     }
@@ -97,15 +100,23 @@ impl NftablesGate {
         self.shared.set(slot, until);
     }
 
-    /// Refreshes with one of the times; whether the element lives.
-    fn extend(&mut self, slot: Slot, (what, time): (u32, Span)) -> bool {
-        let timeout = self.timeout();
+    /// Refreshes with the longest time that the lease allows; whether the element lives. With
+    /// `only_if_longer` nothing is done that would end it sooner.
+    fn extend(&mut self, slot: Slot, only_if_longer: bool) -> bool {
+        let Some(door) = self.doors.get(slot.0) else { return false };
+        let now = (self.knocker.clock)();
+        let (what, time) = self.longest(now.lease_left(door.until));
         let Some(door) = self.doors.get_mut(slot.0) else { return false };
-        let now = (self.knocker.clock)().boot;
+        let now = now.boot;
         door.tried = now;
+        let given = std::mem::take(&mut door.given);
+        if only_if_longer && given > Span::ZERO && door.ends.boot >= now.after(time) {
+            door.given = given;
+            return true;
+        }
         let dead = match self.knocker.refresh(slot, (what, time), door.until, self.margin) {
             Refreshed::Lives(at) => {
-                door.refreshed = at;
+                (door.ends, door.given) = (at.after(time), time);
                 door.lapse = Lapse::No;
                 self.gone = Gone::No;
                 return true;
@@ -121,7 +132,7 @@ impl NftablesGate {
             }
             Refreshed::Failed(_) => {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
-                (self.knocker.clock)().ends_promise(door.refreshed.after(timeout))
+                (self.knocker.clock)().ends_promise(door.ends)
             }
         };
         let is_told = match door.lapse {
@@ -146,7 +157,7 @@ impl NftablesGate {
         if last <= door.tried {
             return Mono::FAR;
         }
-        let beat = Span::from_nanos(self.timeout().as_nanos() / REFRESHES);
+        let beat = Span::from_nanos(door.given.max(self.timeout()).as_nanos() / REFRESHES);
         door.tried.after(beat).min(last)
     }
 }
@@ -154,13 +165,12 @@ impl NftablesGate {
 impl Gate for NftablesGate {
     fn open(&mut self, slot: Slot, until: Clocks, _: Clocks) {
         self.set(slot, until);
-        self.extend(slot, (0, self.timeout()));
+        self.extend(slot, false);
     }
 
     fn hold(&mut self, slot: Slot, until: Clocks, _: Clocks) {
         self.set(slot, until);
-        let longest = self.longest((self.knocker.clock)().lease_left(until));
-        let lives = self.extend(slot, longest);
+        let lives = self.extend(slot, false);
         if let Some(door) = self.doors.get_mut(slot.0) {
             door.held = lives;
         }
@@ -187,7 +197,7 @@ impl Gate for NftablesGate {
         for at in 0..self.doors.len() {
             let Some(door) = self.doors.get(at).copied() else { break };
             if self.due(&door, now) <= now.boot {
-                self.extend(Slot(at), (0, self.timeout()));
+                self.extend(Slot(at), true);
             }
             next = self.doors.get(at).map_or(next, |door| next.min(self.due(door, now)));
         }

@@ -9,7 +9,11 @@
 //!      14..30   the cookie, so that nobody else's frame does it
 //!      30..34   what to do, in network byte order: give which of the times, DELETE or ASK
 //!      34..38   the group (`Slot`), in the machine's byte order
+//!      38..42   who sends it, in network byte order
 //! ```
+//!
+//! A refresh is heard only soon after another frame of its sender. So it is preceded by [`ASK`],
+//! and the clocks are read between the two: who freezes after that is not heard.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -31,11 +35,16 @@ pub(super) const COOKIE: usize = 16;
 pub(super) const DELETE: u32 = u32::MAX;
 /// What to do: nothing. Says by being taken that the rules stand.
 pub(super) const ASK: u32 = u32::MAX - 1;
+/// Those who send, by their places: the keeper and the hands.
+pub(super) const SENDERS: u32 = 2;
+/// So often a refresh is tried that came too long after its `ASK`.
+const TRIES: usize = 3;
 
 const ETHERNET: usize = 14;
 const WHAT_AT: usize = ETHERNET + COOKIE;
 const SLOT_AT: usize = WHAT_AT + 4;
-const FRAME: usize = SLOT_AT + 4;
+const WHO_AT: usize = SLOT_AT + 4;
+const FRAME: usize = WHO_AT + 4;
 /// The loopback interface's number in every network namespace (`LOOPBACK_IFINDEX`,
 /// include/net/flow.h).
 const LOOPBACK: i32 = 1;
@@ -65,17 +74,18 @@ pub(super) struct Knocker {
 }
 
 impl Knocker {
-    /// One for the rules that look for this cookie.
+    /// One for the rules that look for this cookie, for one of the [`SENDERS`].
     ///
     /// # Errors
     /// socket(2), bind(2): needs `CAP_NET_RAW`.
-    pub(super) fn new(cookie: &Cookie) -> nix::Result<Self> {
+    pub(super) fn new(cookie: &Cookie, who: u32) -> nix::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind_to_link(socket.as_fd(), LOOPBACK)?;
         let mut knocker = Self { clock: clock::clocks, socket, frame: [0; FRAME] };
         knocker.write(ETHERNET - 2, &ETHER_TYPE.to_be_bytes());
         knocker.write(ETHERNET, cookie);
+        knocker.write(WHO_AT, &who.to_be_bytes());
         Ok(knocker)
     }
 
@@ -122,7 +132,7 @@ impl Knocker {
     /// Lets the element live for `time` from now, if it lives and if that is over before `until`.
     /// A process may freeze between any two of its instructions, so the clocks are read right
     /// before the frame is sent, with `margin` for its way, and once more after it. If that was
-    /// too late, the element goes at once.
+    /// too late, the element goes at once. If it was much too late, nobody heard the frame.
     pub(super) fn refresh(
         &mut self,
         slot: Slot,
@@ -130,22 +140,27 @@ impl Knocker {
         until: Clocks,
         margin: Span,
     ) -> Refreshed {
-        let now = (self.clock)();
-        if now.after(time).after(margin).ends_lease(until) {
-            return Refreshed::TooLate;
-        }
-        match self.knock(what, slot) {
-            Knock::Taken if (self.clock)().after(time).ends_lease(until) => {
-                self.knock(DELETE, slot);
-                Refreshed::Dead
+        for _ in 0..TRIES {
+            match self.knock(ASK, slot) {
+                Knock::Taken => {}
+                Knock::Ignored => return Refreshed::Gone,
+                Knock::Failed(error) => return Refreshed::Failed(error),
             }
-            Knock::Taken => Refreshed::Lives(now),
-            Knock::Ignored => match self.knock(ASK, slot) {
-                Knock::Taken => Refreshed::Dead,
-                Knock::Ignored => Refreshed::Gone,
-                Knock::Failed(error) => Refreshed::Failed(error),
-            },
-            Knock::Failed(error) => Refreshed::Failed(error),
+            let now = (self.clock)();
+            if now.after(time).after(margin).ends_lease(until) {
+                return Refreshed::TooLate;
+            }
+            match self.knock(what, slot) {
+                Knock::Taken if (self.clock)().after(time).ends_lease(until) => {
+                    self.knock(DELETE, slot);
+                    return Refreshed::Dead;
+                }
+                Knock::Taken => return Refreshed::Lives(now),
+                // It does not live, or this was too long after the question.
+                Knock::Ignored => {}
+                Knock::Failed(error) => return Refreshed::Failed(error),
+            }
         }
+        Refreshed::Dead
     }
 }

@@ -9,10 +9,11 @@
 //!     chain guard-out { ARP sender, IPv4 and IPv6 source, advertised: as the map says }
 //!     chain others-in, others-out { the same of what is local to this machine }
 //!     chain knock {
-//!         refresh of an element that lives: update @lease, drop      one rule for each time
+//!         from the keeper, or from the hands, soon after another of theirs: jump refresh
 //!         delete: delete @lease, drop
 //!         ask: drop
 //!     }
+//!     chain refresh { of an element that lives: update @lease, drop }  one rule for each time
 //!     chain in-N  { hook ingress device D; jump guard-in }            N is the number of D
 //!     chain out-N { hook egress device D; jump guard-out }
 //!     chain others-in-N, others-out-N { the same, for devices that have no address of a group }
@@ -36,7 +37,7 @@ use mastiff_core::time::Span;
 use super::expressions::{
     Base, DROP, EQUAL, End, Expressions, JUMP, Register, value_of, verdict_of,
 };
-use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, key};
+use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, SENDERS, key};
 use crate::guard::{Device, Guarded, Place, Slot};
 use crate::netlink::{ACK, CREATE, EXCLUSIVE, Request};
 
@@ -71,6 +72,9 @@ pub(super) const ITEM: u16 = 1;
 
 /// Before most others, who may redirect.
 const PRIORITY: i32 = -500;
+/// So soon after the frame before it a refresh must come, in ticks: many times what that takes, and
+/// little enough, together with a tenth of the time that it gives, for the guard's slack.
+const SOON_TICKS: u64 = 2;
 /// Elements in one message: an attribute has no more than 65,535 bytes.
 const ELEMENTS_MAX: usize = 512;
 /// Data types by which nft(8) prints them (`TYPE_INTEGER`, `TYPE_IPADDR`, `TYPE_IP6ADDR`).
@@ -93,6 +97,7 @@ const OTHERS_OUT: &str = "others-out";
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const KNOCK: &str = "knock";
+const REFRESH: &str = "refresh";
 pub(super) const LO: &str = "lo";
 
 /// A hook of a netdev chain (`NF_NETDEV_INGRESS`, `NF_NETDEV_EGRESS`).
@@ -173,7 +178,7 @@ impl<'a> Batch<'a> {
         self.set(LEASE, LEASES, TYPE_GROUP, 4);
         self.set("v4", MAP, TYPE_IPV4, 4);
         self.set("v6", MAP, TYPE_IPV6, 16);
-        for chain in [GUARD_IN, GUARD_OUT, OTHERS_IN, OTHERS_OUT, KNOCK] {
+        for chain in [GUARD_IN, GUARD_OUT, OTHERS_IN, OTHERS_OUT, REFRESH, KNOCK] {
             self.message(NEW_CHAIN, CREATE).text(CHAIN_NAME, chain);
         }
         let slots = guarded.iter().map(|guarded| guarded.slot.0.saturating_add(1)).max();
@@ -189,17 +194,25 @@ impl<'a> Batch<'a> {
         self.addresses(guarded);
         self.guards();
         for (at, time) in (0..).zip(times) {
-            self.knock(at, |rule| {
+            self.knock(REFRESH, at, |rule| {
                 rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
                 rule.lookup(LEASE, Register::Two, None, false);
                 rule.update(*time);
             });
         }
-        self.knock(DELETE, |rule| {
+        for who in 0..SENDERS {
+            self.rule(KNOCK, |rule| {
+                rule.payload(Base::Network, COOKIE + 8, 4, Register::One);
+                rule.compare(EQUAL, &who.to_be_bytes());
+                rule.soon(super::tick().times(SOON_TICKS));
+                rule.verdict(JUMP, Some(REFRESH));
+            });
+        }
+        self.knock(KNOCK, DELETE, |rule| {
             rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
             rule.delete();
         });
-        self.knock(ASK, |_| {});
+        self.knock(KNOCK, ASK, |_| {});
         self.rule(LO, |rule| {
             rule.ether_type(ETHER_TYPE);
             rule.payload(Base::Network, 0, 16, Register::One);
@@ -343,8 +356,8 @@ impl<'a> Batch<'a> {
         });
     }
 
-    fn knock(&mut self, what: u32, fill: impl FnOnce(&mut Expressions<'_>)) {
-        self.rule(KNOCK, |rule| {
+    fn knock(&mut self, chain: &str, what: u32, fill: impl FnOnce(&mut Expressions<'_>)) {
+        self.rule(chain, |rule| {
             rule.payload(Base::Network, COOKIE, 4, Register::One);
             rule.compare(EQUAL, &what.to_be_bytes());
             fill(rule);

@@ -145,7 +145,7 @@ fn who_dies_after_creation_leaves_it_open_for_a_few_ticks() {
         wall.stand(&devices()).unwrap();
         gate.open(GROUP, within(600_000), clock::clocks());
         // Refreshes are not heard, as if this process were frozen from here on.
-        wall.knocker = super::knock::Knocker::new(&[0; super::knock::COOKIE]).unwrap();
+        wall.knocker = super::knock::Knocker::new(&[0; super::knock::COOKIE], 1).unwrap();
         assert!(wall.create(GROUP, within(600_000)).is_err());
         let given = 3 * tick().as_nanos() / 1_000_000;
         let element = element();
@@ -181,7 +181,8 @@ fn it_ends_by_itself_and_a_late_refresh_revives_nothing() {
         let (mut gate, mut wall) = both(33);
         wall.stand(&devices()).unwrap();
         let until = within(60_000);
-        open(&mut gate, &mut wall, GROUP, until);
+        wall.shared.set(GROUP, until);
+        wall.create(GROUP, until).unwrap();
         let opened = clock::unix_nanos();
         let answers = lab.ask_until(FIRST[0], quiet(opened, 300));
         let last = answers.last().map_or(0, |last| *last - opened);
@@ -286,11 +287,14 @@ fn daemon() {
     if !is_inside() {
         return eprintln!("nothing to do: this is for the test that starts it in namespaces");
     }
-    let (mut gate, mut wall) = both(300);
+    let (mut gate, mut wall) = both(90);
     wall.stand(&devices()).unwrap();
-    open(&mut gate, &mut wall, GROUP, within(600_000));
+    open(&mut gate, &mut wall, GROUP, within(900));
     println!("open");
-    keep(&mut gate, || false);
+    loop {
+        poll(&mut [], PollTimeout::from(90u8)).unwrap();
+        gate.open(GROUP, within(900), clock::clocks());
+    }
 }
 
 /// Such a process, killed with the test.
@@ -318,13 +322,13 @@ impl Drop for Daemon {
 }
 
 #[test]
-fn a_frozen_or_killed_daemon_is_shut_out_within_the_time_out() {
-    in_namespaces("a_frozen_or_killed_daemon_is_shut_out_within_the_time_out", || {
+fn a_frozen_or_killed_daemon_is_shut_out_within_its_lease() {
+    in_namespaces("a_frozen_or_killed_daemon_is_shut_out_within_its_lease", || {
         let lab = Lab::new();
         lab.know_neighbours();
         for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
             let daemon = Daemon::start();
-            assert!(lab.answers(FIRST[0]), "it is open for longer than one time-out");
+            assert!(lab.answers(FIRST[0]), "it is open for longer than one lease");
             daemon.kill(signal);
             let stopped = clock::unix_nanos();
             let answers = lab.ask_until(FIRST[0], quiet(stopped, 1500));
@@ -388,6 +392,43 @@ fn who_freezes_on_the_way_closes_first() {
         gate.close(GROUP);
         assert!(wall.create(GROUP, until).unwrap_err().contains("its lease is over"));
         assert!(lab.is_silent(FIRST[0]));
+    });
+}
+
+/// The clocks of a process that is frozen after each reading, for longer than a frame may take.
+fn frozen_after_each() -> Clocks {
+    let clocks = clock::clocks();
+    poll(&mut [], PollTimeout::from(50u8)).unwrap();
+    clocks
+}
+
+#[test]
+fn a_refresh_that_comes_late_is_not_heard() {
+    in_namespaces("a_refresh_that_comes_late_is_not_heard", || {
+        let lab = Lab::new();
+        lab.know_neighbours();
+        let (mut gate, mut wall) = both(300);
+        wall.stand(&devices()).unwrap();
+        let until = within(60_000);
+        gate.open(GROUP, until, clock::clocks());
+        wall.create(GROUP, until).unwrap();
+        let opened = clock::unix_nanos();
+        gate.knocker.clock = frozen_after_each;
+        let refreshed = gate.knocker.refresh(GROUP, (0, Span::from_millis(900)), until, tick());
+        assert_eq!(refreshed, super::knock::Refreshed::Dead);
+        assert!(lab.answers(FIRST[0]), "nobody deleted it");
+        let answers = lab.ask_until(FIRST[0], quiet(opened, 1200));
+        let last = answers.last().map_or(0, |last| *last - opened);
+        assert!(last < 905 * MILLISECOND, "{last}");
+        // One that is in time is heard among them, and that of another sender does not help.
+        wall.create(GROUP, until).unwrap();
+        gate.knocker.clock = clock::clocks;
+        let refreshed = gate.knocker.refresh(GROUP, (0, Span::from_millis(900)), until, tick());
+        assert!(matches!(refreshed, super::knock::Refreshed::Lives(_)), "{refreshed:?}");
+        poll(&mut [], PollTimeout::from(50u8)).unwrap();
+        assert_eq!(wall.knocker.knock(super::knock::ASK, GROUP), super::knock::Knock::Taken);
+        assert_eq!(gate.knocker.knock(0, GROUP), super::knock::Knock::Ignored);
+        assert_eq!(gate.knocker.knock(0, GROUP), super::knock::Knock::Taken);
     });
 }
 

@@ -20,7 +20,7 @@ const CREATED_TICKS: u64 = 3;
 /// So often an element is created that was gone before it could be refreshed.
 const CREATE_TRIES: usize = 3;
 /// The layout of the table; another one is never adopted.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 
 /// Lays, repairs and creates.
 ///
