@@ -127,6 +127,9 @@ class TestGuard(PairTest):
         self.active, self.standby = self.standby, self.active
         self.pair.wait_ready(self.standby)
         self.become("nftables")
+        self.active, self.standby = self.standby, self.active
+        self.pair.wait_ready(self.standby)
+        self.become("nftables-inet")
 
     def test_guard_goes_with_a_planned_end(self):
         self.pair.stop(self.standby)

@@ -3,7 +3,7 @@
 //! As root, in a network namespace of its own, beside whatever load is of interest:
 //!
 //! ```text
-//! unshare -n target/release/examples/guard_late [HEARTBEAT-MS [ROUNDS]]
+//! unshare -n target/release/examples/guard_late [HEARTBEAT-MS [ROUNDS [inet]]]
 //! ```
 //!
 //! Each round opens the guard, refreshes it for a while, and then leaves it. The other end of a
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use mastiff::clock;
-use mastiff::guard::nftables::{build, probe, tick};
+use mastiff::guard::nftables::{best, build, tick};
 use mastiff::guard::{Device, Gate, Guarded, Place, Slot, Wall};
 use mastiff_core::time::Span;
 use mastiff_core::timing;
@@ -112,7 +112,8 @@ fn main() -> Result<(), Failure> {
     let heartbeat = Span::from_millis(arguments.next().map_or(Ok(33), |text| text.parse())?);
     let rounds: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;
     let timeout = heartbeat.times(timing::NFTABLES_BEATS);
-    println!("{:?}, tick {}, time-out {timeout}", probe()?, tick());
+    let form = best(std::env::args().nth(3).is_some())?;
+    println!("{form:?}, tick {}, time-out {timeout}", tick());
     let shared = Arc::new((AtomicI64::new(0), AtomicI64::new(0), AtomicBool::new(false)));
     let of_far = Arc::clone(&shared);
     let far = std::thread::spawn(move || {
@@ -132,7 +133,7 @@ fn main() -> Result<(), Failure> {
     ready.store(0, Ordering::SeqCst);
     let index = run("ip -o link show near")?.split(':').next().unwrap_or_default().parse()?;
     let guarded = [Guarded { slot: GROUP, ip: ADDRESS.parse()?, interface: "near".into() }];
-    let (mut gate, mut wall) = build("late", &guarded, heartbeat)?;
+    let (mut gate, mut wall) = build(form, "late", &guarded, heartbeat)?;
     // So that nothing but the time-out fits.
     let until = || clock::clocks().after(timeout).after(tick().times(3));
     // The neighbours find each other before there is a guard.

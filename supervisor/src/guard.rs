@@ -18,7 +18,7 @@
 //! | form | ends | file |
 //! |---|---|---|
 //! | BPF | at an absolute moment | `bpf` |
-//! | nftables | a time-out after the last refresh | `nftables` |
+//! | nftables, in two forms | a time-out after the last refresh | `nftables` |
 //! | lifetime | the address itself goes, in whole seconds | `lifetime` |
 
 pub mod bpf;
@@ -164,16 +164,19 @@ pub enum Wanted {
     Auto,
     /// A BPF program.
     Bpf,
-    /// An nftables element.
+    /// An nftables element, in the best of its forms.
     Nftables,
+    /// That in the form for old kernels.
+    NftablesInet,
     /// The lifetime of the address.
     Lifetime,
 }
 
 impl Wanted {
     /// As in the configuration.
-    pub const NAMES: [&str; 4] = ["auto", "bpf", "nftables", "lifetime"];
-    const ALL: [Self; 4] = [Self::Auto, Self::Bpf, Self::Nftables, Self::Lifetime];
+    pub const NAMES: [&str; 5] = ["auto", "bpf", "nftables", "nftables-inet", "lifetime"];
+    const ALL: [Self; 5] =
+        [Self::Auto, Self::Bpf, Self::Nftables, Self::NftablesInet, Self::Lifetime];
 
     /// By its name.
     #[must_use]
@@ -188,6 +191,7 @@ impl Wanted {
             Self::Auto => "auto",
             Self::Bpf => "bpf",
             Self::Nftables => "nftables",
+            Self::NftablesInet => "nftables-inet",
             Self::Lifetime => "lifetime",
         }
     }
@@ -216,10 +220,11 @@ pub fn choose(
             Err(why) => return Err(why),
         }
     }
-    if is_auto || wanted == Wanted::Nftables {
-        match nftables::probe() {
-            Ok(form) => {
-                let (gate, wall) = nftables::build(daemon, guarded, heartbeat(form)?)?;
+    if wanted != Wanted::Lifetime {
+        match nftables::best(wanted == Wanted::NftablesInet) {
+            Ok(tables) => {
+                let form = timing::Guard::Nftables { tick: nftables::tick() };
+                let (gate, wall) = nftables::build(tables, daemon, guarded, heartbeat(form)?)?;
                 return Ok(Chosen { form, gate: Box::new(gate), wall: Box::new(wall) });
             }
             Err(why) if is_auto => log::warn!("{why}; the lifetime of the addresses must do"),

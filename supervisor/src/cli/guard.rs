@@ -6,7 +6,7 @@ use std::path::Path;
 use mastiff_core::timing::Guard;
 use mastiff_hwmon::root::Root;
 
-use crate::guard::nftables::{self, tick};
+use crate::guard::nftables::{self, Form, tick};
 use crate::guard::{self, Wanted};
 
 /// The map of all users to themselves: no namespace lies between (user_namespaces(7)).
@@ -33,6 +33,9 @@ pub(super) fn choose(wanted: Wanted, root: &Root) -> Chosen {
         Wanted::Auto => loaded(root).unwrap_or_else(|| assumed(root)),
         Wanted::Bpf => Chosen { guard: Guard::Bpf, why: named },
         Wanted::Nftables => Chosen { guard: nftables, why: named },
+        Wanted::NftablesInet => {
+            Chosen { guard: nftables, why: format!("{named}, as {}", Form::Inet.name()) }
+        }
         Wanted::Lifetime => Chosen { guard: Guard::Lifetime, why: named },
     }
 }
@@ -41,9 +44,13 @@ pub(super) fn choose(wanted: Wanted, root: &Root) -> Chosen {
 fn loaded(root: &Root) -> Option<Chosen> {
     let here = root.path("/proc") == Path::new("/proc");
     (here && nix::unistd::geteuid().is_root()).then(|| {
-        let (guard, why) = match (guard::bpf::build("mastiff explain", &[]), nftables::probe()) {
+        let (guard, why) = match (guard::bpf::build("mastiff explain", &[]), nftables::best(false))
+        {
             (Ok(_), _) => (Guard::Bpf, "it loads here".to_string()),
-            (Err(bpf), Ok(form)) => (form, format!("it loads here, and BPF does not: {bpf}")),
+            (Err(bpf), Ok(form)) => (
+                Guard::Nftables { tick: tick() },
+                format!("it loads here, as {}, and BPF does not: {bpf}", form.name()),
+            ),
             (Err(_), Err(nftables)) => (Guard::Lifetime, format!("nothing else loads: {nftables}")),
         };
         Chosen { guard, why }

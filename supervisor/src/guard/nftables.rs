@@ -24,8 +24,8 @@
 //! an element could revive one by the time that it was away; it would hold a packet that has passed
 //! the guard for as long.
 //!
-//! Needs Linux 5.16 (egress hook, `CONFIG_NETFILTER_EGRESS`): without it [`probe`] says no, and the
-//! lifetimes of the addresses are the guard.
+//! Needs Linux 5.16 (egress hook, `CONFIG_NETFILTER_EGRESS`); before that [`Form::Inet`] must do,
+//! and without that the lifetimes of the addresses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -36,10 +36,10 @@ use mastiff_core::timing;
 use nix::time::{ClockId, clock_getres};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Guarded, Place, Slot};
+use super::{Device, Guarded, Place, Slot};
 use crate::netlink::{Family, Request, Socket};
 use knock::{Cookie, Knocker};
-use rules::{Batch, Hook};
+use rules::{Batch, Table};
 
 mod expressions;
 mod gate;
@@ -47,6 +47,7 @@ mod knock;
 mod numbers;
 mod rules;
 mod standing;
+mod table;
 #[cfg(test)]
 mod tests;
 mod wall;
@@ -64,6 +65,44 @@ const HOLD_STEP: Span = Span::from_millis(240);
 const HOLD_STEPS: u64 = 20;
 /// Where the kernel does not say: the longest tick that there is (HZ = 100).
 const TICK_ASSUMED: Span = Span::from_millis(10);
+
+/// Where the rules stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// In the hooks of the devices, in one table. Sees everything.
+    Netdev,
+    /// In the hooks of IP and ARP, with a table for each: what there was before Linux 5.16. Sees
+    /// what the kernel itself receives and sends as IP or ARP, and not what a program sends by a
+    /// packet socket (packet(7)). Ends 3 to 7 ms before its time-out, as the other one does (HZ =
+    /// 250), and a refresh takes 7 us instead of 3.
+    Inet,
+}
+
+impl Form {
+    /// The last one answers to knocks.
+    const fn tables(self) -> &'static [Table] {
+        match self {
+            Self::Netdev => &[Table::Netdev],
+            Self::Inet => &[Table::Arp, Table::Inet],
+        }
+    }
+
+    /// Its tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Netdev => "table netdev",
+            Self::Inet => "tables inet and arp",
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Netdev => Self::Inet,
+            Self::Inet => Self::Netdev,
+        }
+    }
+}
 
 /// What both halves know: until when each group may be open, as the keeper last said.
 #[derive(Debug)]
@@ -109,44 +148,68 @@ pub fn tick() -> Span {
     })
 }
 
-/// Whether this form can be had here: the kernel checks all that [`build`] will need, and does
-/// none of it.
+/// The best form that can be had here: the kernel checks all that [`build`] will need, and does
+/// none of it. `only_inet`: no other one is wanted.
 ///
 /// # Errors
 /// What is missing.
-pub fn probe() -> Result<timing::Guard, String> {
+pub fn best(only_inet: bool) -> Result<Form, String> {
+    if only_inet {
+        return probe(Form::Inet);
+    }
+    probe(Form::Netdev).or_else(|why| probe(Form::Inet).map_err(|also| format!("{why}; {also}")))
+}
+
+fn probe(form: Form) -> Result<Form, String> {
     let table = format!("mastiff-probe-{}", std::process::id());
     let cookie = [0; knock::COOKIE];
-    Knocker::new(&cookie, 0).map_err(|error| format!("cannot open a packet socket: {error}"))?;
+    Knocker::new(form, &cookie, 0).map_err(|error| format!("cannot open a socket: {error}"))?;
     let mut socket = Socket::open(Family::Netfilter, 0)
         .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))?;
     let mut request = Request::new();
-    let mut batch = Batch::begin(&mut request, &table);
-    batch.table(&[], true);
-    batch.loopback();
-    batch.lay(&[], &[Span::from_secs(1)], &cookie);
-    batch.base("in", Hook::Ingress, "lo");
-    batch.jump("in", Hook::Ingress, Place::Other);
-    // Not committed: only checked.
-    match socket.transact(&mut request) {
-        Ok(()) => Ok(timing::Guard::Nftables { tick: tick() }),
-        Err(error) => Err(format!(
-            "nf_tables of this kernel takes no netdev table with an egress hook (Linux 5.16): {error}"
-        )),
+    let mut batch = Batch::begin(&mut request, &table, Table::Netdev);
+    for table in form.tables() {
+        batch.table = *table;
+        batch.table(&[], true);
+        batch.loopback();
+        batch.lay(&[], &[Span::from_secs(1)], &cookie);
+        let lo = Device { name: "lo".into(), index: 1, place: Place::Other };
+        match table {
+            Table::Netdev => batch.bases(None, &[lo]),
+            Table::Inet | Table::Arp => batch.devices(&[lo]),
+        }
     }
+    // Not committed: only checked.
+    socket.transact(&mut request).map(|()| form).map_err(|error| {
+        let what = match form {
+            Form::Netdev => "no netdev table with an egress hook (Linux 5.16)",
+            Form::Inet => "no inet and arp tables with fib and limit (Linux 5.4)",
+        };
+        format!("nf_tables of this kernel takes {what}: {error}")
+    })
 }
 
-/// Removes the table that a daemon of that name left.
+/// Removes the tables of all forms that a daemon of that name left.
 pub fn remove(daemon: &str) {
-    let mut request = Request::new();
-    let table = table_of(daemon);
-    let mut batch = Batch::begin(&mut request, &table);
-    batch.delete_table();
-    batch.commit();
+    let name = table_of(daemon);
     // Most often there is none, or no nf_tables.
-    let removed =
-        Socket::open(Family::Netfilter, 0).map(|mut socket| socket.transact(&mut request));
-    log::debug!("removal of table netdev {table}: {removed:?}");
+    remove_form(Form::Netdev, &name, log::Level::Debug);
+    remove_form(Form::Inet, &name, log::Level::Debug);
+}
+
+/// `level`: how bad it is if that fails.
+fn remove_form(form: Form, name: &str, level: log::Level) {
+    for table in form.tables() {
+        let mut request = Request::new();
+        let mut batch = Batch::begin(&mut request, name, *table);
+        batch.delete_table();
+        batch.commit();
+        let removed = Socket::open(Family::Netfilter, 0)
+            .and_then(|mut socket| Ok(socket.transact(&mut request)?));
+        if let Err(error) = removed {
+            log::log!(level, "cannot remove {} {name} from nf_tables: {error}", form.name());
+        }
+    }
 }
 
 /// The table of the daemon of that name.
@@ -166,6 +229,7 @@ fn timeout(heartbeat: Span) -> Span {
 /// # Errors
 /// Sockets: what was tried and what the kernel said.
 pub fn build(
+    form: Form,
     daemon: &str,
     guarded: &[Guarded],
     heartbeat: Span,
@@ -181,9 +245,9 @@ pub fn build(
     let slots = guarded.iter().map(|guarded| guarded.slot.0.saturating_add(1)).max().unwrap_or(0);
     let shared = Arc::new(Shared::new(slots));
     let knocker = |who| {
-        Knocker::new(&cookie, who).map_err(|error| format!("cannot open a packet socket: {error}"))
+        Knocker::new(form, &cookie, who).map_err(|error| format!("cannot open a socket: {error}"))
     };
-    let gate = NftablesGate::new(knocker(0)?, Arc::clone(&times), slots, Arc::clone(&shared));
-    let wall = NftablesWall::new(daemon, guarded, times, cookie, knocker(1)?, shared)?;
+    let gate = NftablesGate::new(form, knocker(0)?, Arc::clone(&times), slots, Arc::clone(&shared));
+    let wall = NftablesWall::new(form, daemon, guarded, times, cookie, knocker(1)?, shared)?;
     Ok((gate, wall))
 }

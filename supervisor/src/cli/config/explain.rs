@@ -30,7 +30,7 @@ const PART_COLUMNS: usize = 52;
 /// What to compute with.
 #[derive(Debug, clap::Args)]
 pub(super) struct With {
-    /// auto, bpf, nftables or lifetime
+    /// auto, bpf, nftables, nftables-inet or lifetime
     #[arg(long, value_name = "GUARD", default_value = "auto", value_parser = guard::wanted)]
     guard: Wanted,
     /// Round trip to the slower voter, as measured

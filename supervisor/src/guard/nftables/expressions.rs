@@ -3,7 +3,7 @@
 use mastiff_core::time::Span;
 
 use super::knock::key;
-use super::rules::{ITEM, LEASE};
+use super::rules::{Hook, ITEM, LEASE, Table};
 use crate::guard::Slot;
 use crate::netlink::Request;
 
@@ -74,13 +74,28 @@ impl Expressions<'_> {
         });
     }
 
-    pub(super) fn ether_type(&mut self, kind: u16) {
-        self.meta(1); // NFT_META_PROTOCOL
-        self.compare(EQUAL, &kind.to_be_bytes());
+    /// As nft(8) writes it in that table.
+    pub(super) fn ether_type(&mut self, table: Table, kind: u16) {
+        if table == Table::Inet {
+            self.meta(15); // NFT_META_NFPROTO
+            self.compare(EQUAL, &[if kind == 0x0800 { 2 } else { 10 }]); // NFPROTO_IPV4, _IPV6
+        } else {
+            self.meta(1); // NFT_META_PROTOCOL
+            self.compare(EQUAL, &kind.to_be_bytes());
+        }
     }
 
-    pub(super) fn neighbour_discovery(&mut self, kind: u8) {
-        self.ether_type(0x86dd);
+    /// Goes on if the packet came in by that device, or goes out by it.
+    pub(super) fn device(&mut self, hook: Hook, index: u32) {
+        self.meta(match hook {
+            Hook::Ingress => 4, // NFT_META_IIF
+            Hook::Egress => 5,  // NFT_META_OIF
+        });
+        self.compare(EQUAL, &index.to_ne_bytes());
+    }
+
+    pub(super) fn neighbour_discovery(&mut self, table: Table, kind: u8) {
+        self.ether_type(table, 0x86dd);
         self.meta(16); // NFT_META_L4PROTO
         self.compare(EQUAL, &[58]); // ICMPv6
         self.payload(Base::Transport, 0, 1, Register::One);

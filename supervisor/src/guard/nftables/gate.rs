@@ -7,7 +7,7 @@ use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::{Mono, Span};
 
 use super::knock::{DELETE, Knock, Knocker, Refreshed};
-use super::{Shared, tick};
+use super::{Form, Shared, tick};
 use crate::guard::{Gate, Slot};
 
 /// Refreshes in the time that an element was given: one may be late, one may be lost.
@@ -19,6 +19,8 @@ pub struct NftablesGate {
     pub(super) knocker: Knocker,
     /// What the rules can give; the first is the time-out.
     times: Arc<[Span]>,
+    /// So many of them may be given while somebody refreshes.
+    usual: usize,
     /// For a frame's way.
     margin: Span,
     doors: Vec<Door>,
@@ -71,12 +73,26 @@ const CLOSED: Door = Door {
 
 impl NftablesGate {
     pub(super) fn new(
+        form: Form,
         knocker: Knocker,
         times: Arc<[Span]>,
         slots: usize,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { knocker, times, margin: tick(), doors: vec![CLOSED; slots], gone: Gone::No, shared }
+        // ARP hears of it whenever it does: as late as one time-out is counted, and no longer.
+        let usual = match form {
+            Form::Netdev => times.len(),
+            Form::Inet => 1,
+        };
+        Self {
+            knocker,
+            times,
+            usual,
+            margin: tick(),
+            doors: vec![CLOSED; slots],
+            gone: Gone::No,
+            shared,
+        }
     }
 
     fn timeout(&self) -> Span {
@@ -84,9 +100,10 @@ impl NftablesGate {
     }
 
     /// The longest time that fits into what is left of a lease; the time-out if none does.
-    fn longest(&self, left: Span) -> (u32, Span) {
+    fn longest(&self, left: Span, of: usize) -> (u32, Span) {
         let fits = |(_, time): &(u32, &Span)| time.plus(self.margin).plus(self.margin) < left;
-        let longest = (0..).zip(self.times.iter()).filter(fits).max_by_key(|(_, time)| **time);
+        let longest =
+            (0..).zip(self.times.iter()).take(of).filter(fits).max_by_key(|(_, time)| **time);
         longest.map_or((0, self.timeout()), |(at, time)| (at, *time))
     }
 
@@ -100,12 +117,12 @@ impl NftablesGate {
         self.shared.set(slot, until);
     }
 
-    /// Refreshes with the longest time that the lease allows; whether the element lives. With
-    /// `only_if_longer` nothing is done that would end it sooner.
-    fn extend(&mut self, slot: Slot, only_if_longer: bool) -> bool {
+    /// Refreshes with the longest time that the lease allows, of so many; whether the element
+    /// lives. With `only_if_longer` nothing is done that would end it sooner.
+    fn extend(&mut self, slot: Slot, of: usize, only_if_longer: bool) -> bool {
         let Some(door) = self.doors.get(slot.0) else { return false };
         let now = (self.knocker.clock)();
-        let (what, time) = self.longest(now.lease_left(door.until));
+        let (what, time) = self.longest(now.lease_left(door.until), of);
         let Some(door) = self.doors.get_mut(slot.0) else { return false };
         let now = now.boot;
         door.tried = now;
@@ -165,12 +182,12 @@ impl NftablesGate {
 impl Gate for NftablesGate {
     fn open(&mut self, slot: Slot, until: Clocks, _: Clocks) {
         self.set(slot, until);
-        self.extend(slot, false);
+        self.extend(slot, self.usual, false);
     }
 
     fn hold(&mut self, slot: Slot, until: Clocks, _: Clocks) {
         self.set(slot, until);
-        let lives = self.extend(slot, false);
+        let lives = self.extend(slot, self.times.len(), false);
         if let Some(door) = self.doors.get_mut(slot.0) {
             door.held = lives;
         }
@@ -197,7 +214,7 @@ impl Gate for NftablesGate {
         for at in 0..self.doors.len() {
             let Some(door) = self.doors.get(at).copied() else { break };
             if self.due(&door, now) <= now.boot {
-                self.extend(Slot(at), true);
+                self.extend(Slot(at), self.usual, true);
             }
             next = self.doors.get(at).map_or(next, |door| next.min(self.due(door, now)));
         }

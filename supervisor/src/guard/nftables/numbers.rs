@@ -1,7 +1,7 @@
 //! Numbers of nf_tables messages (linux/netfilter/nf_tables.h, nfnetlink.h).
 
-/// `NFPROTO_NETDEV`, and no version: the family's header.
-pub(super) const HEADER: [u8; 4] = [5, 0, 0, 0];
+/// Bytes of the family's header (`struct nfgenmsg`).
+pub(super) const HEADER: usize = 4;
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10 << 8;
 pub(super) const NEW_TABLE: u16 = SUBSYSTEM;

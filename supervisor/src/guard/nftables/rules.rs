@@ -21,6 +21,16 @@
 //! }
 //! ```
 //!
+//! Before Linux 5.16 there is no hook of a device on the way out. There two tables of the same name
+//! share the work, `inet` for IP and `arp`, with sets of their own. They stand in the hooks of the
+//! protocols, and their base chains `in` and `out` tell devices apart:
+//!
+//! ```text
+//!     chain in   { hook prerouting (arp: input);   iif N: jump guard-in or others-in }
+//!     chain out  { hook postrouting (arp: output); oif N: jump guard-out or others-out }
+//!     chain lo   { hook output (arp: input); protocol and cookie of a knock: jump knock }
+//! ```
+//!
 //! The `lookup` before the `update` is what the safety rests on: an update alone creates what is
 //! not there, and for the kernel an element that has expired is not there (nft_dynset_eval()).
 //!
@@ -37,9 +47,13 @@ use mastiff_core::time::Span;
 use super::expressions::{
     Base, DROP, EQUAL, End, Expressions, JUMP, Register, value_of, verdict_of,
 };
-use super::knock::{ASK, COOKIE, Cookie, DELETE, ETHER_TYPE, SENDERS, key};
+use super::knock::{ASK, COOKIE, Cookie, DELETE, SENDERS, key};
+use super::standing::Standing;
+use super::table::{GUARD_IN, GUARD_OUT, OTHERS_IN, OTHERS_OUT, PRIORITY};
 use crate::guard::{Device, Guarded, Place, Slot};
 use crate::netlink::{ACK, CREATE, EXCLUSIVE, Request};
+
+pub(super) use super::table::{Hook, Table};
 
 pub(super) use super::numbers::{
     DELETE_CHAIN, DELETE_ELEMENT, DELETE_RULE, DELETE_TABLE, GET_CHAIN, GET_ELEMENT, GET_RULE,
@@ -70,8 +84,6 @@ pub(super) const ELEMENTS: u16 = 3;
 /// `NFTA_LIST_ELEM`.
 pub(super) const ITEM: u16 = 1;
 
-/// Before most others, who may redirect.
-const PRIORITY: i32 = -500;
 /// So soon after the frame before it a refresh must come, in ticks: many times what that takes, and
 /// little enough, together with a tenth of the time that it gives, for the guard's slack.
 const SOON_TICKS: u64 = 2;
@@ -89,10 +101,6 @@ const LEASES: u32 = 0x10 | 0x20; // NFT_SET_TIMEOUT, NFT_SET_EVAL
 pub(super) const LEASE: &str = "lease";
 /// The maps of addresses.
 pub(super) const MAPS: [&str; 2] = ["v4", "v6"];
-const GUARD_IN: &str = "guard-in";
-const GUARD_OUT: &str = "guard-out";
-const OTHERS_IN: &str = "others-in";
-const OTHERS_OUT: &str = "others-out";
 /// Neighbour discovery (RFC 4861, 4.3 and 4.4).
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
@@ -100,49 +108,19 @@ const KNOCK: &str = "knock";
 const REFRESH: &str = "refresh";
 pub(super) const LO: &str = "lo";
 
-/// A hook of a netdev chain (`NF_NETDEV_INGRESS`, `NF_NETDEV_EGRESS`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hook {
-    Ingress = 0,
-    Egress = 1,
-}
-
-impl Hook {
-    pub(super) const fn number(self) -> u32 {
-        match self {
-            Self::Ingress => 0,
-            Self::Egress => 1,
-        }
-    }
-
-    /// Its chain for the devices of a place: where it goes on, and what it is called.
-    const fn chains(self, place: Place) -> Option<(&'static str, &'static str)> {
-        match (self, place) {
-            (_, Place::Free) => None,
-            (Self::Ingress, Place::Own) => Some((GUARD_IN, "in")),
-            (Self::Egress, Place::Own) => Some((GUARD_OUT, "out")),
-            (Self::Ingress, Place::Other) => Some((OTHERS_IN, OTHERS_IN)),
-            (Self::Egress, Place::Other) => Some((OTHERS_OUT, OTHERS_OUT)),
-        }
-    }
-
-    /// The name of its chain for a device; what stands in it follows from its name.
-    pub(super) fn chain(self, device: &Device) -> Option<String> {
-        self.chains(device.place).map(|(_, name)| format!("{name}-{}", device.index))
-    }
-}
-
-/// Writes a transaction for one table.
+/// Writes a transaction for the tables of one name.
 pub(super) struct Batch<'a> {
     request: &'a mut Request,
-    table: &'a str,
+    name: &'a str,
+    /// Which of that name.
+    pub(super) table: Table,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn begin(request: &'a mut Request, table: &'a str) -> Self {
+    pub(super) fn begin(request: &'a mut Request, name: &'a str, table: Table) -> Self {
         request.clear();
         request.begin(BATCH_BEGIN, 0, &BATCH);
-        Self { request, table }
+        Self { request, name, table }
     }
 
     /// Without this the kernel checks the transaction and does not do it.
@@ -151,8 +129,8 @@ impl<'a> Batch<'a> {
     }
 
     fn message(&mut self, kind: u16, flags: u16) -> &mut Request {
-        let table = self.table;
-        self.request.begin(kind, flags | ACK, &HEADER).text(TABLE, table)
+        let name = self.name;
+        self.request.begin(kind, flags | ACK, &self.table.header()).text(TABLE, name)
     }
 
     /// The table: a new one, or, if it is not to be `new`, perhaps one that is there.
@@ -193,29 +171,32 @@ impl<'a> Batch<'a> {
         }
         self.addresses(guarded);
         self.guards();
+        let table = self.table;
+        let (kind, from) = table.knock();
+        let slot_at = from + COOKIE + 4;
         for (at, time) in (0..).zip(times) {
             self.knock(REFRESH, at, |rule| {
-                rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
+                rule.payload(Base::Network, slot_at, 4, Register::Two);
                 rule.lookup(LEASE, Register::Two, None, false);
                 rule.update(*time);
             });
         }
         for who in 0..SENDERS {
             self.rule(KNOCK, |rule| {
-                rule.payload(Base::Network, COOKIE + 8, 4, Register::One);
+                rule.payload(Base::Network, slot_at + 4, 4, Register::One);
                 rule.compare(EQUAL, &who.to_be_bytes());
                 rule.soon(super::tick().times(SOON_TICKS));
                 rule.verdict(JUMP, Some(REFRESH));
             });
         }
         self.knock(KNOCK, DELETE, |rule| {
-            rule.payload(Base::Network, COOKIE + 4, 4, Register::Two);
+            rule.payload(Base::Network, slot_at, 4, Register::Two);
             rule.delete();
         });
         self.knock(KNOCK, ASK, |_| {});
         self.rule(LO, |rule| {
-            rule.ether_type(ETHER_TYPE);
-            rule.payload(Base::Network, 0, 16, Register::One);
+            rule.ether_type(table, kind);
+            rule.payload(Base::Network, from, 16, Register::One);
             rule.compare(EQUAL, cookie);
             rule.verdict(JUMP, Some(KNOCK));
         });
@@ -225,6 +206,7 @@ impl<'a> Batch<'a> {
     /// does not have it speaks with the one that has: as its client, and by the probes of a
     /// candidate, whose silence must be the network's.
     fn guards(&mut self) {
+        let table = self.table;
         for (chain, end, arp, v4, v6) in [
             (GUARD_IN, None, 24, 16, 24),
             (GUARD_OUT, None, 14, 12, 8),
@@ -232,35 +214,95 @@ impl<'a> Batch<'a> {
             (OTHERS_OUT, Some(End::Source), 14, 12, 8),
         ] {
             let local = |rule: &mut Expressions<'_>, kind| {
-                rule.ether_type(kind);
+                rule.ether_type(table, kind);
                 if let Some(end) = end {
                     rule.local(end);
                 }
             };
             // RFC 826, for Ethernet and IPv4: the target or the sender.
-            self.guard(chain, |rule| rule.ether_type(0x0806), Base::Network, arp, "v4");
+            if table != Table::Inet {
+                self.guard(chain, |rule| rule.ether_type(table, 0x0806), Base::Network, arp, "v4");
+            }
+            if table == Table::Arp {
+                continue;
+            }
             self.guard(chain, |rule| local(rule, 0x0800), Base::Network, v4, "v4");
             self.guard(chain, |rule| local(rule, 0x86dd), Base::Network, v6, "v6");
         }
+        if table == Table::Arp {
+            return;
+        }
         for (chain, kind) in [(GUARD_IN, SOLICITATION), (GUARD_OUT, ADVERTISEMENT)] {
             // RFC 4861, 4.3 and 4.4: the target at offset 8 of both.
-            self.guard(chain, |rule| rule.neighbour_discovery(kind), Base::Transport, 8, "v6");
+            self.guard(
+                chain,
+                |rule| rule.neighbour_discovery(table, kind),
+                Base::Transport,
+                8,
+                "v6",
+            );
         }
     }
 
     /// The base chain for knocks; must come before [`Batch::lay`] unless it is there.
     pub(super) fn loopback(&mut self) {
-        self.base(LO, Hook::Egress, "lo");
+        match self.table {
+            Table::Netdev => self.base(LO, Hook::Egress, "lo"),
+            Table::Inet => self.hook(LO, 3, PRIORITY, None), // NF_INET_LOCAL_OUT
+            Table::Arp => self.hook(LO, 0, PRIORITY, None),
+        }
     }
 
     /// A base chain for a device.
     pub(super) fn base(&mut self, name: &str, hook: Hook, device: &str) {
+        self.hook(name, self.table.hook(hook), self.table.priority(hook), Some(device));
+    }
+
+    /// The base chains of a protocol, and what they do with each device. Must come after
+    /// [`Batch::lay`].
+    pub(super) fn devices(&mut self, devices: &[Device]) {
+        for (hook, name) in [(Hook::Ingress, "in"), (Hook::Egress, "out")] {
+            self.hook(name, self.table.hook(hook), self.table.priority(hook), None);
+            for device in devices {
+                let Some((guard, _)) = hook.chains(device.place) else { continue };
+                self.rule(name, |rule| {
+                    rule.device(hook, device.index);
+                    rule.verdict(JUMP, Some(guard));
+                });
+            }
+        }
+    }
+
+    /// A base chain for each device and hook that does not have it. What a bridge does for others
+    /// is none of ours: a device that was made its port goes.
+    pub(super) fn bases(&mut self, adopted: Option<&Standing>, devices: &[Device]) {
+        let wanted: Vec<(String, Hook, &Device)> = devices
+            .iter()
+            .flat_map(|device| [Hook::Ingress, Hook::Egress].map(|hook| (hook, device)))
+            .filter_map(|(hook, device)| Some((hook.chain(device)?, hook, device)))
+            .collect();
+        for base in adopted.map(|standing| standing.bases.as_slice()).unwrap_or_default() {
+            if base.name != LO && wanted.iter().all(|(name, ..)| *name != base.name) {
+                self.delete_base(&base.name);
+            }
+        }
+        for (name, hook, device) in wanted {
+            if !adopted.is_some_and(|all| all.has(&name, self.table, hook, &device.name)) {
+                self.base(&name, hook, &device.name);
+            }
+            self.jump(&name, hook, device.place);
+        }
+    }
+
+    fn hook(&mut self, name: &str, hook: u32, priority: i32, device: Option<&str>) {
         self.message(NEW_CHAIN, CREATE)
             .text(CHAIN_NAME, name)
             .nest(CHAIN_HOOK, |to| {
-                to.attribute(HOOK_NUMBER, &hook.number().to_be_bytes())
-                    .attribute(HOOK_PRIORITY, &PRIORITY.to_be_bytes())
-                    .text(HOOK_DEVICE, device);
+                to.attribute(HOOK_NUMBER, &hook.to_be_bytes())
+                    .attribute(HOOK_PRIORITY, &priority.to_be_bytes());
+                if let Some(device) = device {
+                    to.text(HOOK_DEVICE, device);
+                }
             })
             .text(7, "filter") // NFTA_CHAIN_TYPE
             .attribute(5, &1u32.to_be_bytes()); // NFTA_CHAIN_POLICY: NF_ACCEPT
@@ -357,8 +399,9 @@ impl<'a> Batch<'a> {
     }
 
     fn knock(&mut self, chain: &str, what: u32, fill: impl FnOnce(&mut Expressions<'_>)) {
+        let (_, from) = self.table.knock();
         self.rule(chain, |rule| {
-            rule.payload(Base::Network, COOKIE, 4, Register::One);
+            rule.payload(Base::Network, from + COOKIE, 4, Register::One);
             rule.compare(EQUAL, &what.to_be_bytes());
             fill(rule);
             rule.verdict(DROP, None);

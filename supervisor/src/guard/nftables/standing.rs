@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::rules::{
     CHAIN_HOOK, CHAIN_NAME, ELEMENTS, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_SET, GET_TABLE, HEADER,
-    HOOK_DEVICE, HOOK_DEVICES, HOOK_NUMBER, LEASE, MAPS, TABLE, TABLE_USERDATA,
+    HOOK_DEVICE, HOOK_DEVICES, HOOK_NUMBER, Hook, LEASE, MAPS, TABLE, TABLE_USERDATA, Table,
 };
 use crate::netlink::{ACK, Attributes, DUMP, Message, Request, Socket, text};
 
@@ -29,46 +29,93 @@ pub(super) struct Base {
     pub(super) devices: Vec<String>,
 }
 
-/// A table.
+/// All tables of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
+    pub(super) tables: Vec<Table>,
+    /// Of all; empty if they do not have the same.
     pub(super) userdata: Vec<u8>,
     pub(super) bases: Vec<Base>,
     /// Changes with everything in it but living elements.
     pub(super) digest: u64,
 }
 
-/// Reads the table of that name; `None` if there is none.
+/// Reads those tables of that name; `None` if there is none.
 ///
 /// # Errors
 /// What the kernel said.
-pub(super) fn read(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno> {
+pub(super) fn read(
+    socket: &mut Socket,
+    name: &str,
+    tables: &[Table],
+) -> Result<Option<Standing>, Errno> {
     for _ in 1..TRIES {
-        match read_once(socket, table) {
+        match read_once(socket, name, tables) {
             Err(Errno::EINTR) => {}
             result => return result,
         }
     }
-    read_once(socket, table)
+    read_once(socket, name, tables)
 }
 
-fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno> {
+fn read_once(socket: &mut Socket, name: &str, tables: &[Table]) -> Result<Option<Standing>, Errno> {
     let mut standing = Standing::default();
+    for table in tables {
+        read_table(socket, name, *table, &mut standing)?;
+    }
+    if standing.tables != tables {
+        standing.userdata.clear();
+    }
+    Ok((!standing.tables.is_empty()).then_some(standing))
+}
+
+/// Whose elements live in a table.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn living(socket: &mut Socket, name: &str, table: Table) -> Result<Vec<[u8; 4]>, Errno> {
+    let mut living = Vec::new();
     let mut request = Request::new();
-    request.begin(GET_TABLE, ACK, &HEADER).text(TABLE, table);
+    request.begin(GET_ELEMENT, DUMP, &table.header()).text(TABLE, name).text(SET_NAME, LEASE);
+    socket.query(&mut request, &mut |message| {
+        for (_, element) in Attributes(value(&message, ELEMENTS).unwrap_or_default()) {
+            // NFTA_SET_ELEM_KEY, and its NFTA_DATA_VALUE
+            let within = |bytes| Attributes(bytes).find(|(kind, _)| *kind == 1);
+            let key = within(element).and_then(|(_, key)| within(key));
+            living.extend(key.and_then(|(_, key)| key.first_chunk().copied()));
+        }
+    })?;
+    Ok(living)
+}
+
+fn read_table(
+    socket: &mut Socket,
+    name: &str,
+    table: Table,
+    standing: &mut Standing,
+) -> Result<(), Errno> {
+    let header = table.header();
+    let mut request = Request::new();
+    request.begin(GET_TABLE, ACK, &header).text(TABLE, name);
     let found = socket.query(&mut request, &mut |message| {
         standing.add(&message);
-        standing.userdata = value(&message, TABLE_USERDATA).unwrap_or_default().to_vec();
+        let userdata = value(&message, TABLE_USERDATA).unwrap_or_default();
+        if standing.tables.is_empty() {
+            standing.userdata = userdata.to_vec();
+        } else if standing.userdata != userdata {
+            standing.userdata.clear();
+        }
+        standing.tables.push(table);
     });
     match found {
         Ok(()) => {}
-        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ENOENT) => return Ok(()),
         Err(error) => return Err(error),
     }
     // Old kernels list chains and rules of all tables.
-    let ours = |message: &Message<'_>| value(message, TABLE).and_then(text) == Some(table);
+    let ours = |message: &Message<'_>| value(message, TABLE).and_then(text) == Some(name);
     request.clear();
-    request.begin(GET_CHAIN, DUMP, &HEADER).text(TABLE, table);
+    request.begin(GET_CHAIN, DUMP, &header).text(TABLE, name);
     socket.query(&mut request, &mut |message| {
         if ours(&message) {
             standing.add(&message);
@@ -76,7 +123,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
         }
     })?;
     request.clear();
-    request.begin(GET_RULE, DUMP, &HEADER).text(TABLE, table);
+    request.begin(GET_RULE, DUMP, &header).text(TABLE, name);
     socket.query(&mut request, &mut |message| {
         if ours(&message) {
             standing.add(&message);
@@ -84,7 +131,7 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
     })?;
     for set in [LEASE].into_iter().chain(MAPS) {
         request.clear();
-        request.begin(GET_SET, ACK, &HEADER).text(TABLE, table).text(SET_NAME, set);
+        request.begin(GET_SET, ACK, &header).text(TABLE, name).text(SET_NAME, set);
         // Not all of it: newer kernels count the elements.
         let sets = socket.query(&mut request, &mut |message| {
             for kind in [SET_NAME, SET_FLAGS, SET_HANDLE] {
@@ -99,14 +146,14 @@ fn read_once(socket: &mut Socket, table: &str) -> Result<Option<Standing>, Errno
             continue;
         }
         request.clear();
-        request.begin(GET_ELEMENT, DUMP, &HEADER).text(TABLE, table).text(SET_NAME, set);
+        request.begin(GET_ELEMENT, DUMP, &header).text(TABLE, name).text(SET_NAME, set);
         socket.query(&mut request, &mut |message| {
             for (_, element) in Attributes(value(&message, ELEMENTS).unwrap_or_default()) {
                 standing.count(element);
             }
         })?;
     }
-    Ok(Some(standing))
+    Ok(())
 }
 
 impl Standing {
@@ -117,14 +164,14 @@ impl Standing {
 
     fn add(&mut self, message: &Message<'_>) {
         // Behind the family's header, which has the generation in it.
-        self.count(message.body.get(HEADER.len()..).unwrap_or_default());
+        self.count(message.body.get(HEADER..).unwrap_or_default());
     }
 
     /// Whether it has that base chain, of that hook on that device.
-    pub(super) fn has(&self, name: &str, hook: u32, device: &str) -> bool {
+    pub(super) fn has(&self, name: &str, table: Table, hook: Hook, device: &str) -> bool {
         let is_it = |base: &&Base| base.name == name;
         self.bases.iter().find(is_it).is_some_and(|base| {
-            base.hook == hook && base.devices.iter().any(|known| known == device)
+            base.hook == table.hook(hook) && base.devices.iter().any(|known| known == device)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The nftables guard against a real kernel: what passes, what does not, and when it ends.
 
+mod inet;
 mod lab;
 mod others;
 
@@ -14,13 +15,13 @@ use nix::poll::{PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Shared, build, probe, tick, timeout};
+use super::{Form, Shared, best, build, tick, timeout};
 use crate::clock;
 use crate::guard::nftables::{NftablesGate, NftablesWall};
 use crate::guard::{Gate, Slot, Wall};
 use lab::{
-    FIRST, Frames, Lab, OWN, SECOND, both, devices, frames_of, guarded, in_namespaces, ip,
-    is_inside, run, start, within,
+    FIRST, Frames, Lab, OWN, SECOND, both, devices, families, form, frames_of, guarded,
+    in_namespaces, ip, is_inside, run, start, within,
 };
 
 const GROUP: Slot = Slot(0);
@@ -55,7 +56,7 @@ fn quiet(since: i64, millis: i64) -> impl Fn(&[i64]) -> bool + Send + 'static {
 
 /// How long the one living element was given, and lives on, as nft prints it.
 fn element() -> String {
-    let listed = run("nft list set netdev mastiff-test lease");
+    let listed = run(&format!("nft list set {} mastiff-test lease", families(form())[0]));
     listed.split("elements = { ").nth(1).unwrap_or("none").split(" }").next().unwrap().to_string()
 }
 
@@ -82,12 +83,13 @@ fn the_other_half_never_sees_a_lease_that_nobody_gave() {
 #[test]
 fn it_can_be_had_here() {
     in_namespaces("it_can_be_had_here", || {
-        let form = probe().unwrap();
-        assert_eq!(form, timing::Guard::Nftables { tick: tick() });
+        assert_eq!(best(false), Ok(Form::Netdev));
+        assert_eq!(best(true), Ok(Form::Inet));
         assert_eq!(run("nft list ruleset"), "", "a probe leaves nothing");
         let (_, mut wall) = both(100);
         run("ip link add near type veth peer name far");
-        assert!(wall.stand(&devices()).unwrap_err().contains("ENETDOWN"), "lo is down");
+        let down = wall.stand(&devices()).unwrap_err();
+        assert!(down.contains("ENETDOWN") || down.contains("ENETUNREACH"), "lo is down: {down}");
         run("ip link set lo up");
         wall.stand(&devices()).unwrap();
     });
@@ -112,7 +114,16 @@ fn closed_drops_everything_of_the_address_and_nothing_else() {
             all.filter(|(_, frame)| frames.pass(frame)).map(|(what, _)| what).collect::<Vec<_>>()
         };
         // As its client, and as a candidate that probes, this node speaks with who has it.
-        let towards = [["ARP target", "IPv4 destination"], ["IPv6 destination", "solicited"]];
+        let towards: [&[&str]; 2] = match form() {
+            Form::Netdev => {
+                [&["ARP target", "IPv4 destination"], &["IPv6 destination", "solicited"]]
+            }
+            // What a packet socket sends is not seen.
+            Form::Inet => [
+                &["ARP sender", "ARP target", "IPv4 destination", "IPv4 source"],
+                &["IPv6 destination", "IPv6 source", "advertised", "solicited"],
+            ],
+        };
         assert_eq!(passes(FIRST[0]), towards[0]);
         assert_eq!(passes(FIRST[1]), towards[1]);
         for address in OWN {
@@ -145,7 +156,7 @@ fn who_dies_after_creation_leaves_it_open_for_a_few_ticks() {
         wall.stand(&devices()).unwrap();
         gate.open(GROUP, within(600_000), clock::clocks());
         // Refreshes are not heard, as if this process were frozen from here on.
-        wall.knocker = super::knock::Knocker::new(&[0; super::knock::COOKIE], 1).unwrap();
+        wall.knocker = super::knock::Knocker::new(form(), &[0; super::knock::COOKIE], 1).unwrap();
         assert!(wall.create(GROUP, within(600_000)).is_err());
         let given = 3 * tick().as_nanos() / 1_000_000;
         let element = element();
@@ -442,15 +453,17 @@ fn a_flush_is_seen_and_mended_and_nothing_else_is_news() {
         open(&mut gate, &mut wall, GROUP, within(600_000));
         run("nft add table inet firewall");
         assert_eq!(wall.stands(), Ok(true), "the transactions of others");
+        let family = families(form())[0];
         for meddling in [
             "nft flush ruleset",
-            "nft flush chain netdev mastiff-test guard-out",
-            "nft flush chain netdev mastiff-test group-1",
-            "nft delete element netdev mastiff-test v4 { 10.9.0.101 }",
-            "nft add rule netdev mastiff-test guard-in accept",
-            "nft delete element netdev mastiff-test v4 { 10.9.0.101 } ; \
-             add element netdev mastiff-test v4 { 10.9.0.99 : jump group-1 }",
+            "nft flush chain FAMILY mastiff-test guard-out",
+            "nft flush chain FAMILY mastiff-test group-1",
+            "nft delete element FAMILY mastiff-test v4 { 10.9.0.101 }",
+            "nft add rule FAMILY mastiff-test guard-in accept",
+            "nft delete element FAMILY mastiff-test v4 { 10.9.0.101 } ; \
+             add element FAMILY mastiff-test v4 { 10.9.0.99 : jump group-1 }",
         ] {
+            let meddling = &meddling.replace("FAMILY", family);
             run(meddling);
             assert_eq!(wall.stands(), Ok(false), "{meddling}");
             wall.stand(&devices()).unwrap();
@@ -501,7 +514,7 @@ fn the_next_daemon_keeps_what_lives_only_for_the_same_addresses() {
         for guarded in &mut swapped {
             guarded.slot = Slot(1 - guarded.slot.0);
         }
-        let (mut gate, mut wall) = build("test", &swapped, Span::from_secs(10)).unwrap();
+        let (mut gate, mut wall) = build(form(), "test", &swapped, Span::from_secs(10)).unwrap();
         wall.stand(&devices()).unwrap();
         for address in FIRST.iter().chain(&SECOND) {
             assert!(lab.is_silent(address), "{address}");
@@ -539,8 +552,9 @@ fn two_daemons_do_not_know_each_other() {
             guarded
         });
         let beat = Span::from_secs(10);
-        let (mut gate, mut wall) = build("one", &firsts, beat).unwrap();
-        let (mut other_gate, mut other) = build("two", &seconds.collect::<Vec<_>>(), beat).unwrap();
+        let (mut gate, mut wall) = build(form(), "one", &firsts, beat).unwrap();
+        let (mut other_gate, mut other) =
+            build(form(), "two", &seconds.collect::<Vec<_>>(), beat).unwrap();
         wall.stand(&devices()).unwrap();
         other.stand(&devices()).unwrap();
         open(&mut gate, &mut wall, GROUP, within(600_000));

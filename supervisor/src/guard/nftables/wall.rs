@@ -8,10 +8,10 @@ use mastiff_core::time::Span;
 use mastiff_core::timing;
 use nix::net::if_::if_nametoindex;
 
-use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, Refreshed};
-use super::rules::{Batch, Hook, LO};
+use super::knock::{ASK, Cookie, DELETE, Knock, Knocker, NOTHING, Refreshed, key};
+use super::rules::{Batch, Hook, LO, Table};
 use super::standing::{self, Standing, hash};
-use super::{Shared, tick};
+use super::{Form, Shared, tick};
 use crate::guard::{Device, Guarded, Place, Slot, Wall};
 use crate::netlink::{Family, Request, Socket};
 
@@ -30,6 +30,7 @@ const LAYOUT: u8 = 3;
 /// either.
 #[derive(Debug)]
 pub struct NftablesWall {
+    form: Form,
     table: String,
     guarded: Vec<Guarded>,
     times: Arc<[Span]>,
@@ -39,12 +40,15 @@ pub struct NftablesWall {
     pub(super) shared: Arc<Shared>,
     socket: Socket,
     request: Request,
+    /// A daemon before this one may have left the other form.
+    is_first: bool,
     /// What was laid last, and for which devices.
     stood: Option<(u64, Vec<Device>)>,
 }
 
 impl NftablesWall {
     pub(super) fn new(
+        form: Form,
         daemon: &str,
         guarded: &[Guarded],
         times: Arc<[Span]>,
@@ -55,6 +59,7 @@ impl NftablesWall {
         let socket = Socket::open(Family::Netfilter, 0)
             .map_err(|error| format!("cannot open a socket to nf_tables: {error}"))?;
         Ok(Self {
+            form,
             table: super::table_of(daemon),
             guarded: guarded.to_vec(),
             times,
@@ -64,6 +69,7 @@ impl NftablesWall {
             shared,
             socket,
             request: Request::new(),
+            is_first: true,
             stood: None,
         })
     }
@@ -86,8 +92,12 @@ impl NftablesWall {
     }
 
     fn read(&mut self) -> Result<Option<Standing>, String> {
-        standing::read(&mut self.socket, &self.table)
-            .map_err(|error| format!("cannot read table netdev {}: {error}", self.table))
+        standing::read(&mut self.socket, &self.table, self.form.tables())
+            .map_err(|error| format!("cannot read {}: {error}", self.name()))
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.form.name(), self.table)
     }
 
     /// One transaction from what stands to what should. A table for the same addresses keeps its
@@ -102,45 +112,32 @@ impl NftablesWall {
         let adopted = before.filter(|_| adopt);
         // Without a table everything passes, so elements of what should be open shorten that.
         let open = if before.is_none() { self.open_slots() } else { Vec::new() };
-        let mut batch = Batch::begin(&mut self.request, &self.table);
-        if before.is_some() && adopted.is_none() {
-            batch.delete_table();
-        }
-        batch.table(&userdata, before.is_none());
-        if adopted.is_some() {
-            batch.clear();
-        }
-        let has = |name: &str, hook: Hook, device: &str| {
-            adopted.is_some_and(|standing| standing.has(name, hook.number(), device))
-        };
-        if !has(LO, Hook::Egress, LO) {
-            batch.loopback();
-        }
-        batch.lay(&self.guarded, &self.times, &self.cookie);
-        let hooks = [Hook::Ingress, Hook::Egress];
-        let wanted: Vec<(String, Hook, &Device)> = devices
-            .iter()
-            .flat_map(|device| hooks.map(|hook| (hook, device)))
-            .filter_map(|(hook, device)| Some((hook.chain(device)?, hook, device)))
-            .collect();
-        // What a bridge does for others is none of ours: a device that was made its port goes.
-        for base in adopted.map(|standing| standing.bases.as_slice()).unwrap_or_default() {
-            if base.name != LO && wanted.iter().all(|(name, ..)| *name != base.name) {
-                batch.delete_base(&base.name);
+        let mut batch = Batch::begin(&mut self.request, &self.table, Table::Netdev);
+        for table in self.form.tables() {
+            batch.table = *table;
+            let is_there = before.is_some_and(|standing| standing.tables.contains(table));
+            if is_there && adopted.is_none() {
+                batch.delete_table();
             }
-        }
-        for (name, hook, device) in wanted {
-            if !has(&name, hook, &device.name) {
-                batch.base(&name, hook, &device.name);
+            batch.table(&userdata, !is_there);
+            if adopted.is_some() {
+                batch.clear();
             }
-            batch.jump(&name, hook, device.place);
-        }
-        for (slot, _) in &open {
-            batch.living(*slot, self.times.first().copied().unwrap_or_default());
+            if !adopted.is_some_and(|standing| standing.has(LO, *table, Hook::Egress, LO)) {
+                batch.loopback();
+            }
+            batch.lay(&self.guarded, &self.times, &self.cookie);
+            match table {
+                Table::Netdev => batch.bases(adopted, devices),
+                Table::Inet | Table::Arp => batch.devices(devices),
+            }
+            for (slot, _) in &open {
+                batch.living(*slot, self.times.first().copied().unwrap_or_default());
+            }
         }
         batch.commit();
         let laid = self.socket.transact(&mut self.request).map_err(|error| {
-            format!("cannot lay table netdev {} in nf_tables: {error}", self.table)
+            format!("cannot lay {} {} in nf_tables: {error}", self.form.name(), self.table)
         });
         for (slot, until) in open {
             self.unless_late(slot, until);
@@ -148,14 +145,35 @@ impl NftablesWall {
         laid
     }
 
-    /// Whether knocks are heard. Without that nothing could be opened.
+    /// Whether knocks are heard, and by nobody else. Without that nothing could be opened, or what
+    /// has ended would seem to live.
     fn answers(&mut self) -> Result<(), String> {
         let why = match self.knocker.knock(ASK, Slot(0)) {
-            Knock::Taken => return Ok(()),
+            Knock::Taken => match self.knocker.knock(NOTHING, Slot(0)) {
+                Knock::Ignored => return Ok(()),
+                Knock::Taken => "somebody else drops them; do not filter what lo sends".into(),
+                Knock::Failed(error) => error.to_string(),
+            },
             Knock::Ignored => "nobody hears them; has somebody removed the rules?".into(),
             Knock::Failed(error) => error.to_string(),
         };
         Err(format!("cannot send the guard's frames on the loopback interface (lo): {why}"))
+    }
+
+    /// Of a group whose ARP has ended, since a knock was lost on its way there, the rest ends, too:
+    /// the keeper notices that, and has it created anew.
+    fn keep_together(&mut self) -> Result<(), String> {
+        let mut living = |table| {
+            standing::living(&mut self.socket, &self.table, table)
+                .map_err(|error| format!("cannot read the elements of {}: {error}", self.table))
+        };
+        let (arp, ip) = (living(Table::Arp)?, living(Table::Inet)?);
+        let is_lost = |slot: &Slot| ip.contains(&key(*slot)) && !arp.contains(&key(*slot));
+        for slot in (0..self.shared.leases.len()).map(Slot).filter(is_lost) {
+            log::warn!("the guard of group {} has lost a frame on lo; it is opened anew", slot.0);
+            self.knocker.knock(DELETE, slot);
+        }
+        Ok(())
     }
 
     /// Groups that are open, and whose time-out fits into their lease.
@@ -179,12 +197,15 @@ impl NftablesWall {
         if (self.knocker.clock)().after(time.1).after(self.tick).ends_lease(until) {
             return Ok(Refreshed::TooLate);
         }
-        let mut batch = Batch::begin(&mut self.request, &self.table);
-        batch.revive(slot, self.tick.times(CREATED_TICKS));
+        let mut batch = Batch::begin(&mut self.request, &self.table, Table::Netdev);
+        for table in self.form.tables() {
+            batch.table = *table;
+            batch.revive(slot, self.tick.times(CREATED_TICKS));
+        }
         batch.commit();
-        self.socket.transact(&mut self.request).map_err(|error| {
-            format!("cannot open group {} in table netdev {}: {error}", slot.0, self.table)
-        })?;
+        let created = self.socket.transact(&mut self.request);
+        created
+            .map_err(|error| format!("cannot open group {} in {}: {error}", slot.0, self.name()))?;
         // It lives for a few ticks now, whatever becomes of this process.
         let refreshed = self.knocker.refresh(slot, time, until, self.tick);
         // The keeper may have closed it meanwhile, before it was there.
@@ -206,7 +227,7 @@ impl Wall for NftablesWall {
             0 => String::new(),
             failed => format!(", {failed} frames not sent"),
         };
-        format!("nftables (table netdev {}, time-out {}{failed})", self.table, self.timeout())
+        format!("nftables ({}, time-out {}{failed})", self.name(), self.timeout())
     }
 
     fn stand(&mut self, devices: &[Device]) -> Result<(), String> {
@@ -232,6 +253,9 @@ impl Wall for NftablesWall {
             laid => laid,
         }?;
         self.answers()?;
+        if std::mem::take(&mut self.is_first) {
+            super::remove_form(self.form.other(), &self.table, log::Level::Debug);
+        }
         let after = self.read()?.map(|standing| standing.digest);
         self.stood = after.map(|digest| (digest, devices));
         Ok(())
@@ -239,7 +263,15 @@ impl Wall for NftablesWall {
 
     fn stands(&mut self) -> Result<bool, String> {
         let digest = self.read()?.map(|standing| standing.digest);
-        Ok(digest.is_some() && digest == self.stood.as_ref().map(|(digest, _)| *digest))
+        let stands = digest.is_some() && digest == self.stood.as_ref().map(|(digest, _)| *digest);
+        if !stands || self.form == Form::Netdev {
+            return Ok(stands);
+        }
+        self.keep_together()?;
+        if self.answers().is_err() {
+            self.stood = None; // so that it is looked at again, and said why
+        }
+        Ok(self.stood.is_some())
     }
 
     fn create(&mut self, slot: Slot, until: Clocks) -> Result<(), String> {
@@ -260,16 +292,11 @@ impl Wall for NftablesWall {
             Refreshed::Gone => "the rules that refresh it are gone".into(),
             Refreshed::Failed(error) => format!("cannot send on the loopback interface: {error}"),
         };
-        Err(format!("cannot open group {} in table netdev {}: {why}", slot.0, self.table))
+        Err(format!("cannot open group {} in {}: {why}", slot.0, self.name()))
     }
 
     fn remove(&mut self) {
-        let mut batch = Batch::begin(&mut self.request, &self.table);
-        batch.delete_table();
-        batch.commit();
-        if let Err(error) = self.socket.transact(&mut self.request) {
-            log::warn!("cannot remove table netdev {} from nf_tables: {error}", self.table);
-        }
+        super::remove_form(self.form, &self.table, log::Level::Warn);
         self.stood = None;
     }
 }

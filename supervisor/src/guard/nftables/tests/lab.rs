@@ -23,11 +23,11 @@ use mastiff_core::pair::clock::Clocks;
 use mastiff_core::time::Span;
 
 use crate::clock;
-use crate::guard::nftables::{NftablesGate, NftablesWall, build};
+use crate::guard::nftables::{Form, NftablesGate, NftablesWall, build};
 use crate::guard::{Device, Guarded, Place, Slot};
 use crate::sys::link::bind_to_link;
 
-/// Set in the process that runs the test within its namespaces.
+/// Set in the process that runs the test within its namespaces, to the form that it is about.
 const INSIDE: &str = "MASTIFF_TEST_INSIDE";
 /// The guarded interface, and the other end of its wire.
 pub(crate) const NEAR: &str = "near";
@@ -45,6 +45,11 @@ const OTHER: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
 /// Runs `body` in user and network namespaces of its own. `test` is the name of the calling test in
 /// [`super`], which is started once more in there.
 pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
+    in_form(Form::Netdev, test, body);
+}
+
+/// The same about that form.
+pub(crate) fn in_form(form: Form, test: &str, body: impl FnOnce()) {
     if is_inside() {
         return body();
     }
@@ -52,7 +57,7 @@ pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
         .args(["-Urn", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", &name(test), "--nocapture", "--include-ignored"])
-        .env(INSIDE, "1")
+        .env(INSIDE, families(form)[0])
         .output()
         .expect("unshare(1) of util-linux");
     let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
@@ -68,6 +73,20 @@ pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
 
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
+}
+
+/// The form that the test is about.
+pub(crate) fn form() -> Form {
+    let is_inet = std::env::var(INSIDE).is_ok_and(|family| family == "inet");
+    if is_inet { Form::Inet } else { Form::Netdev }
+}
+
+/// The families of the form's tables, the one that answers first.
+pub(crate) fn families(form: Form) -> &'static [&'static str] {
+    match form {
+        Form::Netdev => &["netdev"],
+        Form::Inet => &["inet", "arp"],
+    }
 }
 
 fn name(test: &str) -> String {
@@ -275,7 +294,7 @@ fn nix_index(name: &str) -> u32 {
 
 /// The time-out is three heartbeats.
 pub(crate) fn both(heartbeat: u64) -> (NftablesGate, NftablesWall) {
-    build("test", &guarded(), Span::from_millis(heartbeat)).unwrap()
+    build(form(), "test", &guarded(), Span::from_millis(heartbeat)).unwrap()
 }
 
 /// So many milliseconds from now.
