@@ -13,6 +13,7 @@ use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
+use super::events::Events;
 use super::state::read;
 use crate::clock::{self, boot_id};
 use crate::config::{Config, GuardConfig};
@@ -78,8 +79,8 @@ impl BootLoop {
         (resets, observes, unread)
     }
 
-    /// Reads the file. The text says what could not be read of it.
-    pub(super) fn load(config: &Config) -> (Self, Option<String>) {
+    /// Reads the file, and tells what could not be read of it.
+    pub(super) fn load(config: &Config, events: &mut Events) -> Self {
         let path = config.node.state_dir.join(FILE);
         let limits = limits(config.boot_loop_guard);
         let (resets, observes, fault) = match lines(&path) {
@@ -101,7 +102,10 @@ impl BootLoop {
         let count = if observes { limits.resets } else { this.count(&limits) };
         this.guard.counted(count, &limits);
         this.unsaved = fault.is_some() || this.observes() != observes;
-        (this, fault)
+        if let Some(why) = fault {
+            events.record("boot-loop-damaged", Severity::Warning, None, &why);
+        }
+        this
     }
 
     /// How many resets are recent, as of now.

@@ -66,12 +66,9 @@ impl Brain {
             let text = format!("{why}; starting without what it remembered");
             events.record("state-lost", Severity::Warning, None, &text);
         }
-        let (boot_loop, fault) = BootLoop::load(&config);
-        if let Some(why) = fault {
-            events.record("boot-loop-damaged", Severity::Warning, None, &why);
-        }
-        let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"));
-        let waker = Arc::new(waker?);
+        let boot_loop = BootLoop::load(&config, &mut events);
+        let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
+        let waker = Arc::new(waker);
         let dog =
             Dog::start(config.watchdog.as_ref(), state.watchdog, watchdog, Arc::clone(&waker))
                 .map_err(failed("start the petter"))?;

@@ -147,9 +147,10 @@ fn times(config: &WatchdogConfig) -> Times {
 impl Brain {
     /// At the start: what the boot before has left.
     pub(super) fn look_back(&mut self, now: Mono) {
+        // Before the lost boot, which says so by itself where it makes this one observe.
+        self.say_observes();
         self.count_lost_boot(now);
         self.end_self_test();
-        self.say_observes();
         self.license();
     }
 
