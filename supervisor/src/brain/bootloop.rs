@@ -148,8 +148,14 @@ impl BootLoop {
 }
 
 impl Brain {
-    /// Counts a reset that this daemon causes, or has caused: the file is written at once. To be
-    /// called before the machine goes; [`BootLoop::is_saved`] says when it may.
+    /// Writes down a reset that this daemon is about to cause; what follows from it, the next boot
+    /// decides. [`BootLoop::is_saved`] says when the machine may go.
+    pub(super) fn record_reset(&mut self, reason: &str, now: Mono) {
+        self.boot_loop.push(unix_seconds(), reason);
+        self.write_boot_loop(now);
+    }
+
+    /// Counts a reset that this daemon, or the watchdog that it armed, has caused.
     pub(super) fn count_reset(&mut self, reason: &str, now: Mono) {
         self.boot_loop.push(unix_seconds(), reason);
         let limits = limits(self.config.boot_loop_guard);
@@ -160,7 +166,7 @@ impl Brain {
         self.write_boot_loop(now);
     }
 
-    /// The newest reset that was counted has not taken place.
+    /// The reset that was last written down has not taken place.
     pub(super) fn uncount_reset(&mut self, now: Mono) {
         self.boot_loop.resets.pop();
         self.boot_loop.unsaved = true;

@@ -209,7 +209,7 @@ impl Brain {
             Stage::Record => {
                 walk.save = self.save.begun.saturating_add(1);
                 let reason = format!("{} for {}", walk.going.kind().name(), walk.check);
-                self.count_reset(&reason, now);
+                self.record_reset(&reason, now);
                 self.flight.note(FlightKind::Rung, &reason, now);
                 self.save.due = Some(now);
             }
