@@ -95,13 +95,12 @@ pub(super) fn restart(waker: Arc<Waker>) -> Result<Call, String> {
     Call::begin("mastiff-reboot", waker, Box::new(call))
 }
 
-/// Whether PID 1 is systemd, and the PID 1 of this very process: `systemctl` would talk to that of
-/// another namespace if its socket is in sight (sd_booted(3)).
+/// Whether PID 1 is systemd (sd_booted(3)), and, as far as it can be seen (ptrace(2), access mode
+/// checking), the PID 1 of this very process: `systemctl` would talk to that of another namespace
+/// if its socket is in sight.
 pub(super) fn has_systemd() -> bool {
     let namespace = |path: &str| std::fs::metadata(path).ok().map(|it| it.ino());
-    let own = namespace("/proc/self/ns/pid");
-    own.is_some()
-        && namespace("/proc/1/ns/pid") == own
+    namespace("/proc/1/ns/pid").is_none_or(|its| namespace("/proc/self/ns/pid") == Some(its))
         && std::fs::read("/proc/1/comm").is_ok_and(|comm| comm == b"systemd\n")
         && std::fs::metadata("/run/systemd/system").is_ok_and(|it| it.is_dir())
 }
