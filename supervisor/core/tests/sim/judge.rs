@@ -9,7 +9,7 @@ use mastiff_core::health::Verdict;
 use mastiff_core::maintenance::PAUSES_MAX;
 use mastiff_core::node::{Memory, Node};
 use mastiff_core::reading::{Readings, Value};
-use mastiff_core::recovery::{BACKOFF_FIRST, BACKOFF_MAX, Wait};
+use mastiff_core::recovery::{BACKOFF_FIRST, BACKOFF_MAX, Licence, Wait};
 use mastiff_core::report::Report;
 use mastiff_core::spec::{BUDGET_TIMES_MAX, CheckSpec};
 use mastiff_core::time::{Mono, Span};
@@ -30,6 +30,8 @@ struct Heard {
 
 #[derive(Default)]
 pub struct Judge {
+    /// Which rungs may start.
+    pub licence: Licence,
     /// Starts of each rung of each check, by names, on the present clock.
     starts: BTreeMap<(Box<str>, Box<str>), Vec<Mono>>,
     heard: BTreeMap<Box<str>, Heard>,
@@ -103,6 +105,11 @@ impl Judge {
         let by_growth = spec.fail_when.len() > 1;
         assert!(fault == Some(&Value::Flag(true)) || by_growth, "L1: {fault:?}");
         let rung = self.announced.take().expect("a rung is announced");
+        assert_ne!(self.licence, Licence::Nothing, "L6: {rung} of {name} on the way down");
+        let disturbs = self.licence == Licence::ObserveOnly && &*rung == "reboot";
+        assert!(!disturbs, "L6: {rung} of {name} on a node that only observes");
+        // Whoever looks every three seconds may see each of its rests and nothing between them.
+        self.rests_since.remove(name);
         let before = self.under_way.insert(check, rung.clone());
         assert_eq!(before, None, "L3: two rungs of {name}");
         let starts = self.starts.entry((name.clone(), rung.clone())).or_default();
@@ -138,7 +145,11 @@ impl Judge {
                 let ended = |id: &CheckId| node.spec(*id).is_none_or(|spec| spec.name == *check);
                 self.under_way.retain(|id, _| !ended(id));
             }
-            Report::RungPassed { check, rung } => panic!("L6: {rung} of {check} may start here"),
+            Report::RungPassed { check, rung } => {
+                happened.passes += 1;
+                let may = self.licence == Licence::ObserveOnly && &**rung == "reboot";
+                assert!(may, "L6: {rung} of {check} may start, or nothing may");
+            }
             Report::Verdict { .. }
             | Report::Flapping { .. }
             | Report::PauseBegins { .. }
@@ -190,7 +201,8 @@ impl Judge {
             let due = ladder.due_in_secs.unwrap_or(0.0);
             assert!(due <= 3600.0 + 300.0, "L4: {} in {due} s", spec.name);
             // At rest, or its time is over: then only a reading is awaited.
-            if due <= 0.0 && is_failed_now && view.paused.is_none() {
+            let may = view.paused.is_none() && self.licence != Licence::Nothing;
+            if due <= 0.0 && is_failed_now && may {
                 let since = *self.rests_since.entry(spec.name.clone()).or_insert(now);
                 assert!(now.since(since) <= RESTS_MAX, "L4: {} rests: {node:?}", spec.name);
                 continue;

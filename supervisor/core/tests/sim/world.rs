@@ -6,7 +6,7 @@ use mastiff_core::health::Verdict;
 use mastiff_core::maintenance::Pause;
 use mastiff_core::node::{Memory, Node, Policy};
 use mastiff_core::reading::{Quantity, Readings, Unit};
-use mastiff_core::recovery::ActionId;
+use mastiff_core::recovery::{ActionId, Licence};
 use mastiff_core::report::Outcome;
 use mastiff_core::spec::{Arguments, Budget, CheckSpec, Disruption, EffectSpec, Origin, Rung};
 use mastiff_core::time::{Mono, Span};
@@ -28,6 +28,8 @@ static EFFECT: EffectSpec = EffectSpec {
     settle: Span::from_secs(10),
     budget: Budget { times: 3, within: Span::from_secs(600) },
 };
+static REBOOT: EffectSpec =
+    EffectSpec { name: "reboot", disruption: Disruption::Node, ..EFFECT };
 /// Each text has one budget for ever, so that the judge can count without knowing of reloads.
 pub const RUNGS: [(&str, Budget); 3] = [
     ("restart", Budget { times: 3, within: Span::from_secs(600) }),
@@ -98,10 +100,12 @@ pub struct Happened {
     pauses: u64,
     restarts: u64,
     boots: u64,
+    pub passes: u64,
+    licences: u64,
 }
 
 impl Happened {
-    fn counts(&mut self) -> [&mut u64; 12] {
+    fn counts(&mut self) -> [&mut u64; 14] {
         [
             &mut self.readings,
             &mut self.starts,
@@ -115,6 +119,8 @@ impl Happened {
             &mut self.pauses,
             &mut self.restarts,
             &mut self.boots,
+            &mut self.passes,
+            &mut self.licences,
         ]
     }
 
@@ -281,7 +287,7 @@ impl World {
 
     /// Something happens.
     fn blow(&mut self) {
-        match self.rng.below(16) {
+        match self.rng.below(17) {
             0..=7 => {
                 let says = self.rng.of(&[
                     Says::Good,
@@ -312,9 +318,20 @@ impl World {
                 self.act(|node, _, actions| node.resume(scope, actions)).unwrap_or_default();
             }
             13 | 14 => self.reload(false),
+            15 => {
+                use Licence::{All, Nothing, ObserveOnly};
+                let licence = self.rng.of(&[All, ObserveOnly, ObserveOnly, Nothing]);
+                self.license(licence);
+            }
             _ => self.restart(),
         }
         self.turn();
+    }
+
+    fn license(&mut self, licence: Licence) {
+        self.happened.licences += 1;
+        self.judge.licence = licence;
+        self.node.license(licence);
     }
 
     fn scope(&mut self) -> Option<&'static str> {
@@ -358,7 +375,7 @@ impl World {
         }
         let rung = |(text, budget): (&str, Budget)| Rung {
             text: text.into(),
-            effect: &EFFECT,
+            effect: if text == REBOOT.name { &REBOOT } else { &EFFECT },
             arguments: Vec::new(),
             budget,
         };
@@ -400,6 +417,7 @@ impl World {
         self.pending.clear();
         self.judge.restarted();
         self.node = Node::new(POLICY);
+        self.node.license(self.judge.licence);
         self.node.remember(memory.clone(), self.now);
         self.saved = memory;
         self.configure();
@@ -408,6 +426,7 @@ impl World {
     /// All that was broken works again.
     fn heal(&mut self) {
         self.healed = true;
+        self.license(Licence::All);
         self.says = [(Says::Good, 1); NAMES.len()];
         self.reload(true);
         for scope in [None, Some("c0"), Some("c1"), Some("c2"), Some("c3")] {
