@@ -122,6 +122,10 @@ fn a_watchdog_that_dies_with_the_kernel_is_none() {
     let (severity, what) = tree.only(watchdog::device);
     assert_eq!(severity, Severity::Warning);
     assert!(what.contains("a timer of the kernel"), "{what}");
+    let idle = Tree::new().dog(0, "Software Watchdog\n", "inactive\n");
+    let (severity, what) = idle.only(watchdog::device);
+    assert_eq!(severity, Severity::Note);
+    assert!(what.contains("the only watchdog is a timer of the kernel"), "{what}");
 }
 
 #[test]

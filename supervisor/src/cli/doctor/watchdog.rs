@@ -63,6 +63,12 @@ pub(super) fn device(machine: &Machine) -> Vec<Finding> {
             platform::mend(machine),
         )],
         (Some(device), _) => Finding::good(format!("the watchdog {} is armed", called(device))),
+        (None, Some(device)) if device.kind == Kind::Software => vec![Finding::new(
+            Severity::Note,
+            format!("the only watchdog is a timer of the kernel: {}", called(device)),
+            "If the kernel hangs, so does the timer, and this machine stays down.",
+            platform::mend(machine),
+        )],
         (None, Some(device)) => vec![Finding::new(
             Severity::Warning,
             format!("the watchdog {} is there, but nobody uses it", called(device)),
