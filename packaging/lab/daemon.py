@@ -52,7 +52,8 @@ class Daemon:
                 raise LabError(f"{file} is missing; build it first (cargo build --release) or set MASTIFF_BIN")
         self.machine.copy(BINARIES / "mastiffd", "/usr/sbin/mastiffd")
         self.machine.copy(BINARIES / "mastiff", "/usr/bin/mastiff")
-        self.machine.copy(UNIT_FILE, "/etc/systemd/system/mastiff.service")
+        for unit in sorted(UNIT_FILE.parent.glob("mastiff*.service")):
+            self.machine.copy(unit, f"/etc/systemd/system/{unit.name}")
         self.machine.write(HOOK, f"#!/bin/sh\ncat >> {ALERTS}\n", 0o755)
         self.machine.write("/usr/local/bin/beating", BEATING, 0o755)
         self.machine.write("/usr/local/bin/greedy", GREEDY, 0o755)

@@ -65,11 +65,22 @@ done
 """
 AGENT_UNIT = """[Unit]
 Description=Command channel of the lab
+IgnoreOnIsolate=yes
 [Service]
 ExecStart=/usr/local/sbin/lab-agent
 Restart=always
 RestartSec=0
 OOMScoreAdjust=-1000
+"""
+MODULES_UNIT = """[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+{lines}
+[Install]
+WantedBy=sysinit.target
 """
 
 # No udev: nothing here needs it, and it is half of the boot time. Modules are loaded by name where a test wants them.
@@ -80,6 +91,8 @@ KERNEL_COMMAND_LINE = ("console=ttyS0 quiet loglevel=4 mitigations=off net.ifnam
 
 # A reset: seconds from its cause, and whether a watchdog device did it (else the kernel, or the processor).
 Reset = collections.namedtuple("Reset", "seconds by_watchdog")
+# What the agent says first. The reset may have cut off an answer before it; those end with a dot.
+HELLO = "hello"
 # No byte comes through within any test, and no request ever fails: what a controller does that has died.
 HUNG, ANSWERING = 1, 0
 
@@ -88,9 +101,10 @@ class Rebooted(LabError):
     """The machine was reset instead of an answer."""
 
 
-def image():
-    """The directory with kernel, initramfs and root disk; built when missing or when a recipe changed."""
-    root = base(PACKAGES)
+def image(more=()):
+    """The directory with kernel, initramfs and root disk, with these packages more; built when missing or when a recipe
+    changed."""
+    root = base((*PACKAGES, *more))
     recipe = hashlib.sha256(repr((root.name, BOOT_MODULES, DISK_SIZE, INIT, AGENT, AGENT_UNIT)).encode()).hexdigest()
     ready = HOME / f"vm-{recipe[:12]}"
     with open(HOME / "lock", "w") as lock:
@@ -156,16 +170,16 @@ def pack_disk(root, fresh):
 class Vm:
     """One machine, as a context manager."""
 
-    def __init__(self, *kernel_options):
-        """`kernel_options` are added to the kernel's command line."""
+    def __init__(self, packages=()):
+        """`packages` are installed in addition."""
         self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.layout = "unified"
-        self.kernel_options = kernel_options
+        self.packages = packages
         self.qemu = self.channel = self.monitor = None
 
     def __enter__(self):
-        files = image()
+        files = image(self.packages)
         sweep()
         self.home.mkdir(parents=True)
         with open(self.home / "parcel", "wb") as parcel:
@@ -182,8 +196,7 @@ class Vm:
             -serial file:{self.home}/console
             -qmp unix:{self.home}/qmp,server=on,wait=off
             -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset
-            """.split(), "-append", " ".join([KERNEL_COMMAND_LINE, *self.kernel_options])],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
             self._connect()
@@ -220,7 +233,7 @@ class Vm:
         """Wait until the agent of a new boot says hello."""
         self.channel.settimeout(BOOT_SECONDS)
         with self._telling_console("the machine did not boot"):
-            while self._line() != "hello":
+            while not self._line().endswith(HELLO):
                 pass
 
     def _line(self):
@@ -246,10 +259,10 @@ class Vm:
     def run(self, *words, check=True, timeout=120):
         """Run a command in the machine and return it with its output."""
         self.channel.settimeout(timeout)
-        self.channel.sendall(base64.b64encode(shlex.join(map(str, words)).encode()) + b"\n")
+        self.tell(*words)
         with self._telling_console(f"no answer to {words}"):
             answer = self._line()
-        if answer == "hello":
+        if answer.endswith(HELLO):
             raise Rebooted(f"the machine was reset during {shlex.join(map(str, words))}")
         code, *texts = answer.split()
         texts = [base64.b64decode(text.rstrip(".")).decode(errors="replace") for text in texts]
@@ -257,6 +270,10 @@ class Vm:
         if check and done.returncode:
             raise LabError(f"{shlex.join(map(str, words))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def tell(self, *words):
+        """Have a command run of which no answer is to be expected: the machine is reset first (see wait_reset)."""
+        self.channel.sendall(base64.b64encode(shlex.join(map(str, words)).encode()) + b"\n")
 
     def wait_reset(self, cause, seconds=BOOT_SECONDS):
         """Call `cause`, which leads to a reset within so many seconds, and wait for the next boot; returns the Reset."""
@@ -266,13 +283,25 @@ class Vm:
             cause()
         except Rebooted:
             is_up = True
-        event = self.monitor.wait("RESET", began, seconds)
-        if not event:
-            raise LabError(f"no reset within {seconds} s; {self._console_end()}")
+        event = self.wait_event("RESET", seconds, began)
         fired = self.monitor.wait("WATCHDOG", began, 0)
         if not is_up:
             self._hello()
         return Reset((fired or event)[0] - began, fired is not None)
+
+    def wait_event(self, name, seconds, since=None):
+        """Wait for such an event of QEMU since a time of time.time(), which is now if not given; returns (time, data)."""
+        event = self.monitor.wait(name, time.time() if since is None else since, seconds)
+        if not event:
+            raise LabError(f"no {name} within {seconds} s; {self._console_end()}")
+        return event
+
+    def load_at_boot(self, *modules):
+        """Load these modules, as `modprobe` has them, now and at each boot before any service."""
+        lines = "".join(f"ExecStart=/sbin/modprobe {module}\n" for module in modules)
+        self.write("/etc/systemd/system/lab-modules.service", MODULES_UNIT.format(lines=lines))
+        self.run("systemctl", "enable", "--quiet", "lab-modules")
+        self.run("systemctl", "restart", "lab-modules")
 
     def disk(self, state):
         """The root disk is HUNG or ANSWERING again. A request that hangs ends with a reset, or when it answers."""
