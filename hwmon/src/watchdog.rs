@@ -9,6 +9,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use mastiff_core::sorted;
+
 use crate::root::Root;
 use crate::text::{hexadecimal, whole};
 
@@ -121,7 +123,7 @@ pub fn list(root: &Root) -> Vec<Watchdog> {
         .take(DEVICES_MAX)
         .map(|name| read(root, name))
         .collect();
-    found.sort_by_key(|device| (Reverse(device.kind), number(&device.name)));
+    sorted::sort_by_key(&mut found, &|device| (Reverse(device.kind), number(&device.name)));
     found
 }
 

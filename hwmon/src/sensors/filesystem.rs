@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
+use mastiff_core::sorted;
 use mastiff_core::time::{Mono, Span};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 
@@ -139,11 +140,8 @@ fn discover(root: &Root) -> Vec<String> {
             None => chosen.push(mount),
         }
     }
-    let mut points: Vec<String> = chosen.iter().map(|mount| mount.point.clone()).collect();
-    points.sort();
-    points.dedup();
-    points.truncate(DISCOVERED_MAX);
-    points
+    let points = sorted::set(chosen.iter().map(|mount| mount.point.clone()));
+    points.into_iter().take(DISCOVERED_MAX).collect()
 }
 
 /// Decides from the mount table alone: looking at the file system could hang.

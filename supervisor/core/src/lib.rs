@@ -17,6 +17,7 @@
 //! | [`timing`] | every timer of the pair, derived from `takeover-within` |
 //! | [`event`] | what the core can learn, and all it can ask for |
 //! | [`report`] | what an operator is told |
+//! | [`sorted`] | lists and maps put in order with little code |
 //! | [`view`] | what a node tells about itself, as plain values |
 //! | [`watchdog`] | the single rule "may the watchdog be petted now?" |
 //! | [`wire`] | the bytes of the pair's messages: layout, version, limits |
@@ -79,6 +80,7 @@ pub mod reading;
 pub mod reboot;
 pub mod recovery;
 pub mod report;
+pub mod sorted;
 pub mod spec;
 pub mod time;
 pub mod timing;

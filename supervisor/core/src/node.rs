@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Told};
@@ -16,6 +17,7 @@ use crate::maintenance::{Maintenance, Pause};
 use crate::reading::Readings;
 use crate::recovery::{ActionId, Licence};
 use crate::report::{Outcome, Report};
+use crate::sorted;
 use crate::spec::CheckSpec;
 use crate::time::{Mono, Span};
 use crate::view::{CheckView, PauseView};
@@ -138,7 +140,7 @@ impl Node {
         self.policy = policy;
         let old = core::mem::take(&mut self.checks);
         let mut old: BTreeMap<Box<str>, Check> =
-            old.into_iter().map(|check| (check.spec.name.clone(), check)).collect();
+            sorted::map(old.into_iter().map(|check| (check.spec.name.clone(), check)));
         // What goes is remembered before anything is admitted: under the same name may come what
         // replaces it.
         let mut kept: Vec<(CheckSpec, Option<Check>)> = Vec::with_capacity(specs.len());
@@ -165,7 +167,7 @@ impl Node {
         let surplus = self.remembered.len().saturating_sub(REMEMBERED_MAX);
         self.remembered.drain(..surplus);
         let ids: Vec<CheckId> = self.checks.iter().map(|check| check.id).collect();
-        self.places = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        self.places = sorted::map(ids.iter().enumerate().map(|(place, id)| (*id, place)));
         ids
     }
 
@@ -331,9 +333,7 @@ impl Node {
     /// The worst first, then by name.
     fn by_importance(&self) -> Vec<&Check> {
         let mut checks: Vec<&Check> = self.checks.iter().collect();
-        checks.sort_by(|a, b| {
-            b.verdict().cmp(&a.verdict()).then_with(|| a.spec.name.cmp(&b.spec.name))
-        });
+        sorted::sort_by_key(&mut checks, &|check| (Reverse(check.verdict()), &check.spec.name));
         checks
     }
 

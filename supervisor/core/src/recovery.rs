@@ -27,6 +27,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::sorted;
 use crate::spec::{BUDGET_TIMES_MAX, Budget, Rung};
 use crate::time::{Mono, Span};
 
@@ -162,7 +163,7 @@ impl Ladder {
     pub fn remember(&mut self, uses: Vec<VecDeque<Mono>>, now: Mono) {
         for (own, remembered) in self.uses.iter_mut().zip(uses) {
             let mut remembered: Vec<Mono> = remembered.into_iter().map(|at| at.min(now)).collect();
-            remembered.sort_unstable();
+            sorted::sort_by_key(&mut remembered, &|at| *at);
             let surplus = remembered.len().saturating_sub(BUDGET_TIMES_MAX as usize);
             remembered.drain(..surplus);
             *own = remembered.into();

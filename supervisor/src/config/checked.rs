@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mastiff_core::node::{Policy, REMIND_DEFAULT};
+use mastiff_core::sorted;
 use mastiff_core::spec::Budget;
 use mastiff_core::time::Span;
 use mastiff_hwmon::sensor::{Sensor, split_arguments};
@@ -157,8 +158,8 @@ fn directory(field: &Field<String>, default: &str, review: &mut Review<'_>) -> P
 }
 
 fn budgets(raw: &[RawOption], review: &mut Review<'_>) -> Budgets {
-    let mut budgets: Budgets =
-        EFFECTS.iter().map(|effect| (effect.spec.name, effect.spec.budget)).collect();
+    let standard = EFFECTS.iter().map(|effect| (effect.spec.name, effect.spec.budget));
+    let mut budgets: Budgets = sorted::map(standard);
     for RawOption { name, name_span, value } in raw {
         let Some(effect) = effects::find(name) else {
             let message = rung::unknown_effect(name);

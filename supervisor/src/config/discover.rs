@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mastiff_core::sorted;
 use mastiff_core::spec::{CheckSpec, Origin};
 use mastiff_hwmon::SENSORS;
 use mastiff_hwmon::root::Root;
@@ -32,9 +33,9 @@ fn among(
         return Vec::new();
     }
     let known: BTreeSet<(&str, &str)> =
-        configured.iter().map(|check| (&*check.spec.sensor, &*check.spec.target)).collect();
+        sorted::set(configured.iter().map(|check| (&*check.spec.sensor, &*check.spec.target)));
     let mut names: BTreeSet<String> =
-        configured.iter().map(|check| check.spec.name.to_string()).collect();
+        sorted::set(configured.iter().map(|check| check.spec.name.to_string()));
     let mut found = Vec::new();
     for sensor in registry {
         let targets = sensor.discover.map(|discover| discover(root)).unwrap_or_default();

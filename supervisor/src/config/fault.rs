@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use mastiff_core::sorted;
+
 use super::locate::Lines;
 
 /// Faults that are reported one by one; of the others only the number is.
@@ -152,7 +154,7 @@ impl<'t> Review<'t> {
 
     /// All faults by line.
     pub(super) fn end(mut self) -> Vec<Fault> {
-        self.faults.sort_by_key(|fault| (fault.line, fault.column));
+        sorted::sort_by_key(&mut self.faults, &|fault| (fault.line, fault.column));
         if self.unlisted > 0 {
             let last = self.lines.count();
             let message = format!("and {} further faults, not listed", self.unlisted);

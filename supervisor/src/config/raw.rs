@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use mastiff_core::sorted;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -193,7 +194,7 @@ impl RawFile {
                 other => review.key(&shorten(other), &key.span(), unknown_section(other)),
             }
         }
-        file.checks.sort_by_key(|check| check.header.start);
+        sorted::sort_by_key(&mut file.checks, &|check| check.header.start);
         file
     }
 }

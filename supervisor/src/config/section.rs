@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use mastiff_core::sorted;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -89,10 +90,10 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         known: &'static [&'static str],
         table: DeTable<'v>,
     ) -> Self {
-        let left = table
-            .into_iter()
-            .map(|(key, value)| (key.get_ref().to_string(), (key.span(), value)))
-            .collect();
+        let entries = table.into_iter();
+        let left = sorted::map(
+            entries.map(|(key, value)| (key.get_ref().to_string(), (key.span(), value))),
+        );
         Self { review, name, known, left }
     }
 

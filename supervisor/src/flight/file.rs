@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use mastiff_core::sorted;
+
 use super::{FILE_BYTES, Record, SLOT_BYTES, SLOTS, Slot};
 
 /// Where the file is.
@@ -44,7 +46,7 @@ pub fn read(path: &Path) -> io::Result<Log> {
             Slot::Damaged => log.damaged = log.damaged.saturating_add(1),
         }
     }
-    log.records.sort_by_key(|(_, record)| record.seq);
+    sorted::sort_by_key(&mut log.records, &|(_, record)| record.seq);
     Ok(log)
 }
 

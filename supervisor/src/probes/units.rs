@@ -213,8 +213,8 @@ impl Units {
     }
 
     /// Takes what happened in control groups; returns the checks that should be read now.
-    pub fn happened(&mut self) -> Vec<CheckId> {
-        let mut nudged = Vec::new();
+    pub fn happened(&mut self) -> BTreeSet<CheckId> {
+        let mut nudged = BTreeSet::new();
         for event in self.take_events() {
             if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                 // Nobody knows what was lost, so any unit may have changed.
@@ -237,12 +237,10 @@ impl Units {
             for (check, unit) in &mut self.units {
                 if unit.is_concerned(&self.root, &path, event.name.as_deref()) {
                     unit.changed = true;
-                    nudged.push(*check);
+                    nudged.insert(*check);
                 }
             }
         }
-        nudged.sort_unstable();
-        nudged.dedup();
         nudged
     }
 
