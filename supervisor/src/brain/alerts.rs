@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mastiff_core::event::Alert;
+use mastiff_core::sorted;
 use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
@@ -181,12 +182,10 @@ impl Queued {
     /// For hooks that are shell scripts.
     fn environment(&self) -> Vec<(String, String)> {
         let alert = &self.alert;
-        let kind = serde_json::to_value(alert.kind)
-            .ok()
-            .and_then(|kind| kind.as_str().map(str::to_string));
+        let kind = serde_json::to_string(&alert.kind).unwrap_or_default();
         [
             ("MASTIFF_NODE", self.node.clone()),
-            ("MASTIFF_ALERT", kind.unwrap_or_default()),
+            ("MASTIFF_ALERT", kind.trim_matches('"').to_string()),
             ("MASTIFF_CHECK", alert.check.to_string()),
             ("MASTIFF_SENSOR", alert.sensor.to_string()),
             ("MASTIFF_TARGET", alert.target.to_string()),
@@ -205,12 +204,11 @@ impl Queued {
 
     /// For everything else.
     fn json(&self) -> String {
-        let fields: serde_json::Map<String, serde_json::Value> = self
-            .environment()
-            .into_iter()
-            .map(|(key, value)| (key.trim_start_matches("MASTIFF_").to_lowercase(), value.into()))
-            .collect();
-        let mut line = serde_json::Value::Object(fields).to_string();
+        let field = |(key, value): (String, String)| {
+            (key.trim_start_matches("MASTIFF_").to_ascii_lowercase(), value)
+        };
+        let fields = sorted::map(self.environment().into_iter().map(field));
+        let mut line = serde_json::to_string(&fields).unwrap_or_default();
         line.push('\n');
         line
     }
