@@ -205,7 +205,7 @@ fn record(text: &str) -> Option<Record> {
     if sum != format!("{:08x}", crc32(body.as_bytes())) {
         return None;
     }
-    let record: Record = serde_json::from_str(&format!("{body}}}")).ok()?;
+    let record: Record = serde_json::from_slice(format!("{body}}}").as_bytes()).ok()?;
     (record.v == VERSION).then_some(record)
 }
 
