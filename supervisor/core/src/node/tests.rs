@@ -549,9 +549,7 @@ fn l6_a_node_that_only_observes_goes_past_what_disturbs_it_and_spends_nothing() 
     bench.run_to(1011);
     assert_eq!((bench.starts(), passes(&bench)), (alloc::vec![(1000, 0), (1010, 1)], 1));
     let started: Vec<&Action> = bench.log.iter().map(|(_, action)| action).collect();
-    let is_reset = |action: &&&Action| {
-        matches!(action, Action::Start { effect, .. } if effect.name == "reset")
-    };
+    let is_reset = |action: &&&Action| matches!(action, Action::Start { effect, .. } if effect.name == "reset");
     assert_eq!(started.iter().filter(is_reset).count(), 0);
     assert!(bench.node.checks[0].ladder.uses()[1].is_empty(), "nothing is spent");
     // It may act again: the next round has all three.

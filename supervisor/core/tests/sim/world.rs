@@ -28,8 +28,7 @@ static EFFECT: EffectSpec = EffectSpec {
     settle: Span::from_secs(10),
     budget: Budget { times: 3, within: Span::from_secs(600) },
 };
-static REBOOT: EffectSpec =
-    EffectSpec { name: "reboot", disruption: Disruption::Node, ..EFFECT };
+static REBOOT: EffectSpec = EffectSpec { name: "reboot", disruption: Disruption::Node, ..EFFECT };
 /// Each text has one budget for ever, so that the judge can count without knowing of reloads.
 pub const RUNGS: [(&str, Budget); 3] = [
     ("restart", Budget { times: 3, within: Span::from_secs(600) }),
