@@ -31,6 +31,21 @@ fn shown_bytes(bytes: u64) -> String {
     Shown(Unit::Bytes, Some(&Value::Number(bytes as f64))).to_string()
 }
 
+/// The inodes of the namespaces that the kernel begins with (`PROC_PID_INIT_INO`,
+/// `PROC_USER_INIT_INO`, linux/proc_ns.h).
+const FIRST_NAMESPACES: [(&str, u64); 2] =
+    [("/proc/self/ns/pid", 0xEFFF_FFFC), ("/proc/self/ns/user", 0xEFFF_FFFD)];
+
+/// Whether this process is on the machine itself, and not in a container of its own processes: only
+/// then is the machine its to reset.
+#[must_use]
+pub fn is_machine() -> bool {
+    let is_first = |(path, inode): (&str, u64)| {
+        std::fs::metadata(path).is_ok_and(|it| std::os::unix::fs::MetadataExt::ino(&it) == inode)
+    };
+    FIRST_NAMESPACES.into_iter().all(is_first)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -34,7 +34,7 @@ FREEZE_SECONDS = 10
 # Between two writes that are to show that the root file system answers.
 PROBE_SECONDS = 5
 # Until a machine of 768 MiB has none left, and has killed whom it may.
-MEMORY_SECONDS = 30
+MEMORY_SECONDS = 90
 LOOP_RESETS = 3
 UNIT = "mastiff.service"
 TROUBLE = "/run/trouble"

@@ -23,8 +23,9 @@ pub const EXIT_UNAVAILABLE: i32 = 69;
 /// The configuration has faults (EX_CONFIG); the unit does not restart on it.
 pub const EXIT_CONFIG: i32 = 78;
 
-/// In `state-dir`: the last configuration without faults.
-const LAST_GOOD: &str = "last-good.toml";
+/// The last configuration without faults. Not in `state-dir`, which a file with faults may not
+/// tell.
+const LAST_GOOD: &str = "/var/lib/mastiff/last-good.toml";
 
 const HELP: &str = "\
 mastiffd: watches this machine, repairs services, keeps the watchdog and the floating address
@@ -81,7 +82,11 @@ pub fn main() -> i32 {
     };
     let spare = watchdog.as_ref().and_then(|fd| fd.try_clone().ok());
     let done = match &config.witness {
-        Some(witness) => serve(witness, &path),
+        // A witness pets nothing.
+        Some(witness) => {
+            stop(watchdog);
+            serve(witness, &path)
+        }
         None => run(config, text, (path, named), watchdog).map_err(StartError::Refused),
     };
     // Who does not run leaves nothing behind that resets the machine. After a run it is the petter
@@ -138,14 +143,11 @@ fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
         left.stop().unwrap_or_else(|why| log::error!("{why}"));
         return None;
     }
-    let state_dir = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    let state_dir = state_dir.unwrap_or_else(|| PathBuf::from(config::STATE_DIR_DEFAULT));
-    match load(&state_dir.join(LAST_GOOD), true) {
+    match load(Path::new(LAST_GOOD), true) {
         Ok((config, _)) => {
             log::error!(
                 "the watchdog cannot be stopped (nowayout), so this daemon goes on with the last \
-                 configuration without faults, {}: mend the new one",
-                state_dir.join(LAST_GOOD).display()
+                 configuration without faults, {LAST_GOOD}: mend the new one"
             );
             Some((config, left.keep()))
         }
@@ -183,7 +185,7 @@ fn run(
     if let Some(text) = text
         && config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
     {
-        keep_good(&config.node.state_dir.join(LAST_GOOD), &text);
+        keep_good(Path::new(LAST_GOOD), &text);
     }
     Brain::new(config, path, named, pair, watchdog)?.run().map(|()| EXIT_OK)
 }

@@ -28,9 +28,10 @@ pub fn inherited(name: &str) -> Option<OwnedFd> {
         return None;
     }
     let names = variable("LISTEN_FDNAMES")?;
-    // The newest one: a store may hold several of a name.
+    // The newest one, which comes first: a store may hold several of a name (`LIST_PREPEND`,
+    // service_add_fd_store in systemd's service.c).
     let numbers = FIRST..FIRST.saturating_add(count.clamp(0, COUNT_MAX));
-    let (number, _) = numbers.zip(names.split(':')).filter(|(_, found)| *found == name).last()?;
+    let (number, _) = numbers.zip(names.split(':')).find(|(_, found)| *found == name)?;
     let fd = process::inherited(number);
     // Not for hooks and plugins.
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;

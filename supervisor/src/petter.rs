@@ -329,11 +329,22 @@ impl Left {
         self.device.into()
     }
 
-    /// Stops it, here and in the store.
+    /// Stops it, here and in the store. One that nothing can stop gets its longest time-out, and
+    /// stays in the store for a daemon that pets it again.
     ///
     /// # Errors
     /// In words: it goes on and resets the machine.
     pub fn stop(mut self) -> Result<(), String> {
+        if self.cannot_stop() {
+            let secs = worker::set_longest(&self.device, worker::LONGEST);
+            let petted = self.device.pet();
+            let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
+            let failed = petted.err().map_or(String::new(), |error| format!(" ({error})"));
+            return Err(format!(
+                "the watchdog cannot be stopped (nowayout): this machine is reset unless mastiffd \
+                 pets it again within {secs}{failed}"
+            ));
+        }
         self.device.allow_close().map_err(|error| {
             format!("the watchdog cannot be told that it may be closed: {error}")
         })?;

@@ -52,9 +52,15 @@ impl Device {
         Self::new(File::from(fd))
     }
 
-    fn new(file: File) -> io::Result<Self> {
-        let info = sys::support(file.as_fd())?;
-        Ok(Self { file, info })
+    fn new(mut file: File) -> io::Result<Self> {
+        match sys::support(file.as_fd()) {
+            Ok(info) => Ok(Self { file, info }),
+            Err(error) => {
+                // Whatever it is, it must not be left counting.
+                file.write_all(ALLOW_CLOSE).ok();
+                Err(error.into())
+            }
+        }
     }
 
     /// What the driver calls it.

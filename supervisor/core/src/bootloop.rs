@@ -38,9 +38,8 @@ impl Limits {
     /// How many of these resets are within the stretch that ends at `now`. Moments are Unix times
     /// in seconds; `None`: nobody knows when.
     #[must_use]
-    pub fn count(&self, resets: impl Iterator<Item = Option<u64>> + Clone, now: u64) -> u32 {
-        // A clock that was set back is behind the truth by as much at least.
-        let now = resets.clone().flatten().max().map_or(now, |newest| newest.max(now));
+    pub fn count(&self, resets: impl Iterator<Item = Option<u64>>, now: u64) -> u32 {
+        // One of the future counts: its clock or today's is wrong.
         let within = |at: &Option<u64>| {
             at.is_none_or(|at| Span::from_secs(now.saturating_sub(at)) < self.within)
         };
@@ -118,8 +117,10 @@ mod tests {
             (&[ago(3599), ago(10)], 2),
             (&[ago(3600), ago(10)], 1),
             (&[None, None, ago(100_000)], 2), // B2
-            // The clock went back by a day: by the newest moment the oldest is two hours old.
-            (&[Some(NOW + 79_200), Some(NOW + 86_000), Some(NOW + 86_400)], 2),
+            // The clock went back by a day: nobody knows when they were.
+            (&[Some(NOW + 79_200), Some(NOW + 86_000), Some(NOW + 86_400)], 3),
+            // It was wrong once, and is right again: those of today count.
+            (&[Some(NOW + 2_000_000_000), ago(10), ago(20)], 3),
             (&[ago(10), Some(NOW + 5)], 2),
             (&[Some(u64::MAX), Some(0)], 1),
         ] {

@@ -17,8 +17,8 @@
 //! - **W5**: no pet once a rung has come to its last means, the device itself, nor during a
 //!   self-test, until that is over.
 //! - **W6**: no pet when a shutdown lasts longer than it may.
-//! - **W7**: where the boot-loop guard lets this boot only observe, only W1 and W6 hold: whatever
-//!   it sees, it does not reset the machine again.
+//! - **W7**: where the boot-loop guard lets this boot only observe, only W1, W6 and, for a rung
+//!   that had begun before, W5 hold: whatever it sees, it does not reset the machine again.
 
 use core::fmt;
 
@@ -125,8 +125,8 @@ pub fn permit(evidence: &Evidence, now: Mono) -> Result<Mono, Refusal> {
         root.map(|(at, limit)| (now.since(at), limit)).filter(|(for_, limit)| for_ > limit);
     let refusal = match (root_dead, down_by) {
         (_, Some(down_by)) if now >= down_by => Some(Refusal::Shutdown), // W6
-        _ if observes => None,                                           // W7
         _ if resets => Some(Refusal::Rung),                              // W5
+        _ if observes => None,                                           // W7
         _ if self_test.is_some_and(|until| now < until) => Some(Refusal::SelfTest), // W5
         _ if evidence.pair_forbids => Some(Refusal::Lease),              // W3
         _ if silent >= BRAIN_LIMIT => Some(Refusal::Brain(silent)),      // W2

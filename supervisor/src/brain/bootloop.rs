@@ -123,6 +123,11 @@ impl BootLoop {
         self.guard.observes()
     }
 
+    /// Whether the next boot will not know of a reset: its line could not be written.
+    pub(super) fn is_lost(&self) -> bool {
+        self.unsaved && self.failed_at.is_some()
+    }
+
     /// Whether the file holds all of it, or cannot be written.
     pub(super) fn is_saved(&self) -> bool {
         !self.under_way && (!self.unsaved || self.failed_at.is_some())
@@ -137,10 +142,10 @@ impl BootLoop {
         text
     }
 
-    fn push(&mut self, at: u64, reason: &str) {
+    fn push(&mut self, at: u64, boot: &str, reason: &str) {
         let clean = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
         let reason: String = clean.take(REASON_CHARS_MAX).collect();
-        let line = format!("{at} {} {reason}", boot_id_or_unknown());
+        let line = format!("{at} {boot} {reason}");
         self.resets.push(Reset { at: Some(at), line });
         self.resets.drain(..self.resets.len().saturating_sub(LINES_MAX));
         (self.unsaved, self.failed_at) = (true, None);
@@ -151,13 +156,13 @@ impl Brain {
     /// Writes down a reset that this daemon is about to cause; what follows from it, the next boot
     /// decides. [`BootLoop::is_saved`] says when the machine may go.
     pub(super) fn record_reset(&mut self, reason: &str, now: Mono) {
-        self.boot_loop.push(unix_seconds(), reason);
+        self.boot_loop.push(unix_seconds(), &boot_id_or_unknown(), reason);
         self.write_boot_loop(now);
     }
 
-    /// Counts a reset that this daemon, or the watchdog that it armed, has caused.
-    pub(super) fn count_reset(&mut self, reason: &str, now: Mono) {
-        self.boot_loop.push(unix_seconds(), reason);
+    /// Counts a reset that the watchdog may have caused, which this daemon had armed in that boot.
+    pub(super) fn count_reset(&mut self, boot: &str, reason: &str, now: Mono) {
+        self.boot_loop.push(unix_seconds(), boot, reason);
         let limits = limits(self.config.boot_loop_guard);
         let count = self.boot_loop.count(&limits);
         if self.boot_loop.guard.counted(count, &limits) {

@@ -51,8 +51,9 @@ pub struct Flight {
     due: Option<Mono>,
     /// The number of the last record of the write that is under way.
     under_way: Option<u64>,
-    /// When its file system last answered a write, if only with an error; at first the start.
-    answered_at: Mono,
+    /// When the first write began that its file system has not answered, if only with an error; by
+    /// the clock that stands still in suspend.
+    silent_since: Option<Mono>,
     /// It was said that writing fails.
     said: bool,
     /// The number of the next event that is not noted yet.
@@ -102,7 +103,7 @@ impl Flight {
             waiting: VecDeque::new(),
             due: None,
             under_way: None,
-            answered_at: now,
+            silent_since: None,
             said: false,
             events: events.next(),
             asked: false,
@@ -187,10 +188,11 @@ impl Flight {
         self.under_way.is_none() && (self.waiting.is_empty() || self.said) && !self.asked
     }
 
-    /// When its file system last answered a write, if only with an error.
+    /// For how long its file system has answered no write, not even with an error. Time in suspend
+    /// does not count, and neither does what was never asked of it.
     #[must_use]
-    pub fn answered_at(&self) -> Mono {
-        self.answered_at
+    pub fn silent_for(&self) -> Span {
+        self.silent_since.map_or(Span::ZERO, |since| clock::awake().since(since))
     }
 
     /// When a write starts.
@@ -258,8 +260,11 @@ impl Brain {
     pub(super) fn keep_flight(&mut self, now: Mono) {
         self.note_events(now);
         let Some(job) = self.flight.next_job(now) else { return };
-        if let Err(why) = self.probes.file(Purpose::Flight, job, WRITE_TIMEOUT, now) {
-            self.take_flight_result(Err(why), now);
+        match self.probes.file(Purpose::Flight, job, WRITE_TIMEOUT, now) {
+            Ok(()) => {
+                self.flight.silent_since.get_or_insert_with(clock::awake);
+            }
+            Err(why) => self.take_flight_result(Err(why), now),
         }
     }
 
@@ -273,11 +278,11 @@ impl Brain {
     pub(super) fn take_flight_result(&mut self, result: Result<Output, String>, now: Mono) {
         let result = match result {
             Ok(Output::NotWritten(why)) => {
-                self.flight.answered_at = now;
+                self.flight.silent_since = None;
                 Err(why)
             }
             Ok(_) => {
-                self.flight.answered_at = now;
+                self.flight.silent_since = None;
                 Ok(())
             }
             Err(why) => Err(why),

@@ -82,8 +82,21 @@ impl Brain {
     pub(super) fn going_deadline(&self) -> Mono {
         let Some(walk) = &self.going.walk else { return Mono::FAR };
         match self.down_by().filter(|_| walk.going.stage() == Stage::AskPid1) {
-            Some(down_by) => down_by,
+            Some(down_by) => down_by.max(walk.going.next_deadline()),
             None => walk.going.next_deadline(),
+        }
+    }
+
+    /// PID 1 shuts the machine down, whoever asked it: what a rung `reboot` would still do before
+    /// asking it would only disturb that. It waits, as if it had asked.
+    pub(super) fn leave_to_pid1(&mut self, now: Mono) {
+        let Some(walk) = &mut self.going.walk else { return };
+        if walk.going.kind() == Kind::Reboot && walk.going.stage() < Stage::AskPid1 {
+            while walk.going.stage() != Stage::AskPid1 {
+                let stage = walk.going.stage();
+                walk.going.answer(stage, Answer::Done, now);
+            }
+            self.say_stage(Stage::AskPid1);
         }
     }
 
@@ -127,7 +140,22 @@ impl Brain {
             Stage::Look | Stage::Sync | Stage::AskPid1 => false,
             Stage::Sysrq | Stage::Syscall | Stage::StopPetting => false,
         };
-        if is_done {
+        let limits = self.config.boot_loop_guard;
+        let young = Span::from_nanos(limits.within.as_nanos() / u64::from(limits.resets.max(1)));
+        if is_done
+            && stage == Stage::Record
+            && self.boot_loop.is_lost()
+            && now < Mono::BOOT.after(young)
+        {
+            // Nobody would count it, and it would go on for ever.
+            if let Some(walk) = &mut self.going.walk {
+                walk.failures.push(format!(
+                    "{stage}: the boot-loop guard cannot be written, and this boot is younger than \
+                     {young}"
+                ));
+            }
+            self.go_no_further(End::Failed, now);
+        } else if is_done {
             self.take_answer(stage, Ok(Answer::Done), now);
         }
         let is_due = self.ending.is_none() && now >= self.going_deadline();
@@ -171,8 +199,16 @@ impl Brain {
             walk.failures.push(format!("{stage}: {why}"));
             Answer::Failed
         });
+        // A shutdown that is under way already refuses another.
+        let is_under_way = stage == Stage::AskPid1 && self.goes_down();
+        let answer = if is_under_way { Answer::Done } else { answer };
+        let Some(walk) = &mut self.going.walk else { return };
+        let has_asked = (stage, answer) == (Stage::AskPid1, Answer::Done);
         let step = walk.going.answer(stage, answer, now);
         self.walk_on(step, now);
+        if has_asked {
+            self.go_down("reboot", now);
+        }
     }
 
     fn walk_on(&mut self, step: Option<Step>, now: Mono) {

@@ -13,7 +13,7 @@ use mio::Waker;
 use serde::{Deserialize, Serialize};
 
 use super::Brain;
-use crate::clock::{self, boot_id};
+use crate::clock::boot_id;
 use crate::config::{DeviceChoice, WatchdogConfig};
 use crate::control::{Answer, WatchdogStatus};
 use crate::flight::Kind;
@@ -22,14 +22,14 @@ use crate::petter::choose::{Id, Wanted};
 use crate::petter::{self, Armed, Order, Petter, State, Times};
 
 /// A driver that takes longer to release its device is not waited for: PID 1 would kill the daemon
-/// (`TimeoutStopSec=`).
-const RELEASE_WITHIN: Span = Span::from_secs(7);
-/// How much longer than a device says it may take to fire: some count twice (iTCO), and a machine
-/// needs a moment.
-const FIRES_WITHIN_TIMES: u64 = 3;
-const FIRES_WITHIN_MORE: Span = Span::from_secs(10);
-/// What it is proven with is saved once a second; the write itself takes a moment.
-pub const SAVED_LATE: Span = Span::from_secs(2);
+/// (`TimeoutStopSec=`). Most take microseconds, a busy BMC takes many seconds.
+const RELEASE_WITHIN: Span = Span::from_secs(60);
+/// What the last steps of a shutdown may take, once all services have ended: as PID 1 has it
+/// (`RebootWatchdogSec=`, systemd-system.conf(5)).
+const LAST_STEPS: Span = Span::from_secs(600);
+mod proof;
+
+pub use proof::{Proven, SAVED_LATE, Testing};
 
 /// What the state file keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,34 +46,6 @@ pub struct WatchdogMemory {
     /// The last one that was seen to reset the machine.
     #[serde(default)]
     pub proven: Option<Proven>,
-}
-
-/// A self-test under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Testing {
-    /// Of which device.
-    pub device: Id,
-    /// What it said its time-out was, in seconds.
-    pub timeout_secs: u64,
-    /// In which boot.
-    pub boot_id: String,
-    /// Unix time of its begin, in milliseconds.
-    pub at_unix_ms: u64,
-    /// Seconds since the last pet, when that was last saved.
-    pub unpetted_secs: u64,
-}
-
-/// A self-test that ended with a reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proven {
-    /// Of which device.
-    pub device: Id,
-    /// What it said its time-out was, in seconds.
-    pub timeout_secs: u64,
-    /// Unix time of the test's begin, in milliseconds.
-    pub at_unix_ms: u64,
-    /// It fired at least so many seconds after the last pet, and at most [`SAVED_LATE`] later.
-    pub fired_after_secs: u64,
 }
 
 /// The watchdog, as the brain knows it.
@@ -129,17 +101,6 @@ impl Dog {
     }
 }
 
-/// After how long a device fires, as far as is known: what it says, or what it was seen to take if
-/// that was longer.
-fn fires_after(armed: &Armed, proven: Option<&Proven>) -> Option<Span> {
-    let said = armed.timeout?;
-    let is_same = |proven: &&Proven| {
-        proven.device == armed.id && Span::from_secs(proven.timeout_secs) == said
-    };
-    let seen = proven.filter(is_same).map(|proven| Span::from_secs(proven.fired_after_secs));
-    Some(seen.filter(|seen| *seen > said).map_or(said, |seen| seen.plus(SAVED_LATE)))
-}
-
 fn times(config: &WatchdogConfig) -> Times {
     Times { timeout: config.timeout, pretimeout: config.pretimeout }
 }
@@ -152,33 +113,6 @@ impl Brain {
         self.count_lost_boot(now);
         self.end_self_test();
         self.license();
-    }
-
-    /// What became of a self-test.
-    fn end_self_test(&mut self) {
-        let Some(testing) = self.dog.memory.testing.take() else { return };
-        let Testing { device, timeout_secs, boot_id: boot, at_unix_ms, unpetted_secs } = testing;
-        let (kind, severity, text) = if boot == boot_id() {
-            let text = "the self-test of the watchdog ended with the daemon".to_string();
-            ("watchdog-not-proven", Severity::Warning, text)
-        } else if unpetted_secs.saturating_add(SAVED_LATE.as_millis() / 1000) < timeout_secs {
-            let text = format!(
-                "the machine was reset {unpetted_secs} s into the self-test of the watchdog, which \
-                 fires after {timeout_secs} s: something else reset it; nothing is proven"
-            );
-            ("watchdog-not-proven", Severity::Warning, text)
-        } else {
-            let text = format!(
-                "{} is proven: it reset this machine {unpetted_secs} s after its last pet \
-                 (time-out {timeout_secs} s)",
-                device.identity
-            );
-            let fired_after_secs = unpetted_secs;
-            self.dog.memory.proven =
-                Some(Proven { device, timeout_secs, at_unix_ms, fired_after_secs });
-            ("watchdog-proven", Severity::Notice, text)
-        };
-        self.events.record(kind, severity, None, &text);
     }
 
     /// What is due: notices of the petter, a refusal that began or ended, the keeper's knowledge.
@@ -238,7 +172,7 @@ impl Brain {
     pub(super) fn tell_watchdog(&mut self, now: Mono) {
         self.go_on_testing(now);
         let limit = self.dog.config.as_ref().and_then(|config| config.root_dead_after);
-        self.dog.wishes.root = limit.map(|limit| (self.flight.answered_at(), limit));
+        self.dog.wishes.root = limit.map(|limit| (now.before(self.flight.silent_for()), limit));
         self.dog.wishes.observes = self.boot_loop.observes();
         self.dog.wishes.resets = self.going.stops_petting();
         let wishes = self.dog.wishes;
@@ -299,7 +233,11 @@ impl Brain {
             self.events.record("going-down", Severity::Notice, None, &text);
             self.flight.note(Kind::GoingDown, &text, now);
             self.forget_watched_boot(now);
+            // A test would cut it short.
+            self.dog.wishes.self_test = None;
+            self.dog.memory.testing = None;
             self.let_go(now);
+            self.leave_to_pid1(now);
             let wishes = self.dog.wishes;
             self.keeper.wish(wishes);
         }
@@ -330,7 +268,7 @@ impl Brain {
             return;
         }
         let what = "a boot ended without a shutdown while the watchdog was armed";
-        self.count_reset(what, now);
+        self.count_reset(&boot, what, now);
         self.events.record("lost-boot", Severity::Warning, None, what);
     }
 
@@ -350,16 +288,22 @@ impl Brain {
     pub(super) fn has_left_watchdog(&mut self, now: Mono) -> bool {
         let Some(petter) = &self.dog.petter else { return true };
         if let Some(ends_by) = self.dog.ends_by {
-            return petter.has_ended() || now >= ends_by;
+            if now >= ends_by && !petter.has_ended() {
+                log::error!(
+                    "the watchdog's driver has not answered for {RELEASE_WITHIN}: this machine is \
+                     reset unless mastiffd runs again within the time-out"
+                );
+                return true;
+            }
+            return petter.has_ended();
         }
         self.dog.ends_by = Some(now.after(RELEASE_WITHIN));
-        let order = match self.dog.wishes.down_by {
-            Some(down_by) => Order::Leave(down_by.since(now)),
-            None if pid1_is_last() => {
-                let config = self.dog.config.as_ref().map(|config| config.shutdown_timeout);
-                Order::Leave(config.unwrap_or(crate::config::SHUTDOWN_TIMEOUT_DEFAULT))
-            }
-            None => Order::Release,
+        // Who switches the machine off wants it off: a device that goes on would start it again.
+        let last = last_steps();
+        let order = match (self.dog.wishes.down_by, last) {
+            (_, Some(LastSteps::Off)) | (None, None) => Order::Release,
+            (Some(down_by), _) => Order::Leave(down_by.since(now).min(LAST_STEPS)),
+            (None, Some(LastSteps::Restart)) => Order::Leave(LAST_STEPS),
         };
         !petter.order(order)
     }
@@ -367,66 +311,6 @@ impl Brain {
     /// When the petter's end is no longer waited for, once it was told to end.
     pub(super) fn watchdog_deadline(&self) -> Option<Mono> {
         self.dog.ends_by
-    }
-
-    /// Begins a self-test: the device is not petted until it fires, or should have.
-    pub(super) fn prove(&mut self, now: Mono) -> Answer {
-        let refuse = |why: &str| Answer::Error(format!("the watchdog is not proven now: {why}"));
-        let Some(armed) = self.dog.armed() else {
-            return refuse("mastiffd has no device of its own; see `mastiff watchdog status`");
-        };
-        let Some(timeout) = armed.timeout else {
-            return refuse("its driver does not say after how long it fires");
-        };
-        if self.dog.wishes.self_test.is_some() {
-            return refuse("a self-test is under way already");
-        }
-        if self.goes_down() || self.dog.refusal.is_some() {
-            return refuse("it is not petted anyhow, or the machine goes down");
-        }
-        if !self.has_let_go() {
-            return refuse("this node has a group; hand it over first with `mastiff switchover`");
-        }
-        let within = timeout.times(FIRES_WITHIN_TIMES).plus(FIRES_WITHIN_MORE);
-        self.dog.wishes.self_test = Some(now.after(within));
-        self.dog.memory.testing = Some(Testing {
-            device: armed.id,
-            timeout_secs: timeout.as_millis() / 1000,
-            boot_id: boot_id(),
-            at_unix_ms: u64::try_from(clock::unix_nanos() / 1_000_000).unwrap_or(0),
-            unpetted_secs: 0,
-        });
-        let text = format!(
-            "a self-test of the watchdog begins: this machine is to be reset in {timeout}, and \
-             the watchdog is petted again after {within}"
-        );
-        self.events.record("self-test", Severity::Warning, None, &text);
-        self.tell_watchdog(now);
-        Answer::Done(text)
-    }
-
-    /// Keeps on disk how long it has not been petted, for whoever comes after the reset.
-    fn go_on_testing(&mut self, now: Mono) {
-        let Some(until) = self.dog.wishes.self_test else { return };
-        let petted_at = self.dog.petter.as_ref().map_or(now, Petter::petted_at);
-        let unpetted = now.since(petted_at);
-        if now < until {
-            if let Some(testing) = &mut self.dog.memory.testing {
-                testing.unpetted_secs = unpetted.as_millis() / 1000;
-            }
-            self.flight.note(Kind::SelfTest, &format!("{unpetted} after the last pet"), now);
-            self.save.due = Some(now);
-            return;
-        }
-        self.dog.wishes.self_test = None;
-        self.dog.memory.testing = None;
-        self.dog.memory.proven = None;
-        self.save_soon(now);
-        let text = format!(
-            "the watchdog did NOT reset this machine within {unpetted}: it does not work; look in \
-             the firmware's settings for a watchdog that is off, or locked (NO_REBOOT)"
-        );
-        self.events.record("watchdog-not-proven", Severity::Error, None, &text);
     }
 
     /// How it stands; `None` where none is wanted.
@@ -452,7 +336,7 @@ impl Brain {
             State::Armed(armed) => {
                 let secs = |span: Option<Span>| span.map(|span| span.as_millis() / 1000);
                 status.petted_secs_ago = Some(now.since(petter.petted_at()).as_secs_f64());
-                status.fires_after_secs = secs(fires_after(&armed, proven));
+                status.fires_after_secs = secs(proof::fires_after(&armed, proven));
                 status.timeout_secs = secs(armed.timeout);
                 status.pretimeout_secs = secs(armed.pretimeout);
                 status.nowayout = armed.nowayout;
@@ -469,44 +353,24 @@ impl Brain {
     }
 }
 
-/// Whether PID 1 is what systemd becomes for the last steps of a shutdown (systemd-shutdown(8)).
-fn pid1_is_last() -> bool {
-    std::fs::read_to_string("/proc/1/comm").is_ok_and(|comm| comm.starts_with("systemd-shutdow"))
+/// How a machine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastSteps {
+    /// Another kernel follows.
+    Restart,
+    /// Nothing does.
+    Off,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn armed(timeout: Option<u64>) -> Armed {
-        Armed {
-            name: None,
-            id: Id { identity: "iTCO_wdt".into(), ..Id::default() },
-            is_software: false,
-            timeout: timeout.map(Span::from_secs),
-            pretimeout: None,
-            nowayout: None,
-            bootstatus: None,
-            adopted: false,
-        }
+/// How PID 1 ends the machine, once it is what systemd becomes for the last steps
+/// (systemd-shutdown(8), whose first argument says so).
+fn last_steps() -> Option<LastSteps> {
+    let comm = std::fs::read_to_string("/proc/1/comm").ok()?;
+    if !comm.starts_with("systemd-shutdow") {
+        return None;
     }
-
-    #[test]
-    fn a_device_that_was_seen_to_take_longer_than_it_says_is_taken_at_that() {
-        let proven = |identity: &str, fired_after_secs| Proven {
-            device: Id { identity: identity.into(), ..Id::default() },
-            timeout_secs: 30,
-            at_unix_ms: 0,
-            fired_after_secs,
-        };
-        let after = |timeout, proven: Option<&Proven>| {
-            fires_after(&armed(timeout), proven).map(|span| span.as_millis() / 1000)
-        };
-        assert_eq!(after(Some(30), None), Some(30));
-        assert_eq!(after(Some(30), Some(&proven("iTCO_wdt", 29))), Some(30), "saved a moment ago");
-        assert_eq!(after(Some(30), Some(&proven("iTCO_wdt", 60))), Some(62), "it counts twice");
-        assert_eq!(after(Some(30), Some(&proven("another", 60))), Some(30));
-        assert_eq!(after(Some(20), Some(&proven("iTCO_wdt", 60))), Some(20), "another time-out");
-        assert_eq!(after(None, Some(&proven("iTCO_wdt", 60))), None);
-    }
+    let line = std::fs::read("/proc/1/cmdline").unwrap_or_default();
+    let verb = line.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    let is_off = [&b"poweroff"[..], b"halt"].contains(&verb);
+    Some(if is_off { LastSteps::Off } else { LastSteps::Restart })
 }

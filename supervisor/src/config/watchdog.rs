@@ -21,9 +21,9 @@ pub(super) const GUARD_KEYS: &[&str] = &["resets", "within"];
 /// `watchdog.timeout`, unless configured: what most drivers have by default, and longer than a busy
 /// machine is away.
 pub const WATCHDOG_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
-/// `watchdog.shutdown-timeout`, unless configured: that of PID 1 (`RebootWatchdogSec=`,
-/// systemd-system.conf(5)).
-pub const SHUTDOWN_TIMEOUT_DEFAULT: Span = Span::from_secs(600);
+/// `watchdog.shutdown-timeout`, unless configured: a little more than PID 1 gives the services
+/// before it restarts the machine by force (`JobTimeoutSec=30min` of reboot.target, systemd 252).
+pub const SHUTDOWN_TIMEOUT_DEFAULT: Span = Span::from_secs(35 * 60);
 /// `boot-loop-guard.resets`, unless configured.
 pub const GUARD_RESETS_DEFAULT: u32 = 3;
 /// `boot-loop-guard.within`, unless configured.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mastiff_core::report::Severity;
 use mastiff_core::time::Span;
+use mastiff_hwmon::host::is_machine;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::watchdog::device::Device;
 use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
@@ -112,8 +113,15 @@ impl Worker {
     /// Tries every device that is wanted.
     fn look(&mut self) {
         let root = Root::machine();
-        let mut why = None;
-        for Candidate { path, device: found } in choose::candidates(&self.wanted, &root) {
+        // Somebody else's machine is not reset because it has a device that can be opened.
+        let is_ours = is_machine() || matches!(self.wanted, Wanted::Path(_));
+        let candidates = if is_ours { choose::candidates(&self.wanted, &root) } else { Vec::new() };
+        let mut why = (!is_ours).then(|| {
+            "this is a container; name the device if it is to be \
+                                          used all the same"
+                .to_string()
+        });
+        for Candidate { path, device: found } in candidates {
             let at = path.display();
             match Device::open(&path) {
                 Ok(device) => {
@@ -151,6 +159,12 @@ impl Worker {
         let now = clock::now();
         let (timeout, pretimeout) = set_times(&device, self.times);
         let identity = device.identity();
+        // Of the old path nobody knows whose it is before it is open.
+        let by_name = || {
+            let name = device.name(&Root::machine())?;
+            watchdog::list(&Root::machine()).into_iter().find(|known| known.name == name)
+        };
+        let found = found.or_else(by_name);
         let id = found.as_ref().map_or(Id { identity, ..Id::default() }, Id::of);
         let bootstatus = match &found {
             Some(found) => found.bootstatus,
@@ -217,6 +231,7 @@ impl Worker {
         if is_gone {
             (self.device, self.armed) = (None, None);
             self.slot.disarm();
+            fdstore::forget(STORED).unwrap_or_else(|why| log::warn!("{why}"));
             self.told.show(|shown| shown.state = State::Looking(Some("its driver is gone".into())));
         }
         if !std::mem::replace(&mut self.failing, !is_gone) {
@@ -260,10 +275,15 @@ impl Worker {
         let secs = u32::try_from(within.as_millis() / 1000).unwrap_or(LONGEST);
         let secs = set_longest(&device, secs);
         let petted = device.pet();
+        let goes_on = device.has_magic_close();
         drop(device);
         let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
-        let text =
-            format!("the watchdog goes on: it resets this machine if it is not down in {secs}");
+        let text = match goes_on {
+            true => {
+                format!("the watchdog goes on: it resets this machine if it is not down in {secs}")
+            }
+            false => "the watchdog stops as it is closed (no magic close)".to_string(),
+        };
         self.end(
             State::Left,
             Some(match petted {
@@ -283,14 +303,24 @@ impl Worker {
 }
 
 /// As long as a shutdown is ever given.
-const LONGEST: u32 = 3600;
+pub(super) const LONGEST: u32 = 3600;
 
 /// Sets the longest time-out up to `secs` that the device takes; what it has then.
-fn set_longest(device: &Device, secs: u32) -> Option<u32> {
-    let tries =
-        std::iter::successors(Some(secs.max(1)), |secs| Some(secs / 2).filter(|secs| *secs > 0));
-    let set = tries.map(|secs| device.set_timeout(secs)).find_map(Result::ok);
-    set.or_else(|| device.timeout().ok())
+pub(super) fn set_longest(device: &Device, secs: u32) -> Option<u32> {
+    // The longest that it is known to take, and the shortest that it is known to refuse.
+    let (mut takes, mut refuses) = (0, secs.max(1).saturating_add(1));
+    let mut wanted = secs.max(1);
+    while wanted > takes && wanted < refuses {
+        match device.set_timeout(wanted) {
+            Ok(_) => takes = wanted,
+            Err(_) => refuses = wanted,
+        }
+        wanted = takes.midpoint(refuses);
+    }
+    if takes > 0 {
+        device.set_timeout(takes).ok();
+    }
+    device.timeout().ok()
 }
 
 /// Asks for times; what the device has then, as far as it says.

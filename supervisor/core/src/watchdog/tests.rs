@@ -60,8 +60,8 @@ fn each_rule_refuses_alone_and_an_observing_boot_pets_all_the_same() {
         assert_eq!(permit(&evidence, NOW), expected, "{evidence:?}");
         let observing =
             Evidence { wishes: Wishes { observes: true, ..evidence.wishes }, ..evidence };
-        let shutdown = refusal == Some(Refusal::Shutdown);
-        assert_eq!(permit(&observing, NOW).is_ok(), !shutdown, "W7: {evidence:?}");
+        let holds = matches!(refusal, Some(Refusal::Shutdown | Refusal::Rung));
+        assert_eq!(permit(&observing, NOW).is_ok(), !holds, "W7: {evidence:?}");
     }
 }
 

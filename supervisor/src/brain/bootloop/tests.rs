@@ -42,14 +42,26 @@ fn only_the_boot_that_is_named_goes_on_observing() {
 fn what_is_written_is_read_again_and_bounded() {
     let mut this = BootLoop::default();
     for at in 0..40 {
-        this.push(at, "line\nbreak and \u{1b}[2J");
+        this.push(at, BOOT, "line\nbreak and \u{1b}[2J");
     }
     let (resets, observes, unread) = BootLoop::parse(&this.text(), BOOT);
     assert_eq!((&resets, observes, unread), (&this.resets, false, 0));
     assert_eq!((resets.len(), resets[0].at), (LINES_MAX, Some(8)));
-    this.push(50, &"ü".repeat(10_000));
+    this.push(50, BOOT, &"ü".repeat(10_000));
     assert!(this.text().len() < LINES_MAX * 600);
     // Damage is told once: it is written as what is known of it.
     let damaged = BootLoop { resets: BootLoop::parse("x\n", BOOT).0, ..BootLoop::default() };
     assert_eq!(parsed(&damaged.text()), (vec![None], false, 0));
+}
+
+/// Each boot that was lost counts, though the one before it was counted while it ran.
+#[test]
+fn a_row_of_lost_boots_is_counted_whole() {
+    let mut this = BootLoop::default();
+    for (number, boot) in ["a", "b", "c"].into_iter().enumerate() {
+        assert!(!this.has_counted(boot), "{boot}");
+        this.push(100 + u64::try_from(number).unwrap(), boot, "lost");
+        assert!(this.has_counted(boot), "{boot}");
+    }
+    assert_eq!(this.resets.len(), 3);
 }

@@ -7,16 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use mastiff_hwmon::host::is_machine;
 use mio::Waker;
 use nix::sys::reboot::{RebootMode, reboot};
 
 /// Where a letter is an order to the kernel (Documentation/admin-guide/sysrq.rst).
 const SYSRQ_TRIGGER: &str = "/proc/sysrq-trigger";
-/// The inodes of the namespaces that the kernel begins with (`PROC_PID_INIT_INO`,
-/// `PROC_USER_INIT_INO`, linux/proc_ns.h).
-const FIRST_NAMESPACES: [(&str, u64); 2] =
-    [("/proc/self/ns/pid", 0xEFFF_FFFC), ("/proc/self/ns/user", 0xEFFF_FFFD)];
-
 /// Enough for one call and its error; memory may be locked, and short.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -59,10 +55,8 @@ pub(super) struct Sysrq(Result<Arc<File>, String>);
 impl Sysrq {
     /// Opens it, but in a container: there the letter would reset the machine of all containers.
     pub(super) fn open() -> Self {
-        for (path, inode) in FIRST_NAMESPACES {
-            if std::fs::metadata(path).ok().map(|it| it.ino()) != Some(inode) {
-                return Self(Err("this is a container, whose machine is not ours".to_string()));
-            }
+        if !is_machine() {
+            return Self(Err("this is a container, whose machine is not ours".to_string()));
         }
         let opened = OpenOptions::new().write(true).open(SYSRQ_TRIGGER);
         Self(opened.map(Arc::new).map_err(|error| format!("cannot open {SYSRQ_TRIGGER}: {error}")))
