@@ -26,27 +26,34 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 pub mod file;
 pub mod last_words;
 
-/// The form; another number is another form.
-const VERSION: u32 = 1;
 /// Bytes of a slot: one sector of a disk, which is written whole or not at all.
 pub const SLOT_BYTES: usize = 512;
 /// Slots of the file.
 pub const SLOTS: usize = 512;
 /// Bytes of the file.
 pub const FILE_BYTES: usize = SLOTS * SLOT_BYTES;
-/// Bytes after the text of a line: `,"crc":"01234567"}` and the newline.
-const TAIL_BYTES: usize = 19;
-/// What comes before the sum.
+/// Bytes after the text of a line: `","crc":"01234567"}` and the newline.
+const TAIL_BYTES: usize = 20;
+/// Bytes of a boot's id and of the words of an event; longer ones are cut.
+const WORD_BYTES_MAX: usize = 40;
+
+/// What stands between the values of a line, in this order. The form is 1; another number is
+/// another form.
+const HEAD: &str = "{\"v\":1,\"unix_ms\":";
+const SEQ: &str = ",\"seq\":";
+const BOOT: &str = ",\"boot\":\"";
+const AT: &str = "\",\"at_ns\":";
+const KIND: &str = ",\"kind\":\"";
+const EVENT: &str = ",\"event\":{\"kind\":\"";
+const SEVERITY: &str = "\",\"severity\":\"";
+const TEXT: &str = ",\"text\":\"";
 const SUM: &str = ",\"crc\":\"";
 
 /// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The daemon starts: its version, the machine.
     Start,
@@ -58,7 +65,8 @@ pub enum Kind {
     Pulse,
     /// An event, as in `mastiff events`.
     Event,
-    /// The watchdog is armed: identity, driver, parent, and `time-out` with its seconds.
+    /// The watchdog is armed and petted: identity, driver, parent, and `time-out 30s`, which
+    /// `mastiff why` reads. It takes back a [`Refused`](Self::Refused) before it.
     Armed,
     /// The watchdog was stopped.
     Disarmed,
@@ -68,13 +76,38 @@ pub enum Kind {
     GoingDown,
     /// The daemon ends as asked.
     Stop,
-    /// A rung is about to reboot or reset the machine: which, of which check, why.
+    /// A rung is about to reboot or reset the machine: `reset of "disk": why`.
     Rung,
     /// `mastiff watchdog prove` runs: seconds since the last pet.
     SelfTest,
 }
 
+/// Their names in the file.
+const KINDS: [(Kind, &str); 11] = [
+    (Kind::Start, "start"),
+    (Kind::LastPulse, "last-pulse"),
+    (Kind::Pulse, "pulse"),
+    (Kind::Event, "event"),
+    (Kind::Armed, "armed"),
+    (Kind::Disarmed, "disarmed"),
+    (Kind::Refused, "refused"),
+    (Kind::GoingDown, "going-down"),
+    (Kind::Stop, "stop"),
+    (Kind::Rung, "rung"),
+    (Kind::SelfTest, "self-test"),
+];
+
 impl Kind {
+    /// As the file has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        KINDS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+    }
+
     /// Where it is kept.
     #[must_use]
     pub const fn lane(self) -> Lane {
@@ -119,7 +152,7 @@ impl Lane {
 }
 
 /// What an event was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventWords {
     /// Such as `verdict`.
     pub kind: String,
@@ -128,9 +161,8 @@ pub struct EventWords {
 }
 
 /// One record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    v: u32,
     /// Wall-clock time in milliseconds since 1970.
     pub unix_ms: u64,
     /// Its number, one more than that of the record before.
@@ -142,7 +174,6 @@ pub struct Record {
     /// What it is about.
     pub kind: Kind,
     /// Of an event: what it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventWords>,
     /// In words.
     pub text: String,
@@ -164,22 +195,26 @@ impl Record {
     #[must_use]
     pub fn new(seq: u64, boot: &str, at_ns: i64, unix_ms: u64, kind: Kind, text: &str) -> Self {
         let (boot, text) = (boot.to_string(), text.to_string());
-        Self { v: VERSION, unix_ms, seq, boot, at_ns, kind, event: None, text }
+        Self { unix_ms, seq, boot, at_ns, kind, event: None, text }
     }
 
     /// Its line of [`SLOT_BYTES`] bytes; the text is cut to what has room.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut record = Self { text: String::new(), ..self.clone() };
-        let room = SLOT_BYTES.saturating_sub(TAIL_BYTES);
-        // What comes from elsewhere is short, or it is not kept.
-        if json(&record).len() > room {
-            (record.boot, record.event) = (String::new(), None);
-        }
-        record.text = cut(&self.text, room.saturating_sub(json(&record).len()));
-        let text = json(&record);
-        let body = text.strip_suffix('}').unwrap_or(&text);
-        let mut line = format!("{body}{SUM}{:08x}\"}}", crc32(body.as_bytes()));
+        let Self { unix_ms, seq, at_ns, kind, .. } = self;
+        let (boot, kind) = (cut(&self.boot, WORD_BYTES_MAX), kind.name());
+        let event = self.event.as_ref().map(|event| {
+            let kind = cut(&event.kind, WORD_BYTES_MAX);
+            format!("{EVENT}{kind}{SEVERITY}{}\"}}", cut(&event.severity, WORD_BYTES_MAX))
+        });
+        let mut line = format!(
+            "{HEAD}{unix_ms}{SEQ}{seq}{BOOT}{boot}{AT}{at_ns}{KIND}{kind}\"{}{TEXT}",
+            event.unwrap_or_default()
+        );
+        line.push_str(&cut(&self.text, SLOT_BYTES.saturating_sub(line.len() + TAIL_BYTES)));
+        line.push('"');
+        let sum = sum(&line);
+        line.push_str(&sum);
         let blanks = SLOT_BYTES.saturating_sub(1).saturating_sub(line.len());
         line.extend(std::iter::repeat_n(' ', blanks));
         line.push('\n');
@@ -200,22 +235,46 @@ impl Slot {
     }
 }
 
+/// Reads just what [`Record::line`] writes. The sum is right, so nothing but a record of another
+/// form can be there instead.
 fn record(text: &str) -> Option<Record> {
-    let (body, sum) = text.strip_suffix("\"}")?.rsplit_once(SUM)?;
-    if sum != format!("{:08x}", crc32(body.as_bytes())) {
+    // All but the quote before it and the newline after it.
+    let sum_at = text.len().checked_sub(TAIL_BYTES.saturating_sub(2))?;
+    let (body, sum) = text.split_at_checked(sum_at)?;
+    if sum != self::sum(body) {
         return None;
     }
-    let record: Record = serde_json::from_slice(format!("{body}}}").as_bytes()).ok()?;
-    (record.v == VERSION).then_some(record)
+    let (unix_ms, rest) = body.strip_prefix(HEAD)?.split_once(SEQ)?;
+    let (seq, rest) = rest.split_once(BOOT)?;
+    let (boot, rest) = rest.split_once(AT)?;
+    let (at_ns, rest) = rest.split_once(KIND)?;
+    let (kind, rest) = rest.split_once('"')?;
+    let (event, text) = rest.split_once(TEXT)?;
+    let event = match event.strip_prefix(EVENT) {
+        Some(words) => {
+            let (kind, severity) = words.strip_suffix("\"}")?.split_once(SEVERITY)?;
+            Some(EventWords { kind: kind.to_string(), severity: severity.to_string() })
+        }
+        None => None,
+    };
+    Some(Record {
+        unix_ms: unix_ms.parse().ok()?,
+        seq: seq.parse().ok()?,
+        boot: boot.to_string(),
+        at_ns: at_ns.parse().ok()?,
+        kind: Kind::named(kind)?,
+        event,
+        text: text.strip_suffix('"')?.to_string(),
+    })
 }
 
-/// A record of strings and numbers is always JSON; what is not would be an empty slot.
-fn json(record: &Record) -> String {
-    serde_json::to_string(record).unwrap_or_default()
+/// The end of a line: the sum of what stands before it.
+fn sum(body: &str) -> String {
+    format!("{SUM}{:08x}\"}}", crc32(body.as_bytes()))
 }
 
-/// The text, cut to so many bytes of JSON, with dots where it was cut. What JSON writes longer than
-/// it is (quotes, backslashes) becomes something that it does not.
+/// The text, cut to so many bytes, with dots where it was cut. What JSON would write in another way
+/// (quotes, backslashes, control characters) becomes something that it does not.
 fn cut(text: &str, bytes_max: usize) -> String {
     const DOTS: &str = "...";
     let plain = |c: char| match c {
@@ -226,9 +285,8 @@ fn cut(text: &str, bytes_max: usize) -> String {
     };
     let mut plain: String = text.trim_end().chars().map(plain).collect();
     if plain.len() > bytes_max {
-        let room = bytes_max.saturating_sub(DOTS.len());
-        plain.truncate(plain.floor_char_boundary(room));
-        plain.push_str(DOTS.get(..bytes_max.min(DOTS.len())).unwrap_or_default());
+        plain.truncate(plain.floor_char_boundary(bytes_max.saturating_sub(DOTS.len())));
+        plain.push_str(DOTS);
     }
     plain
 }

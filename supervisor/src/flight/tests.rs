@@ -52,6 +52,8 @@ fn a_record_is_one_line_of_a_slot_and_comes_back_whole() {
         assert!(line.ends_with(" \n") && line.starts_with("{\"v\":1,\"unix_ms\":1795231173123"));
         assert_eq!(line.matches('\n').count(), 1);
         assert_eq!(Slot::parse(line.as_bytes()), Slot::Good(record.clone()));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["seq"], &json["text"]), (&41.into(), &"reboot".into()));
     }
 }
 
@@ -62,6 +64,7 @@ fn a_text_is_cut_to_what_has_room_whatever_it_holds() {
             let record = made(u64::MAX, Kind::SelfTest, &text.repeat(count));
             let line = record.line();
             assert_eq!(line.len(), SLOT_BYTES, "{text:?} {count}");
+            assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
             let Slot::Good(read) = Slot::parse(line.as_bytes()) else {
                 panic!("{line}");
             };
@@ -73,6 +76,15 @@ fn a_text_is_cut_to_what_has_room_whatever_it_holds() {
     record.boot = "b".repeat(600);
     assert_eq!(record.line().len(), SLOT_BYTES);
     assert!(matches!(Slot::parse(record.line().as_bytes()), Slot::Good(_)));
+}
+
+#[test]
+fn every_kind_has_a_name_of_its_own() {
+    for (kind, name) in KINDS {
+        assert_eq!((kind.name(), Kind::named(name)), (name, Some(kind)));
+        let line = made(1, kind, "text").line();
+        assert!(matches!(Slot::parse(line.as_bytes()), Slot::Good(read) if read.kind == kind));
+    }
 }
 
 #[test]
