@@ -58,6 +58,8 @@ pub struct Flight {
     said: bool,
     /// The number of the next event that is not noted yet.
     events: u64,
+    /// Records of a self-test since anything else was noted among the marks.
+    tests: u32,
     /// PID 1 was asked whether the machine goes down.
     asked: bool,
     words: LastWords,
@@ -106,6 +108,7 @@ impl Flight {
             silent_since: None,
             said: false,
             events: events.next(),
+            tests: 0,
             asked: false,
             words: LastWords::open(&Root::machine()),
             pulse: pulse::Pulse::default(),
@@ -132,12 +135,17 @@ impl Flight {
     }
 
     /// Notes something; it is written with whatever else is noted within a tenth of a second. Last
-    /// words ([`Kind::is_last_word`]) go to the kernel log at once.
+    /// words ([`Kind::is_last_word`]) go to the kernel log at once, and to the disk in this turn;
+    /// who is about to act on them waits for [`is_written`](Self::is_written), within a limit.
     pub fn note(&mut self, kind: Kind, text: &str, now: Mono) {
-        if kind.is_last_word() {
-            self.words.say(text);
-        }
         self.push(self.record(kind, unix_ms(), text, now), now);
+        if kind.is_last_word() {
+            self.words.say(kind, text);
+        }
+        // Pulses come alone, and each turn of the brain that needs not be made is saved.
+        if kind.is_last_word() || (kind == Kind::Pulse && !self.said) {
+            self.due = Some(now);
+        }
     }
 
     /// Notes an event.
@@ -156,13 +164,7 @@ impl Flight {
         record.seq = self.next;
         self.next = self.next.saturating_add(1);
         let lane = record.kind.lane();
-        let slots = lane.slots();
-        let Some((_, cursor)) = self.cursors.iter_mut().find(|(known, _)| *known == lane) else {
-            return;
-        };
-        let slot = *cursor;
-        *cursor =
-            if slot.saturating_add(1) < slots.end { slot.saturating_add(1) } else { slots.start };
+        let Some(slot) = self.next_slot(record.kind) else { return };
         if self.waiting.len() >= WAITING_MAX {
             self.give_way();
         }
@@ -172,6 +174,25 @@ impl Flight {
             let soon = now.after(GATHER);
             self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
         }
+    }
+
+    /// The slot after the last one of the ring.
+    fn next_slot(&mut self, kind: Kind) -> Option<usize> {
+        let lane = kind.lane();
+        if lane == Lane::Marks {
+            self.tests = if kind == Kind::SelfTest { self.tests.saturating_add(1) } else { 0 };
+        }
+        let slots = lane.slots();
+        let (_, cursor) = self.cursors.iter_mut().find(|(known, _)| *known == lane)?;
+        // There is one each second, which would wash all else away: they take turns in two slots.
+        let again = lane == Lane::Marks && self.tests > 2 && !self.tests.is_multiple_of(2);
+        let slot = match cursor.checked_sub(2) {
+            Some(back) if again && slots.contains(&back) => back,
+            _ => *cursor,
+        };
+        let next = slot.saturating_add(1);
+        *cursor = if slots.contains(&next) { next } else { slots.start };
+        Some(slot)
     }
 
     /// The oldest sign of life is worth least, then the oldest event.
@@ -250,8 +271,8 @@ impl Brain {
     pub(super) fn pulse(&mut self, now: Mono) {
         let mut text = self.flight.pulse.machine();
         text.push_str(&self.summary(now));
-        for group in self.pair_status(now).into_iter().flat_map(|pair| pair.groups) {
-            text.push_str(&format!("; group {} {}", group.name, group.role));
+        for ((_, name), shown) in self.desk.groups().iter().zip(&self.keeper.board().groups) {
+            text.push_str(&format!("; group {name} {}", shown.role));
         }
         self.flight.note(Kind::Pulse, &text, now);
     }

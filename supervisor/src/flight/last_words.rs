@@ -14,8 +14,12 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use mastiff_hwmon::root::Root;
 
+use super::Kind;
+
 /// Bytes of a line at most; the kernel refuses over 976 (`devkmsg_write`, kernel/printk/printk.c).
 const LINE_BYTES_MAX: usize = 800;
+/// What a line begins with, so that `mastiff why` finds it again.
+const NAME: &str = "mastiff: ";
 /// Facility daemon (3) and priority warning (4), as of syslog(3): `facility * 8 + priority`.
 const PRIORITY: &str = "<28>";
 
@@ -39,9 +43,10 @@ impl LastWords {
         Self { kmsg: open("/dev/kmsg"), pmsg: open("/dev/pmsg0"), failed: 0 }
     }
 
-    /// Says one line in both places. What one does not take is counted.
-    pub fn say(&mut self, text: &str) {
-        let mut line = format!("mastiff: {}", text.replace(char::is_control, " "));
+    /// Says one line in both places: `mastiff: KIND: TEXT`. What one does not take is counted.
+    pub fn say(&mut self, kind: Kind, text: &str) {
+        let text = text.replace(char::is_control, " ");
+        let mut line = format!("{NAME}{}: {text}", kind.name());
         line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
         line.push('\n');
         // One write is one line: a second one would be another.
@@ -61,6 +66,14 @@ impl LastWords {
     }
 }
 
+/// What [`LastWords::say`] said, in a line of the kernel log or of the persistent memory.
+#[must_use]
+pub fn heard(line: &str) -> Option<(Kind, &str)> {
+    let (_, words) = line.split_once(NAME)?;
+    let (kind, text) = words.split_once(": ")?;
+    Some((Kind::named(kind).filter(|kind| kind.is_last_word())?, text.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,24 +86,35 @@ mod tests {
             std::fs::write(root.join("dev").join(name), "").unwrap();
         }
         let mut words = LastWords::open(&Root::recorded(&root));
-        words.say("rung reset of web:\n<0>gone");
-        words.say(&"ü".repeat(5000));
+        words.say(Kind::Rung, "reset of web:\n<0>gone");
+        words.say(Kind::Refused, &"ü".repeat(5000));
         let read = |name: &str| std::fs::read_to_string(root.join("dev").join(name)).unwrap();
         let (kmsg, pmsg) = (read("kmsg"), read("pmsg0"));
-        assert_eq!(kmsg.lines().next(), Some("<28>mastiff: rung reset of web: <0>gone"));
-        assert_eq!(pmsg.lines().next(), Some("mastiff: rung reset of web: <0>gone"));
+        assert_eq!(kmsg.lines().next(), Some("<28>mastiff: rung: reset of web: <0>gone"));
+        assert_eq!(pmsg.lines().next(), Some("mastiff: rung: reset of web: <0>gone"));
         assert_eq!((kmsg.lines().count(), pmsg.lines().count()), (2, 2));
         assert!(kmsg.lines().all(|line| line.len() < 976));
         assert_eq!(words.failed(), 0);
+        let heard: Vec<_> = kmsg.lines().filter_map(heard).map(|(kind, _)| kind).collect();
+        assert_eq!(heard, [Kind::Rung, Kind::Refused]);
         std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
     fn where_there_is_no_place_nothing_is_said_and_a_full_one_is_counted() {
-        LastWords::open(&Root::recorded("/nonexistent")).say("nobody hears this");
+        LastWords::open(&Root::recorded("/nonexistent")).say(Kind::Rung, "nobody hears this");
         let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
         let mut words = LastWords { kmsg: Some(full), pmsg: None, failed: 0 };
-        words.say("no room");
+        words.say(Kind::Rung, "no room");
         assert_eq!(words.failed(), 1);
+    }
+
+    #[test]
+    fn only_last_words_are_heard() {
+        let line = "<28>[   12.345678] mastiff: self-test: 0s after the last pet\n";
+        assert_eq!(heard(line), Some((Kind::SelfTest, "0s after the last pet")));
+        for other in ["mastiff: pulse: x", "mastiff: rung", "rung: x", "mastiff: other: x", ""] {
+            assert_eq!(heard(other), None, "{other}");
+        }
     }
 }

@@ -43,6 +43,8 @@ fn what_is_noted_together_is_written_together_and_one_write_is_under_way() {
     assert_eq!(flight.waiting.len(), 1, "what was noted meanwhile is not written yet");
     assert_eq!(write(&mut flight, at(1000)), 1);
     assert!(flight.is_written() && flight.next_deadline() == Mono::FAR);
+    flight.note(Kind::Rung, "reset of \"disk\"", at(2000));
+    assert_eq!(write(&mut flight, at(2000)), 1, "last words wait for nothing");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -53,7 +55,7 @@ fn a_failing_disk_is_said_once_and_records_wait_within_a_limit() {
     let failed = || Err("cannot write: no space".to_string());
     flight.next_job(at(100)).unwrap();
     assert_eq!(flight.written(failed(), at(200)).unwrap().0, Severity::Warning);
-    flight.note(Kind::Rung, "reset", at(300));
+    flight.note(Kind::GoingDown, "reboot", at(300));
     for number in 0..1000 {
         flight.note(Kind::Pulse, &format!("pulse {number}"), at(400));
     }
@@ -71,7 +73,7 @@ fn a_failing_disk_is_said_once_and_records_wait_within_a_limit() {
     }
     assert_eq!(told.len(), 1, "{told:?}");
     let kinds = kinds(&folder);
-    assert_eq!(kinds[..2], [Kind::Start, Kind::Rung], "they give way last");
+    assert_eq!(kinds[..2], [Kind::Start, Kind::GoingDown], "they give way last");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -106,6 +108,28 @@ fn rings_turn_each_by_itself_and_go_on_after_a_restart() {
     assert_eq!((last.kind, last.text.as_str()), (Kind::Pulse, "pulse 2000"));
     let (_, event) = log.records.iter().find(|(_, record)| record.kind == Kind::Event).unwrap();
     assert_eq!(event.event.as_ref().unwrap().severity, "warning");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_self_test_that_lasts_washes_nothing_away() {
+    let folder = place("test");
+    for _ in 0..40 {
+        let mut flight = start(&folder);
+        write(&mut flight, at(200));
+        for second in 1..=10 {
+            let text = format!("{second}s after the last pet");
+            flight.note(Kind::SelfTest, &text, at(second * 1000));
+            write(&mut flight, at(second * 1000));
+        }
+    }
+    let log = file::read(&file::path(&folder)).unwrap();
+    let count = |kind| log.records.iter().filter(|(_, record)| record.kind == kind).count();
+    // Of each boot its start, and two or three of ten.
+    let counts = (count(Kind::Start), count(Kind::SelfTest));
+    assert!(counts.0 > 15 && counts.1 > 15, "{counts:?}");
+    let (_, last) = log.records.last().unwrap();
+    assert_eq!(last.text, "10s after the last pet");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
