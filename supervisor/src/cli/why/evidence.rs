@@ -124,15 +124,19 @@ fn around(root: &Root, boot: Boot, began_ms: Option<u64>, damaged: usize) -> Evi
     let accounts = wtmp::read(&root.path(WTMP), began_ms.unwrap_or(0) / 1000);
     let last_ms = boot.last().map(|record| record.unix_ms);
     // The journal is that of the running machine.
-    let before = root.is_machine().then(previous_boot).flatten();
-    // That mastiffd did not run must not let an older boot's end stand for the last one's.
-    let is_older = match &before {
-        Some(id) => !boot.id.is_empty() && *id != boot.id.replace('-', ""),
+    let journal_boots = if root.is_machine() { journal_boots() } else { Vec::new() };
+    let id = boot.id.replace('-', "");
+    // That mastiffd did not run must not let an older boot's end stand for the last one's. A boot
+    // that the journal does not know may have ended before its first line was on the disk.
+    let is_older = match journal_boots.iter().rev().position(|known| *known == id) {
+        Some(newer) => newer > 0,
         None => {
             let before_ms = accounts.before().map(|secs| secs.saturating_mul(1000));
             last_ms.zip(before_ms).is_some_and(|(last, before)| before > last)
         }
     };
+    let is_recorded = !boot.records.is_empty() && !is_older;
+    let in_journal = journal_boots.last().filter(|last| !is_recorded || **last == id);
     let (boot, older_ms) = if is_older { (Boot::default(), last_ms) } else { (boot, None) };
     let since_ms = boot.last().map(|record| record.unix_ms);
     let since_ms = since_ms.or(accounts.before().map(|secs| secs.saturating_mul(1000)));
@@ -148,7 +152,7 @@ fn around(root: &Root, boot: Boot, began_ms: Option<u64>, damaged: usize) -> Evi
         traces: traces::read(root, since_ms),
         has_pstore: traces::has_backend(root),
         bootstatus: bootstatus.collect(),
-        journal: before.map(|id| journal(&id)).unwrap_or_default(),
+        journal: in_journal.map(|id| journal(id)).unwrap_or_default(),
     };
     Evidence { boot, next_began_ms: began_ms, older_ms, damaged, around: Some(around) }
 }
@@ -159,14 +163,22 @@ fn btime(root: &Root) -> Option<u64> {
     mastiff_hwmon::text::keyed(&text, "btime")
 }
 
-/// The id of the boot before this one as the journal knows it, without dashes.
-fn previous_boot() -> Option<String> {
-    let list = journalctl(&["--list-boots"])?;
-    let words = list.lines().map(str::split_whitespace);
-    words
-        .filter_map(|mut words| words.next().filter(|it| *it == "-1").and(words.next()))
-        .next()
-        .map(str::to_string)
+/// The ids of the boots before this one that the journal knows, oldest first, without dashes.
+fn journal_boots() -> Vec<String> {
+    journalctl(&["--list-boots"]).map(|list| earlier(&list)).unwrap_or_default()
+}
+
+/// Lines such as ` -1 4f0e... Mon 2026-11-16 ...`; newer versions have a heading. A list of which
+/// the end is missing, since it was too long, is none.
+fn earlier(list: &str) -> Vec<String> {
+    let boot = |line: &str| {
+        let mut words = line.split_whitespace();
+        let back: u32 = words.next()?.strip_prefix('-')?.parse().ok()?;
+        words.next().map(|id| (back, id.to_string()))
+    };
+    let boots: Vec<(u32, String)> = list.lines().filter_map(boot).collect();
+    let is_whole = boots.last().is_some_and(|(back, _)| *back == 1);
+    boots.into_iter().filter(|_| is_whole).map(|(_, id)| id).collect()
 }
 
 /// What the kernel, PID 1 and logind said last in a boot.

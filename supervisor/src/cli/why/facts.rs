@@ -17,6 +17,8 @@ const EVENTS_WITHIN_NS: i64 = 10 * 60 * 1_000_000_000;
 const EVENTS_MAX: usize = 3;
 /// Lines of the journal that are shown.
 const JOURNAL_MAX: usize = 3;
+/// Traces of a panic that are shown; one may be in many parts.
+const TRACES_MAX: usize = 6;
 /// A shutdown is among the last lines of the journal.
 const JOURNAL_END: usize = 40;
 
@@ -63,6 +65,17 @@ impl<'a> Facts<'a> {
         self.newest(kind).filter(is_new)
     }
 
+    /// What was announced by a record, or where the disk did not take it any more, by last words.
+    pub(super) fn announced(&self, kind: Kind) -> Option<&'a str> {
+        let noted = self.at_the_end(kind).map(|record| record.text.as_str());
+        noted.or_else(|| self.words().find(|(it, _)| *it == kind).map(|(_, text)| text.as_str()))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'a (Kind, String)> {
+        let traces = self.around.map(|around| around.traces.iter());
+        traces.into_iter().flatten().filter_map(|trace| trace.words.as_ref())
+    }
+
     /// Whether `kind` is the newer one of both.
     fn is_after(&self, kind: Kind, other: Kind) -> bool {
         let number = |kind| self.newest(kind).map(|record| record.seq);
@@ -91,9 +104,15 @@ impl<'a> Facts<'a> {
     }
 
     /// Why it was not petted any more. A refusal that was taken back is followed by `armed`.
-    pub(super) fn refused(&self) -> Option<&'a Record> {
-        let is_last = self.is_after(Kind::Refused, Kind::Armed);
-        self.at_the_end(Kind::Refused).filter(|_| is_last)
+    pub(super) fn refused(&self) -> Option<&'a str> {
+        let was_noted = self.newest(Kind::Refused).is_some();
+        let is_last = !was_noted || self.is_after(Kind::Refused, Kind::Armed);
+        self.announced(Kind::Refused).filter(|_| is_last)
+    }
+
+    /// Whether petting ended after the machine had begun to go down.
+    pub(super) fn gave_up_going_down(&self) -> bool {
+        self.refused().is_some() && self.is_after(Kind::Refused, Kind::GoingDown)
     }
 
     /// How it went down, if it did so in order.
@@ -220,9 +239,10 @@ fn others(around: &Around) -> Vec<String> {
         let words = if words.is_empty() { "nothing".to_string() } else { words.join(", ") };
         lines.push(format!("{} ({}) says of this boot: {words}", status.device, status.driver));
     }
-    for trace in &around.traces {
-        let what = trace.panic.as_ref().unwrap_or(&trace.first);
-        let what = if trace.is_dump { "a dump of the kernel" } else { what };
+    for trace in around.traces.iter().take(TRACES_MAX) {
+        let words = trace.words.as_ref().map(|(kind, text)| format!("{}: {text}", kind.name()));
+        let what = trace.panic.clone().or(words).unwrap_or_else(|| trace.first.clone());
+        let what = if trace.is_dump { "a dump of the kernel" } else { &what };
         lines.push(format!("{}: {what}", trace.path));
     }
     match around.accounts {

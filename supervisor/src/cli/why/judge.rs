@@ -107,14 +107,14 @@ pub(in crate::cli) fn judge(evidence: &Evidence) -> Verdict {
 /// What was said before the end, by somebody who then did it.
 fn self_test(facts: &Facts<'_>) -> Found {
     // One that did not fire is no reason for a shutdown that follows it.
-    let test = facts.at_the_end(Kind::SelfTest).filter(|_| facts.going_down().is_none())?;
-    let text = format!("The watchdog was made to fire, to prove that it does: {}", test.text);
+    let test = facts.announced(Kind::SelfTest).filter(|_| facts.going_down().is_none())?;
+    let text = format!("The watchdog was made to fire, to prove that it does: {test}");
     Some((Cause::SelfTest, Confidence::Certain, text))
 }
 
 fn rung(facts: &Facts<'_>) -> Found {
-    let rung = facts.at_the_end(Kind::Rung)?;
-    let text = format!("mastiffd did it, as the ladder of a check says: {}", rung.text);
+    let rung = facts.announced(Kind::Rung)?;
+    let text = format!("mastiffd did it, as the ladder of a check says: {rung}");
     Some((Cause::Rung, Confidence::Certain, text))
 }
 
@@ -126,6 +126,10 @@ fn panic(facts: &Facts<'_>) -> Found {
         Some(why) => why,
         None if around.traces.iter().any(|trace| trace.is_dump) => {
             "the crash kernel wrote a dump".to_string()
+        }
+        // What pstore heads each part with (fs/pstore/platform.c).
+        None if around.traces.iter().any(|trace| trace.first.starts_with("Panic#")) => {
+            "the part of its last words that says why is missing".to_string()
         }
         None => return None,
     };
@@ -141,13 +145,11 @@ fn watchdog_says(facts: &Facts<'_>) -> Found {
     let status = facts.around?.bootstatus.iter().find(|status| status.bits & CARD_RESET != 0)?;
     let who = format!("{} ({})", status.device, status.driver);
     if let Some(refused) = facts.refused() {
-        let text = format!("mastiffd stopped petting the watchdog, and it fired: {}", refused.text);
+        let text = format!("mastiffd stopped petting the watchdog, and it fired: {refused}");
         return Some((Cause::Watchdog, Confidence::Certain, text));
     }
-    let too_soon = facts.gone().zip(facts.armed().and_then(|armed| armed.timeout));
-    let too_soon = too_soon.is_some_and(|(gone, timeout)| gone.plus(EARLY) < timeout);
     let (what, confidence) = match facts.going_down() {
-        Some(_) if too_soon => return None,
+        Some(_) if is_too_soon(facts) => return None,
         // Some drivers call an orderly reboot a reset of theirs.
         Some(how) => (format!("while it was going down ({how})"), Confidence::Likely),
         None => (facts.after_life(), Confidence::Certain),
@@ -157,6 +159,10 @@ fn watchdog_says(facts: &Facts<'_>) -> Found {
 
 fn shutdown(facts: &Facts<'_>) -> Found {
     let how = facts.going_down()?;
+    // Begun in order, and too long under way: then it is the watchdog that ended it.
+    if facts.gave_up_going_down() && !is_too_soon(facts) {
+        return None;
+    }
     Some((Cause::Clean, Confidence::Certain, format!("It was shut down in order: {how}")))
 }
 
@@ -176,7 +182,7 @@ fn watchdog_fits(facts: &Facts<'_>) -> Found {
         gone.plus(EARLY) >= timeout && gone <= timeout.times(2).plus(FIRMWARE)
     });
     match (gone, timeout) {
-        (Some(gone), Some(timeout)) if gone.plus(EARLY) < timeout => return None,
+        _ if is_too_soon(facts) => return None,
         (Some(gone), timeout) if gone > timeout.unwrap_or_default().plus(FIRMWARE_MAX) => {
             return None;
         }
@@ -184,7 +190,7 @@ fn watchdog_fits(facts: &Facts<'_>) -> Found {
     }
     if let Some(refused) = facts.refused() {
         let confidence = if fits { Confidence::Certain } else { Confidence::Likely };
-        let text = format!("mastiffd stopped petting the watchdog: {}{gone_words}", refused.text);
+        let text = format!("mastiffd stopped petting the watchdog: {refused}{gone_words}");
         return Some((Cause::Watchdog, confidence, text));
     }
     let after = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
@@ -255,6 +261,12 @@ fn stopped(facts: &Facts<'_>) -> Found {
         "It seems to have been shut down in order: mastiffd was stopped, and the next boot began {gone} after that"
     );
     Some((Cause::Clean, Confidence::Guess, text))
+}
+
+/// Whether the next boot began before the watchdog that was armed could have fired.
+fn is_too_soon(facts: &Facts<'_>) -> bool {
+    let both = facts.gone().zip(facts.armed().and_then(|armed| armed.timeout));
+    both.is_some_and(|(gone, timeout)| gone.plus(EARLY) < timeout)
 }
 
 /// Whether the device that was armed says that it did not fire, and would know if it had.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use mastiff_hwmon::root::Root;
 
+use crate::flight::{Kind, last_words};
+
 /// Where the kernel shows what it kept, and where systemd-pstore moves that to at a boot.
 const PSTORE: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
 /// kdump-tools of Debian, kdump of Red Hat; SUSE has /var/crash, too.
@@ -30,6 +32,8 @@ pub(super) struct Trace {
     pub(super) at_ms: u64,
     /// The line of the panic, if there is one.
     pub(super) panic: Option<String>,
+    /// Our own last words in it ([`crate::flight::last_words`]), the newest ones.
+    pub(super) words: Option<(Kind, String)>,
     /// Its first line.
     pub(super) first: String,
     /// A dump of the memory, made by a crash kernel: there was a panic, whatever it says.
@@ -83,8 +87,10 @@ fn trace(entry: &DirEntry, name: &str) -> Option<Trace> {
     let is_dump = name == "vmcore" || name.starts_with("vmcore.") || name.starts_with("dump.");
     let text = if is_dump { String::new() } else { text(&entry.path()) };
     let panic = text.lines().find(|line| line.contains(PANIC)).map(plain);
+    let mut words = text.lines().rev().filter_map(last_words::heard);
+    let words = words.next().map(|(kind, text)| (kind, text.to_string()));
     let first = text.lines().next().unwrap_or_default().chars().take(120).collect();
-    Some(Trace { path: entry.path().display().to_string(), at_ms, panic, first, is_dump })
+    Some(Trace { path: entry.path().display().to_string(), at_ms, panic, words, first, is_dump })
 }
 
 fn text(path: &PathBuf) -> String {
@@ -122,15 +128,20 @@ mod tests {
             "Panic#1 Part1\n<0>[   12.3] Kernel panic - not syncing: sysrq\n",
         );
         write("/var/lib/systemd/pstore/179/001/dmesg.txt", "Oops#1 Part1\n<4>[ 1.0] something\n");
+        write(
+            "/sys/fs/pstore/pmsg-ramoops-0",
+            "mastiff: refused: no\nmastiff: rung: reset of \"a\"\n",
+        );
         write("/var/crash/202611210319/vmcore", "ELF");
         write("/var/crash/_usr_bin_top.0.crash", "ProblemType: Crash\n");
         let traces = read(&root, 0);
         let names: Vec<&str> =
             traces.iter().map(|it| it.path.rsplit('/').next().unwrap()).collect();
-        assert_eq!(names, ["dmesg-efi-1", "vmcore", "dmesg.txt"]);
+        assert_eq!(names, ["dmesg-efi-1", "pmsg-ramoops-0", "vmcore", "dmesg.txt"]);
         assert_eq!(traces[0].panic.as_deref(), Some("Kernel panic - not syncing: sysrq"));
-        assert_eq!((traces[0].first.as_str(), traces[1].is_dump), ("Panic#1 Part1", true));
-        assert_eq!(traces[2].panic, None);
+        assert_eq!((traces[0].first.as_str(), traces[2].is_dump), ("Panic#1 Part1", true));
+        assert_eq!(traces[3].panic, None);
+        assert_eq!(traces[1].words, Some((Kind::Rung, "reset of \"a\"".into())));
         assert_eq!(read(&root, u64::MAX), []);
         assert!(!has_backend(&root));
         write("/sys/module/pstore/parameters/backend", "efi_pstore\n");

@@ -128,3 +128,15 @@ fn a_flight_record_that_cannot_be_read_is_an_error() {
 fn a_program_that_fails_says_nothing() {
     assert_eq!(journalctl(&["--no-such-option"]), None);
 }
+
+#[test]
+fn the_boots_of_the_journal_are_read_in_both_forms() {
+    for list in [
+        " -2 aaa Mon 2026-11-16 01:02:03 UTC\n -1 bbb Mon\n  0 ccc Mon\n",
+        "IDX BOOT ID FIRST ENTRY LAST ENTRY\n -2 aaa x\n -1 bbb y\n  0 ccc z\n",
+    ] {
+        assert_eq!(earlier(list), ["aaa", "bbb"]);
+    }
+    assert!(earlier(" -3 aaa Mon\n -2 bbb Mon\n").is_empty(), "the end is missing");
+    assert!(earlier("No journal files were found.\n-- x\n-1\n").is_empty());
+}

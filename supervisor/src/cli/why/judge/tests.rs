@@ -60,7 +60,23 @@ impl Story {
     fn trace(self, panic: Option<&str>, is_dump: bool) -> Self {
         let (path, first) = ("/sys/fs/pstore/dmesg-efi-1".to_string(), "Oops#1 Part1".to_string());
         let panic = panic.map(str::to_string);
-        self.around(|around| around.traces.push(Trace { path, at_ms: 0, panic, first, is_dump }))
+        self.around(|around| {
+            around.traces.push(Trace { path, at_ms: 0, panic, words: None, first, is_dump })
+        })
+    }
+
+    /// Last words that the disk did not take any more.
+    fn words(self, kind: Kind, text: &str) -> Self {
+        let mut story = self.trace(None, false);
+        story.0.around.as_mut().unwrap().traces[0].words = Some((kind, text.into()));
+        story
+    }
+
+    /// A part of a panic's last words without its first line.
+    fn part(self) -> Self {
+        let mut story = self.trace(None, false);
+        story.0.around.as_mut().unwrap().traces[0].first = "Panic#1 Part2".into();
+        story
     }
 
     fn journal(self, line: &str) -> Self {
@@ -127,6 +143,20 @@ fn each_cause_is_found_with_and_without_each_piece_of_evidence() {
             Likely,
             "no watchdog",
         ),
+        (
+            "reset with a dead disk",
+            Story::armed(90).words(Kind::Rung, "reset of \"disk\""),
+            Rung,
+            Certain,
+            "reset of \"disk\"",
+        ),
+        (
+            "refusal with a dead disk",
+            Story::armed(45).words(Kind::Refused, refused),
+            Watchdog,
+            Certain,
+            refused,
+        ),
         // So does a proof.
         (
             "proof",
@@ -156,6 +186,7 @@ fn each_cause_is_found_with_and_without_each_piece_of_evidence() {
             "kill init",
         ),
         ("panic, dump only", Story::with(45).trace(None, true), Panic, Certain, "dump"),
+        ("panic, in part", Story::with(45).part(), Panic, Certain, "is missing"),
         (
             "an oops is none",
             Story::with(45).trace(None, false).pstore(),
@@ -224,6 +255,28 @@ fn each_cause_is_found_with_and_without_each_piece_of_evidence() {
             Clean,
             Certain,
             "reboot",
+        ),
+        (
+            "a shutdown that never ends",
+            Story::armed(45).and(Kind::GoingDown, END - 90, "it goes down (reboot)").and(
+                Kind::Refused,
+                END,
+                "the shutdown lasts longer than it may",
+            ),
+            Watchdog,
+            Certain,
+            "longer than it may",
+        ),
+        (
+            "a shutdown that ends after all",
+            Story::armed(12).and(Kind::GoingDown, END - 90, "it goes down (reboot)").and(
+                Kind::Refused,
+                END,
+                "the shutdown lasts longer than it may",
+            ),
+            Clean,
+            Certain,
+            "goes down (reboot)",
         ),
         // It fits.
         ("hang", Story::armed(45), Watchdog, Likely, "up again 45s"),
