@@ -63,7 +63,7 @@ class TestWhy(unittest.TestCase):
         verdict = self.end("sh", "-c", "systemctl reboot; sleep 60")
         self.assertEqual(("clean", "certain"), self.judged(verdict), verdict)
         # Our own record says it, the journal and wtmp only confirm.
-        self.assertIn("PID 1 shuts down: reboot", verdict["sentence"])
+        self.assertIn("goes down (reboot)", verdict["sentence"])
         self.assertTrue(any("wtmp: shut down" in line for line in verdict["evidence"]), verdict)
 
     def test_an_orderly_reboot_without_the_daemon(self):
@@ -76,7 +76,7 @@ class TestWhy(unittest.TestCase):
         finally:
             self.vm.run("systemctl", "enable", "mastiff")
         self.assertEqual(("clean", "certain"), self.judged(verdict), verdict)
-        self.assertNotIn("PID 1 shuts down", verdict["sentence"])
+        self.assertNotIn("goes down", verdict["sentence"])
 
     def test_a_reset_without_a_word(self):
         verdict = self.end("sh", "-c", "echo b > /proc/sysrq-trigger")
