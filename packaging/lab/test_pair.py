@@ -406,8 +406,9 @@ def main(cases):
             if not words or any(word in f"{case.__name__}.{name}" for word in words):
                 found.addTest(case(name))
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    failed = found.countTestCases() - result.passed
-    print(f"{result.passed} passed, {failed} failed")
+    skipped = len(result.skipped)
+    failed = found.countTestCases() - result.passed - skipped
+    print(f"{result.passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not result.passed else 0
 
 

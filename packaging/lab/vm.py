@@ -195,6 +195,8 @@ class Vm:
             -chardev socket,id=agent,path={self.home}/agent,server=on,wait=off
             -serial file:{self.home}/console
             -qmp unix:{self.home}/qmp,server=on,wait=off
+            -object memory-backend-file,id=erst,mem-path={self.home}/erst,size=64K,share=on
+            -device acpi-erst,memdev=erst
             -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset
             """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()

@@ -141,6 +141,8 @@ fn around(root: &Root, boot: Boot, began_ms: Option<u64>, damaged: usize) -> Evi
     let since_ms = boot.last().map(|record| record.unix_ms);
     let since_ms = since_ms.or(accounts.before().map(|secs| secs.saturating_mul(1000)));
     let since_ms = since_ms.or(older_ms).or(began_ms).unwrap_or(0).saturating_sub(TRACE_SLACK_MS);
+    // A panic from before that boot is another one's end.
+    let since_ms = since_ms.max(boot.began_ms().unwrap_or(0));
     let devices = watchdog::list(root).into_iter();
     let bootstatus = devices.filter_map(|device| {
         let identity = device.identity.unwrap_or_default();

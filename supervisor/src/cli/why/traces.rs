@@ -20,6 +20,9 @@ const FILES_MAX: usize = 256;
 const DEPTH_MAX: usize = 3;
 /// Bytes read of one file.
 const BYTES_MAX: u64 = 256 * 1024;
+/// What the kernel calls the parts of its log, and systemd-pstore(8) what it joins them to.
+const PART: &str = "dmesg-";
+const JOINED: &str = "dmesg.txt";
 /// What a panic begins with (kernel/panic.c).
 const PANIC: &str = "Kernel panic - not syncing";
 
@@ -70,7 +73,14 @@ fn walk(
     traces: &mut Vec<Trace>,
 ) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().take(FILES_MAX) {
+    let entries: Vec<DirEntry> = entries.flatten().take(FILES_MAX).collect();
+    let has_parts = entries.iter().any(|it| it.file_name().to_string_lossy().starts_with(PART));
+    for entry in entries {
+        // It repeats the parts beside it, whose time is that of the panic; its own is that of the
+        // next boot, as whose end it would be taken.
+        if has_parts && entry.file_name() == JOINED {
+            continue;
+        }
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() && depth > 1 {
             walk(&entry.path(), depth - 1, since_ms, wanted, traces);
@@ -134,10 +144,13 @@ mod tests {
         );
         write("/var/crash/202611210319/vmcore", "ELF");
         write("/var/crash/_usr_bin_top.0.crash", "ProblemType: Crash\n");
+        // What systemd-pstore joins comes with the time of the next boot.
+        write("/var/lib/systemd/pstore/180/dmesg-erst-1", "Oops#2 Part1\n");
+        write("/var/lib/systemd/pstore/180/dmesg.txt", "Oops#2 Part1\n");
         let traces = read(&root, 0);
         let names: Vec<&str> =
             traces.iter().map(|it| it.path.rsplit('/').next().unwrap()).collect();
-        assert_eq!(names, ["dmesg-efi-1", "pmsg-ramoops-0", "vmcore", "dmesg.txt"]);
+        assert_eq!(names, ["dmesg-efi-1", "pmsg-ramoops-0", "vmcore", "dmesg.txt", "dmesg-erst-1"]);
         assert_eq!(traces[0].panic.as_deref(), Some("Kernel panic - not syncing: sysrq"));
         assert_eq!((traces[0].first.as_str(), traces[2].is_dump), ("Panic#1 Part1", true));
         assert_eq!(traces[3].panic, None);
