@@ -22,7 +22,7 @@
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
 //! | `watchdog` | which device is petted, how that ends, and the self-test |
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
@@ -30,6 +30,7 @@ use mastiff_core::event::{Action, Event};
 use mastiff_core::node::Node;
 use mastiff_core::recovery::ActionId;
 use mastiff_core::report::Severity;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Progress, may_pet};
 use mio::{Events as Ready, Poll, Token};
@@ -121,7 +122,7 @@ pub struct Brain {
     going: WayDown,
     ready: bool,
     /// Programs of the rungs that are under way, still to be started.
-    steps: BTreeMap<ActionId, VecDeque<Run>>,
+    steps: Map<ActionId, VecDeque<Run>>,
     /// Clients that wait for a reload to end.
     reloading: Option<Vec<ClientId>>,
     ending: Option<Mono>,

@@ -9,7 +9,6 @@
 //!     └── runner lane ──► runner: programs, network questions, forks probers. Never hangs.
 //! ```
 
-use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use mastiff_core::event::CheckId;
 use mastiff_core::reading::Readings;
 use mastiff_core::reboot::Stage;
 use mastiff_core::recovery::ActionId;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::{End, Finished, Probe, Source, Wake, Wanted};
@@ -90,9 +90,9 @@ pub struct Probes {
     heartbeats: Option<Heartbeats>,
     /// More datagrams wait than one turn takes.
     heartbeats_wait: bool,
-    checks: BTreeMap<CheckId, Entry>,
+    checks: Map<CheckId, Box<Entry>>,
     /// Which place of which check's wake list a token stands for.
-    wakes: BTreeMap<usize, (CheckId, usize)>,
+    wakes: Map<usize, (CheckId, usize)>,
     next_wake: usize,
     news: Vec<News>,
 }
@@ -139,8 +139,8 @@ impl Probes {
             units,
             heartbeats: None,
             heartbeats_wait: false,
-            checks: BTreeMap::new(),
-            wakes: BTreeMap::new(),
+            checks: Map::new(),
+            wakes: Map::new(),
             next_wake: FIRST_WAKE_TOKEN,
             news: Vec::new(),
         })
@@ -173,7 +173,7 @@ impl Probes {
             }
             let (opened, tokens) =
                 old.remove(&id).map_or((None, Vec::new()), |entry| (entry.opened, entry.tokens));
-            self.checks.insert(id, Entry { config, wanted, opened, tokens });
+            self.checks.insert(id, Box::new(Entry { config, wanted, opened, tokens }));
         }
         for mut gone in old.into_values() {
             self.close(&mut gone);

@@ -4,10 +4,10 @@
 //! alert after the other in the order of events, and is tried again with growing patience when it
 //! fails. Meanwhile the other hooks get theirs: a mail server that is down holds up no pager.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use mastiff_core::event::Alert;
-use mastiff_core::sorted;
+use mastiff_core::sorted::{self, Map};
 use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ pub struct Alerts {
     /// On its way to its hook now.
     running: Option<Queued>,
     /// Hooks that failed, and when each is tried again. At most one entry for each hook.
-    resting: BTreeMap<Vec<String>, Mono>,
+    resting: Map<Vec<String>, Mono>,
     dropped: u64,
     delivered: u64,
 }
@@ -68,7 +68,7 @@ impl Alerts {
             hooks: Vec::new(),
             queue: left.into(),
             running: None,
-            resting: BTreeMap::new(),
+            resting: Map::new(),
             dropped: 0,
             delivered: 0,
         };

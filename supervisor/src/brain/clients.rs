@@ -5,13 +5,14 @@
 //! has not read its last answers: whoever sends thousands at once waits for them, and nobody else
 //! does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -44,7 +45,7 @@ pub struct Clients {
     first_token: usize,
     group: Option<Gid>,
     members: Vec<Uid>,
-    clients: BTreeMap<usize, Client>,
+    clients: Map<usize, Client>,
     /// Places of clients that may have something to say, or room to be told something.
     again: BTreeSet<usize>,
     /// Somebody waits to be accepted.
@@ -141,7 +142,7 @@ impl Clients {
             first_token,
             group,
             members,
-            clients: BTreeMap::new(),
+            clients: Map::new(),
             again: BTreeSet::new(),
             knocked: false,
             next_number: 0,
@@ -216,7 +217,7 @@ impl Clients {
     /// Gives followers what they have not seen, through `since`.
     pub fn feed(&mut self, next: u64, since: impl Fn(u64) -> Vec<Answer>) {
         let mut lost = Vec::new();
-        for (place, client) in &mut self.clients {
+        for (place, client) in self.clients.iter_mut() {
             if let Some(seen) = client.follows.filter(|seen| *seen < next) {
                 client.follows = Some(next);
                 let took_all = since(seen).iter().all(|answer| client.say(answer));

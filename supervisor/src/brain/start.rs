@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mastiff_core::node::Node;
 use mastiff_core::report::Severity;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
 use mio::unix::SourceFd;
@@ -97,7 +98,7 @@ impl Brain {
             boot_loop,
             going: WayDown::new(waker),
             ready: false,
-            steps: BTreeMap::new(),
+            steps: Map::new(),
             reloading: None,
             ending: None,
             letting_go: None,

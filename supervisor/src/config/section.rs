@@ -2,10 +2,9 @@
 //!
 //! `deny_unknown_fields` of serde would stop at the first fault of the file; this goes on.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use mastiff_core::sorted;
+use mastiff_core::sorted::Map;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -64,7 +63,7 @@ pub(super) struct Section<'r, 't, 'v> {
     review: &'r mut Review<'t>,
     name: &'static str,
     known: &'static [&'static str],
-    left: BTreeMap<String, (Range<usize>, Spanned<DeValue<'v>>)>,
+    left: Map<String, (Range<usize>, Spanned<DeValue<'v>>)>,
 }
 
 impl<'r, 't, 'v> Section<'r, 't, 'v> {
@@ -90,10 +89,10 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         known: &'static [&'static str],
         table: DeTable<'v>,
     ) -> Self {
-        let entries = table.into_iter();
-        let left = sorted::map(
-            entries.map(|(key, value)| (key.get_ref().to_string(), (key.span(), value))),
-        );
+        let mut left = Map::new();
+        for (key, value) in table {
+            left.insert(key.get_ref().to_string(), (key.span(), value));
+        }
         Self { review, name, known, left }
     }
 
@@ -214,7 +213,7 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
     /// Reports every key that nobody took.
     #[inline(never)]
     fn finish(self) {
-        for (key, (span, _)) in &self.left {
+        for (key, (span, _)) in self.left.iter() {
             let home = SECTIONS.iter().find(|section| section.keys.contains(&key.as_str()));
             let near = suggest::nearest(key, self.known.iter().copied());
             let advice = match (home, near) {

@@ -6,13 +6,14 @@
 //! at all from then on. The *runner* lane is served by a process that never hangs. Neither lane
 //! ever makes the brain wait.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -55,7 +56,7 @@ pub struct Lanes<P> {
     runner_heard: Mono,
     /// Runners that were replaced and have not ended yet: reaped when they have.
     replaced: Vec<std::process::Child>,
-    orders: BTreeMap<u64, (For<P>, Mono)>,
+    orders: Map<u64, (For<P>, Mono)>,
     unsent: VecDeque<Message<Order>>,
     prober: Option<Prober>,
     prober_started: Option<Mono>,
@@ -137,7 +138,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
             runner_started: None,
             runner_heard: Mono::BOOT,
             replaced: Vec::new(),
-            orders: BTreeMap::new(),
+            orders: Map::new(),
             unsent: VecDeque::new(),
             prober: None,
             prober_started: None,
@@ -402,7 +403,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
             self.replaced.push(runner.child);
         }
         self.unsent.clear();
-        for (_, (purpose, _)) in std::mem::take(&mut self.orders) {
+        for (purpose, _) in std::mem::take(&mut self.orders).into_values() {
             match purpose {
                 For::Caller(purpose) => {
                     done.push(Done { purpose, result: Err("the runner died".into()) })

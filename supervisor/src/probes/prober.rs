@@ -4,7 +4,6 @@
 //! clock, abandons this process and has the runner fork another one: at most one process is stuck
 //! for each target.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -12,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::Readings;
+use mastiff_core::sorted::Map;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::{Options, Probe as SensorProbe, Source, Wanted};
 use mastiff_hwmon::sensors;
@@ -35,7 +35,7 @@ pub fn main(socket: OwnedFd) -> i32 {
         return 71;
     }
     let channel = Channel::from_fd(socket);
-    let mut prober = Prober { root: Root::machine(), open: BTreeMap::new() };
+    let mut prober = Prober { root: Root::machine(), open: Map::new() };
     let mut buffer = Vec::new();
     loop {
         let Ok((Received::Message(message), _)) = channel.receive::<Message<Job>>(&mut buffer)
@@ -55,7 +55,7 @@ pub fn main(socket: OwnedFd) -> i32 {
 struct Prober {
     root: Root,
     /// Opened sensors by check: they keep descriptors and the counters of their last reading.
-    open: BTreeMap<u32, Box<dyn SensorProbe>>,
+    open: Map<u32, Box<dyn SensorProbe>>,
 }
 
 impl Prober {

@@ -4,12 +4,13 @@
 //! waits for any of them. The brain itself forks nothing: it has threads, locked memory and a
 //! watchdog descriptor, and an exec from a dead disk would hold it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mastiff_core::reading::{Quantity, Readings};
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::sensor::{Conversation, Network, Options, Source};
 use mastiff_hwmon::sensors;
@@ -46,7 +47,7 @@ pub fn main() -> i32 {
     let brain = Channel::from_fd(sys::process::inherited(0));
     let mut runner = Runner {
         brain,
-        under_way: BTreeMap::new(),
+        under_way: Map::new(),
         stuck: Vec::new(),
         waiting: VecDeque::new(),
         probers: Vec::new(),
@@ -68,7 +69,7 @@ pub fn main() -> i32 {
 
 struct Runner {
     brain: Channel,
-    under_way: BTreeMap<u64, Work>,
+    under_way: Map<u64, Work>,
     /// Killed, but not ended: reaped when the kernel lets go of them.
     stuck: Vec<Child>,
     /// Orders that wait until less is under way, and since when.
@@ -148,7 +149,7 @@ impl Runner {
         let mut fds = vec![PollFd::new(self.brain.as_fd(), wants)];
         let mut owners = vec![None];
         let mut deadline = if self.can_begin_more() { Mono::BOOT } else { Mono::FAR };
-        for (id, work) in &self.under_way {
+        for (id, work) in self.under_way.iter() {
             let (until, descriptors) = work.waits_for();
             deadline = deadline.min(until);
             for (fd, flags) in descriptors {

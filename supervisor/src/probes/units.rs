@@ -6,13 +6,14 @@
 //! (inotify), its state is a passing one, or the last answer has grown old. In between, a reading
 //! costs nothing but the counters that somebody looks at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
 use mastiff_core::reading::Readings;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::Wanted;
@@ -47,8 +48,8 @@ const DEFAULT_SLICE: &str = "/system.slice";
 pub struct Units {
     root: Root,
     inotify: Option<Inotify>,
-    watches: BTreeMap<PathBuf, WatchDescriptor>,
-    units: BTreeMap<CheckId, Unit>,
+    watches: Map<PathBuf, WatchDescriptor>,
+    units: Map<CheckId, Unit>,
     /// The checks whose reading waits for the next answer: mostly none, so a turn need not look for
     /// them.
     waiting: BTreeSet<CheckId>,
@@ -83,8 +84,8 @@ impl Units {
         Self {
             root,
             inotify: inotify.ok(),
-            watches: BTreeMap::new(),
-            units: BTreeMap::new(),
+            watches: Map::new(),
+            units: Map::new(),
             waiting: BTreeSet::new(),
             asked: None,
             last_call: None,
@@ -98,16 +99,15 @@ impl Units {
 
     /// Looks after a unit for a check.
     pub fn add(&mut self, check: CheckId, name: &str, wanted: Wanted) {
-        let unit = self.units.entry(check).or_insert_with(|| Unit {
-            name: name.to_string(),
-            wanted,
-            counts: false,
-            state: None,
-            counters: None,
-            changed: false,
-        });
-        unit.wanted = wanted;
-        unit.counts = UnitCgroup::is_wanted(wanted);
+        let counts = UnitCgroup::is_wanted(wanted);
+        if let Some(unit) = self.units.get_mut(&check) {
+            unit.wanted = wanted;
+            unit.counts = counts;
+        } else {
+            let name = name.to_string();
+            let unit = Unit { name, wanted, counts, state: None, counters: None, changed: false };
+            self.units.insert(check, unit);
+        }
         if let Some(slice) = mastiff_hwmon::sensors::unit::events_path(&self.root, DEFAULT_SLICE) {
             self.watch_directory(slice.parent());
         }
@@ -234,7 +234,7 @@ impl Units {
             if let Some(name) = &event.name {
                 self.unwatch(&path.join(name).join("cgroup.events"));
             }
-            for (check, unit) in &mut self.units {
+            for (check, unit) in self.units.iter_mut() {
                 if unit.is_concerned(&self.root, &path, event.name.as_deref()) {
                     unit.changed = true;
                     nudged.insert(*check);
