@@ -9,10 +9,10 @@
 //! ends at that step. The format is part of the interface: an empty file is valid, and a key that
 //! is not known is refused.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::node::Policy;
+use mastiff_core::sorted::Map;
 use mastiff_core::spec::{Budget, CheckSpec};
 use mastiff_core::time::Span;
 use mastiff_hwmon::SENSORS;
@@ -67,7 +67,7 @@ pub struct Config {
     pub alerts: Vec<AlertConfig>,
     /// The budget of every effect by name, as `[budgets]` has it or by default. The rungs carry
     /// theirs already.
-    pub budgets: BTreeMap<&'static str, Budget>,
+    pub budgets: Map<&'static str, Budget>,
     /// `[watchdog]`; without it no watchdog is armed.
     pub watchdog: Option<WatchdogConfig>,
     /// `[boot-loop-guard]`.

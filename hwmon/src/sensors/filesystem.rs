@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
-use mastiff_core::sorted;
+use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 
@@ -140,7 +140,7 @@ fn discover(root: &Root) -> Vec<String> {
             None => chosen.push(mount),
         }
     }
-    let points = sorted::set(chosen.iter().map(|mount| mount.point.clone()));
+    let points: Set<String> = chosen.iter().map(|mount| mount.point.clone()).collect();
     points.into_iter().take(DISCOVERED_MAX).collect()
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
-use mastiff_core::sorted;
+use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 
 use crate::kept::Kept;
@@ -321,11 +321,12 @@ fn slow(directory: &Path, name: &str) -> Slow {
 fn discover(root: &Root) -> Vec<String> {
     let net = root.path("/sys/class/net");
     let Ok(entries) = fs::read_dir(&net) else { return Vec::new() };
-    let names = entries
+    let names: Set<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| Target::Interface.check(name).is_ok() && is_connected(&net.join(name)))
-        .filter(|name| leads_out(&net, name, STACK_MAX));
-    sorted::set(names).into_iter().take(LINKS_MAX).collect()
+        .filter(|name| leads_out(&net, name, STACK_MAX))
+        .collect();
+    names.into_iter().take(LINKS_MAX).collect()
 }
 
 fn is_connected(directory: &Path) -> bool {

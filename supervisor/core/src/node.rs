@@ -5,7 +5,7 @@
 //! the actions, and sleeps until [`Node::next_deadline`].
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::maintenance::{Maintenance, Pause};
 use crate::reading::Readings;
 use crate::recovery::{ActionId, Licence};
 use crate::report::{Outcome, Report};
-use crate::sorted;
+use crate::sorted::{self, Map};
 use crate::spec::CheckSpec;
 use crate::time::{Mono, Span};
 use crate::view::{CheckView, PauseView};
@@ -41,7 +41,7 @@ pub struct Node {
     policy: Policy,
     checks: Vec<Check>,
     /// Where each check stands in `checks`; rebuilt with them.
-    places: BTreeMap<CheckId, usize>,
+    places: Map<CheckId, usize>,
     maintenance: Maintenance,
     licence: Licence,
     next_check: u32,
@@ -102,7 +102,7 @@ impl Node {
         Self {
             policy,
             checks: Vec::new(),
-            places: BTreeMap::new(),
+            places: Map::new(),
             maintenance: Maintenance::default(),
             licence: Licence::All,
             next_check: 0,
@@ -139,17 +139,18 @@ impl Node {
     ) -> Vec<CheckId> {
         self.policy = policy;
         let old = core::mem::take(&mut self.checks);
-        let mut old: BTreeMap<Box<str>, Check> =
-            sorted::map(old.into_iter().map(|check| (check.spec.name.clone(), check)));
+        let mut old: Map<Box<str>, Box<Check>> =
+            old.into_iter().map(|check| (check.spec.name.clone(), Box::new(check))).collect();
         // What goes is remembered before anything is admitted: under the same name may come what
         // replaces it.
-        let mut kept: Vec<(CheckSpec, Option<Check>)> = Vec::with_capacity(specs.len());
+        let mut kept: Vec<(CheckSpec, Option<Box<Check>>)> = Vec::with_capacity(specs.len());
         for spec in specs {
             let same = old.get(&spec.name).is_some_and(|check| check.is_same_as(&spec));
             let check = if same { old.remove(&spec.name) } else { None };
             kept.push((spec, check));
         }
-        for (name, gone) in old {
+        for gone in old.into_values() {
+            let name = gone.spec.name.clone();
             self.remembered.retain(|remembered| remembered.check != name);
             self.remembered.extend(gone.remembered());
             actions.push(Action::Report(Report::CheckGoes { check: name }));
@@ -158,7 +159,7 @@ impl Node {
             let check = match check {
                 Some(mut check) => {
                     check.redefine(spec, now);
-                    check
+                    *check
                 }
                 None => self.admit(spec, now, actions),
             };
@@ -167,7 +168,7 @@ impl Node {
         let surplus = self.remembered.len().saturating_sub(REMEMBERED_MAX);
         self.remembered.drain(..surplus);
         let ids: Vec<CheckId> = self.checks.iter().map(|check| check.id).collect();
-        self.places = sorted::map(ids.iter().enumerate().map(|(place, id)| (*id, place)));
+        self.places = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         ids
     }
 

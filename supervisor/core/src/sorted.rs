@@ -1,15 +1,13 @@
-//! Lists and maps put in order with little code.
+//! Lists, maps and sets in order, with little code.
 //!
 //! Each type of element that the sort of the standard library meets costs the daemon 3 to 6 kB of
-//! code (driftsort, quicksort and small networks), also in a `collect` into a map, which sorts a
-//! list first. What is put in order here is a few thousand elements, once in a while: a plain
-//! merge sort does for lists, and insertion, which is there anyway, for maps and sets.
-//!
-//! A B-tree that elements are removed from costs 5 kB for each type, too. [`Map`] is what most maps
-//! of a daemon need: some tens of entries, their keys mostly numbers that grow.
+//! code (driftsort, quicksort and small networks), each type of a B-tree 3 kB, 8 kB if something is
+//! removed from it. What a daemon has in order are some tens of elements, two thousand at most; the
+//! keys are mostly numbers that grow. So [`sort_by_key`] is a plain merge sort, and [`Map`] and
+//! [`Set`] are sorted lists. An element of a list that may be long and is large belongs in a `Box`:
+//! what is behind it moves when it is taken out.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 use core::borrow::Borrow;
 
 /// Puts a list in order by a key; elements of one key keep theirs. Takes `n log n` comparisons, and
@@ -32,22 +30,8 @@ pub fn sort_by_key<T, K: Ord>(list: &mut Vec<T>, key: &impl Fn(&T) -> K) {
     list.extend(right);
 }
 
-/// The map of these pairs; of pairs with one key, the last.
-pub fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    let mut map = BTreeMap::new();
-    map.extend(pairs);
-    map
-}
-
-/// The set of these elements.
-pub fn set<T: Ord>(elements: impl IntoIterator<Item = T>) -> BTreeSet<T> {
-    let mut set = BTreeSet::new();
-    set.extend(elements);
-    set
-}
-
 /// A map that is a sorted list: a search is binary, an insertion or a removal moves what is behind
-/// it. Its methods do what those of [`BTreeMap`] of the same names do.
+/// it. Its methods do what those of [`BTreeMap`](alloc::collections::BTreeMap) of the same names do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map<K, V> {
     entries: Vec<(K, V)>,
@@ -167,8 +151,116 @@ impl<K: Ord, V> Map<K, V> {
     }
 }
 
+impl<K: Ord, V> Extend<(K, V)> for Map<K, V> {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+}
+
+impl<K: Ord, V> FromIterator<(K, V)> for Map<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut map = Self::new();
+        map.extend(entries);
+        map
+    }
+}
+
+/// A set that is a sorted list, as [`Map`] is a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set<T> {
+    elements: Vec<T>,
+}
+
+impl<T> Default for Set<T> {
+    fn default() -> Self {
+        Self { elements: Vec::new() }
+    }
+}
+
+impl<T: Ord> Set<T> {
+    /// Without elements.
+    pub const fn new() -> Self {
+        Self { elements: Vec::new() }
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.elements.is_empty()
+    }
+
+    /// Whether it has this element.
+    pub fn contains<Q: Ord + ?Sized>(&self, element: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
+        self.elements.binary_search_by(|own| own.borrow().cmp(element)).is_ok()
+    }
+
+    /// Puts an element in; false if it was there already.
+    pub fn insert(&mut self, element: T) -> bool {
+        let place = self.elements.binary_search(&element);
+        if let Err(place) = place {
+            self.elements.insert(place, element);
+        }
+        place.is_err()
+    }
+
+    /// Takes an element out; false if it was not there.
+    pub fn remove(&mut self, element: &T) -> bool {
+        let place = self.elements.binary_search(element);
+        if let Ok(place) = place {
+            self.elements.remove(place);
+        }
+        place.is_ok()
+    }
+
+    /// Takes out every element that `keep` does not want.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.elements.retain(keep);
+    }
+
+    /// All elements, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.elements.iter()
+    }
+}
+
+impl<T> IntoIterator for Set<T> {
+    type Item = T;
+    type IntoIter = vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.elements.into_iter()
+    }
+}
+
+impl<T: Ord> Extend<T> for Set<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
+        for element in elements {
+            self.insert(element);
+        }
+    }
+}
+
+impl<T: Ord> FromIterator<T> for Set<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut set = Self::new();
+        set.extend(elements);
+        set
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     /// Sixteen numbers again and again, by a linear congruence (Numerical Recipes).
@@ -223,9 +315,32 @@ mod tests {
     }
 
     #[test]
-    fn maps_keep_the_last_of_a_key_as_a_collect_does() {
+    fn a_set_does_what_a_tree_does() {
+        let (mut ours, mut theirs) = (Set::default(), BTreeSet::new());
+        let mut number = numbers();
+        for _ in 0..2000 {
+            let element = number();
+            assert_eq!(ours.contains(&element), theirs.contains(&element));
+            match number() {
+                0..=7 => assert_eq!(ours.insert(element), theirs.insert(element)),
+                8..=14 => assert_eq!(ours.remove(&element), theirs.remove(&element)),
+                _ => {
+                    ours.retain(|other| *other > element);
+                    theirs.retain(|other| *other > element);
+                }
+            }
+            assert!(ours.iter().eq(theirs.iter()) && ours.len() == theirs.len());
+            assert_eq!(ours.is_empty(), theirs.is_empty());
+        }
+        assert!(ours.into_iter().eq(theirs));
+    }
+
+    #[test]
+    fn what_is_collected_keeps_the_last_of_a_key() {
         let pairs = [(2, 'a'), (1, 'b'), (2, 'c')];
-        assert_eq!(map(pairs), pairs.into_iter().collect());
-        assert_eq!(set([3, 1, 3, 2]).into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        let ours: Map<i32, char> = pairs.into_iter().collect();
+        assert!(ours.iter().eq(BTreeMap::from(pairs).iter()));
+        let ours: Set<i32> = [3, 1, 3, 2].into_iter().collect();
+        assert!(ours.iter().eq(&[1, 2, 3]));
     }
 }

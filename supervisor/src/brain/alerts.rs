@@ -4,10 +4,10 @@
 //! alert after the other in the order of events, and is tried again with growing patience when it
 //! fails. Meanwhile the other hooks get theirs: a mail server that is down holds up no pager.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use mastiff_core::event::Alert;
-use mastiff_core::sorted::{self, Map};
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +207,8 @@ impl Queued {
         let field = |(key, value): (String, String)| {
             (key.trim_start_matches("MASTIFF_").to_ascii_lowercase(), value)
         };
-        let fields = sorted::map(self.environment().into_iter().map(field));
+        let mut fields = BTreeMap::new();
+        fields.extend(self.environment().into_iter().map(field));
         let mut line = serde_json::to_string(&fields).unwrap_or_default();
         line.push('\n');
         line

@@ -5,14 +5,13 @@
 //! has not read its last answers: whoever sends thousands at once waits for them, and nobody else
 //! does.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use mastiff_core::sorted::Map;
+use mastiff_core::sorted::{Map, Set};
 use mastiff_core::time::{Mono, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -47,7 +46,7 @@ pub struct Clients {
     members: Vec<Uid>,
     clients: Map<usize, Client>,
     /// Places of clients that may have something to say, or room to be told something.
-    again: BTreeSet<usize>,
+    again: Set<usize>,
     /// Somebody waits to be accepted.
     knocked: bool,
     next_number: u64,
@@ -143,7 +142,7 @@ impl Clients {
             group,
             members,
             clients: Map::new(),
-            again: BTreeSet::new(),
+            again: Set::new(),
             knocked: false,
             next_number: 0,
             refused: 0,

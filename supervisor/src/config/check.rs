@@ -1,9 +1,9 @@
 //! `[[check]]` and `[[service]]`: what is read, what is bad, and what is done about it.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use mastiff_core::condition::{Condition, ConditionError};
+use mastiff_core::sorted::Map;
 use mastiff_core::spec::{CheckSpec, Origin};
 use mastiff_core::time::Span;
 use mastiff_hwmon::sensor::{Options, Sensor, Target};
@@ -26,7 +26,7 @@ pub(super) struct Checks<'a> {
     budgets: &'a Budgets,
     registry: &'a [&'static Sensor],
     /// Each name with its line.
-    names: BTreeMap<String, usize>,
+    names: Map<String, usize>,
     list: Vec<CheckConfig>,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Checks<'a> {
         budgets: &'a Budgets,
         registry: &'a [&'static Sensor],
     ) -> Self {
-        Self { node_interval, budgets, registry, names: BTreeMap::new(), list: Vec::new() }
+        Self { node_interval, budgets, registry, names: Map::new(), list: Vec::new() }
     }
 
     pub(super) fn end(self) -> Vec<CheckConfig> {

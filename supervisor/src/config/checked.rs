@@ -2,11 +2,10 @@
 //! replaced by its default, so that the rest of the file is looked at, too; the result is thrown
 //! away in the end.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mastiff_core::node::{Policy, REMIND_DEFAULT};
-use mastiff_core::sorted;
+use mastiff_core::sorted::Map;
 use mastiff_core::spec::Budget;
 use mastiff_core::time::Span;
 use mastiff_hwmon::sensor::{Sensor, split_arguments};
@@ -81,7 +80,7 @@ impl Bounds {
 }
 
 /// How often each effect may be used: its own budget, or that of `[budgets]`.
-pub(super) type Budgets = BTreeMap<&'static str, Budget>;
+pub(super) type Budgets = Map<&'static str, Budget>;
 
 /// The whole file.
 pub(super) fn config(
@@ -159,7 +158,7 @@ fn directory(field: &Field<String>, default: &str, review: &mut Review<'_>) -> P
 
 fn budgets(raw: &[RawOption], review: &mut Review<'_>) -> Budgets {
     let standard = EFFECTS.iter().map(|effect| (effect.spec.name, effect.spec.budget));
-    let mut budgets: Budgets = sorted::map(standard);
+    let mut budgets: Budgets = standard.collect();
     for RawOption { name, name_span, value } in raw {
         let Some(effect) = effects::find(name) else {
             let message = rung::unknown_effect(name);

@@ -1,8 +1,6 @@
 //! Default checks: what is found on the machine and has not been configured.
 
-use std::collections::BTreeSet;
-
-use mastiff_core::sorted;
+use mastiff_core::sorted::Set;
 use mastiff_core::spec::{CheckSpec, Origin};
 use mastiff_hwmon::SENSORS;
 use mastiff_hwmon::root::Root;
@@ -32,10 +30,10 @@ fn among(
     if !node.default_checks {
         return Vec::new();
     }
-    let known: BTreeSet<(&str, &str)> =
-        sorted::set(configured.iter().map(|check| (&*check.spec.sensor, &*check.spec.target)));
-    let mut names: BTreeSet<String> =
-        sorted::set(configured.iter().map(|check| check.spec.name.to_string()));
+    let known: Set<(&str, &str)> =
+        configured.iter().map(|check| (&*check.spec.sensor, &*check.spec.target)).collect();
+    let mut names: Set<String> =
+        configured.iter().map(|check| check.spec.name.to_string()).collect();
     let mut found = Vec::new();
     for sensor in registry {
         let targets = sensor.discover.map(|discover| discover(root)).unwrap_or_default();
@@ -80,7 +78,7 @@ fn check(sensor: &'static Sensor, target: &str, name: &str, node: &NodeConfig) -
 
 /// `wanted`, cut to the length of a name, with a number behind it if somebody has that name
 /// already.
-fn free_name(wanted: &str, taken: &BTreeSet<String>) -> String {
+fn free_name(wanted: &str, taken: &Set<String>) -> String {
     if wanted.chars().count() <= NAME_CHARS_MAX && !taken.contains(wanted) {
         return wanted.to_string();
     }

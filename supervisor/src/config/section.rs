@@ -89,10 +89,9 @@ impl<'r, 't, 'v> Section<'r, 't, 'v> {
         known: &'static [&'static str],
         table: DeTable<'v>,
     ) -> Self {
-        let mut left = Map::new();
-        for (key, value) in table {
-            left.insert(key.get_ref().to_string(), (key.span(), value));
-        }
+        let entries = table.into_iter();
+        let left =
+            entries.map(|(key, value)| (key.get_ref().to_string(), (key.span(), value))).collect();
         Self { review, name, known, left }
     }
 

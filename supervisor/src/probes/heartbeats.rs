@@ -5,7 +5,6 @@
 //! it is in. A name that the program gives itself counts only where it cannot be mistaken for a
 //! unit.
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use mastiff_core::reading::Readings;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::is_unit_name;
@@ -33,7 +33,7 @@ const NAMES_MAX: usize = 1024;
 pub struct Heartbeats {
     socket: UnixDatagram,
     root: Root,
-    heard: BTreeMap<String, Beats>,
+    heard: Map<String, Beats>,
     /// Datagrams that could not be given to anybody.
     ignored: u64,
 }
@@ -53,7 +53,7 @@ impl Heartbeats {
         setsockopt(&socket, PassCred, &true)?;
         // Applications run as anybody; who they are is the kernel's word, not the file's mode.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-        Ok(Self { socket, root, heard: BTreeMap::new(), ignored: 0 })
+        Ok(Self { socket, root, heard: Map::new(), ignored: 0 })
     }
 
     /// Datagrams that could not be given to anybody.
@@ -84,11 +84,18 @@ impl Heartbeats {
             Some(name) if !is_unit_name(&name) => Some(name),
             Some(_) | None => sender.and_then(|sender| unit_of(&self.root, sender.pid())),
         };
-        match name {
-            Some(name) if self.heard.contains_key(&name) || self.heard.len() < NAMES_MAX => {
-                self.heard.entry(name).or_default().take(beat, now);
-            }
-            Some(_) | None => self.ignored = self.ignored.saturating_add(1),
+        let Some(name) = name else {
+            self.ignored = self.ignored.saturating_add(1);
+            return;
+        };
+        if let Some(beats) = self.heard.get_mut(&name) {
+            beats.take(beat, now);
+        } else if self.heard.len() < NAMES_MAX {
+            let mut beats = Beats::default();
+            beats.take(beat, now);
+            self.heard.insert(name, beats);
+        } else {
+            self.ignored = self.ignored.saturating_add(1);
         }
     }
 

@@ -6,14 +6,13 @@
 //! (inotify), its state is a passing one, or the last answer has grown old. In between, a reading
 //! costs nothing but the counters that somebody looks at.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
 use mastiff_core::reading::Readings;
-use mastiff_core::sorted::Map;
+use mastiff_core::sorted::{Map, Set};
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::Wanted;
@@ -52,7 +51,7 @@ pub struct Units {
     units: Map<CheckId, Unit>,
     /// The checks whose reading waits for the next answer: mostly none, so a turn need not look for
     /// them.
-    waiting: BTreeSet<CheckId>,
+    waiting: Set<CheckId>,
     /// The checks that the running call is for.
     asked: Option<Vec<CheckId>>,
     last_call: Option<Mono>,
@@ -86,7 +85,7 @@ impl Units {
             inotify: inotify.ok(),
             watches: Map::new(),
             units: Map::new(),
-            waiting: BTreeSet::new(),
+            waiting: Set::new(),
             asked: None,
             last_call: None,
         }
@@ -213,13 +212,13 @@ impl Units {
     }
 
     /// Takes what happened in control groups; returns the checks that should be read now.
-    pub fn happened(&mut self) -> BTreeSet<CheckId> {
-        let mut nudged = BTreeSet::new();
+    pub fn happened(&mut self) -> Set<CheckId> {
+        let mut nudged = Set::new();
         for event in self.take_events() {
             if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                 // Nobody knows what was lost, so any unit may have changed.
                 self.units.values_mut().for_each(|unit| unit.changed = true);
-                nudged.extend(self.units.keys());
+                nudged.extend(self.units.keys().copied());
                 continue;
             }
             let path = self

@@ -1,8 +1,8 @@
 //! `[[group]]`: what moves together.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use mastiff_core::sorted::Map;
 use mastiff_core::time::Span;
 use mastiff_hwmon::sensor::is_unit_name;
 
@@ -25,9 +25,9 @@ const FAILBACK: Bounds = Bounds::new(Span::from_secs(10), Span::from_secs(86_400
 /// What is in a group already, each with its line.
 #[derive(Default)]
 struct Taken {
-    names: BTreeMap<String, usize>,
-    addresses: BTreeMap<IpAddr, usize>,
-    units: BTreeMap<String, usize>,
+    names: Map<String, usize>,
+    addresses: Map<IpAddr, usize>,
+    units: Map<String, usize>,
 }
 
 /// All groups. `nodes` are the names of this node and of its peer, empty where not known.
@@ -110,12 +110,7 @@ fn some<'r>(
 }
 
 /// What may be in one place of all groups only.
-fn once<K: Ord>(
-    taken: &mut BTreeMap<K, usize>,
-    key: K,
-    given: &Given<String>,
-    review: &mut Review<'_>,
-) {
+fn once<K: Ord>(taken: &mut Map<K, usize>, key: K, given: &Given<String>, review: &mut Review<'_>) {
     let line = review.line(&given.span);
     match taken.get(&key) {
         Some(first) => {

@@ -1,7 +1,8 @@
 //! `[witness]`: the third voter, of many pairs.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+use mastiff_core::sorted::Map;
 
 use super::super::fault::{Given, Review, shorten};
 use super::check::{key_file, wanted_name};
@@ -29,7 +30,7 @@ pub(in super::super) fn witness(
         review.key("witness.pair", &surplus.header, message);
     }
     let listen = raw.listen.given().and_then(|given| listen(given, review));
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut names: Map<&str, usize> = Map::new();
     let mut pairs = Vec::new();
     for raw in raw.pairs.iter().take(WITNESS_PAIRS_MAX) {
         let name = wanted_name("witness.pair.name", &raw.name, &raw.header, review);

@@ -1,9 +1,8 @@
 //! What the hands look after without being asked: addresses and the guard as they should be,
 //! whatever others do to them.
 
-use std::collections::BTreeSet;
-
 use mastiff_core::report::Severity;
+use mastiff_core::sorted::Set;
 use mastiff_core::time::Mono;
 
 use super::{GroupWork, LOOK_EVERY, RENEW_EVERY, RENEW_EVERY_AS_GUARD, Worker, address};
@@ -23,7 +22,7 @@ impl Worker {
         if !self.stood || events.is_empty() {
             return;
         }
-        let (mut again, mut moved) = (BTreeSet::new(), Vec::new());
+        let (mut again, mut moved) = (Set::new(), Vec::new());
         let (mut devices_changed, mut addresses_changed) = (false, false);
         for event in &events {
             match event {
