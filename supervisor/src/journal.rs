@@ -70,7 +70,7 @@ fn native(record: &Record<'_>) -> Vec<u8> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
             let text = value.to_string();
             if !text.is_empty() {
-                field(self.0, &format!("MASTIFF_{}", key.as_str().to_uppercase()), &text);
+                field(self.0, &format!("MASTIFF_{}", key.as_str().to_ascii_uppercase()), &text);
             }
             Ok(())
         }

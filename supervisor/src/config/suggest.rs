@@ -10,7 +10,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if word.chars().nth(WORD_CHARS_MAX).is_some() {
         return None;
     }
-    let word = word.to_lowercase().replace(['_', ' ', '.'], "-");
+    let word = word.to_ascii_lowercase().replace(['_', ' ', '.'], "-");
     // One slip in three letters, or the suggestion is a guess.
     let tolerated = (word.chars().count() / 3).max(1);
     known
