@@ -3,10 +3,10 @@
 //! Files below /proc/PID can wait for a process that holds its own locks, so the prober reads them.
 //! A process that ends while it is being read is left out.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 
 use crate::root::Root;
@@ -98,7 +98,7 @@ struct Processes {
 struct LastTicks {
     at: Mono,
     /// By process number and start, so that a reused number is somebody else.
-    ticks: HashMap<(u32, u64), u64>,
+    ticks: Map<(u32, u64), u64>,
 }
 
 fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>, SensorError> {
@@ -125,7 +125,7 @@ impl Probe for Processes {
     fn read(&mut self, now: Mono, wanted: Wanted, out: &mut Readings) -> Result<(), SensorError> {
         let Found { pids, truncated } = self.finder.find()?;
         let mut sums = Sums::default();
-        let mut ticks = HashMap::with_capacity(pids.len());
+        let mut ticks = Map::new();
         let mut alive = Vec::with_capacity(pids.len());
         for pid in pids {
             let Some(stat) = Stat::read(&self.proc, pid) else { continue };
@@ -208,7 +208,7 @@ impl Sums {
 impl Processes {
     /// A process that was not there at the last reading counts from its start, one that ended
     /// meanwhile not at all.
-    fn fill_cpu(&mut self, now: Mono, ticks: HashMap<(u32, u64), u64>, out: &mut Readings) {
+    fn fill_cpu(&mut self, now: Mono, ticks: Map<(u32, u64), u64>, out: &mut Readings) {
         let old = self.last.replace(LastTicks { at: now, ticks });
         let (Some(old), Some(new)) = (old, &self.last) else { return };
         let spent = new.ticks.iter().fold(0_u64, |spent, (process, &ticks)| {

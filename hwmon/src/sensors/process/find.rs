@@ -1,9 +1,10 @@
 //! Which processes a target means.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use mastiff_core::sorted::Map;
 
 use crate::cgroup;
 use crate::root::Root;
@@ -50,7 +51,7 @@ pub(super) struct NameSearch {
     name: String,
     searches: u32,
     /// Which kernel name a process had, and whether its first argument was the name looked for.
-    seen: HashMap<u32, (String, bool)>,
+    seen: Map<u32, (String, bool)>,
 }
 
 impl Finder {
@@ -64,7 +65,7 @@ impl Finder {
                 proc: root.path("/proc"),
                 name: name.to_owned(),
                 searches: 0,
-                seen: HashMap::new(),
+                seen: Map::new(),
             })),
             _ => Err(SensorError::Target {
                 target: target.to_owned(),
@@ -144,17 +145,17 @@ impl NameSearch {
     fn find(&mut self) -> Result<Found, SensorError> {
         let entries = self.proc.read_dir().map_err(|e| SensorError::io("list", &self.proc, e))?;
         if self.searches.is_multiple_of(SEARCHES_PER_LOOK) {
-            self.seen.clear();
+            self.seen = Map::new();
         }
         self.searches = self.searches.wrapping_add(1);
-        let mut seen = HashMap::with_capacity(self.seen.len());
+        let mut seen = Map::new();
         let mut found = Found::default();
         for entry in entries.flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
             let Some(pid) = pid else { continue };
             let Some(kernel_name) = stat::name(&self.proc, pid) else { continue };
-            let matches = match self.seen.remove(&pid) {
-                Some((before, matched)) if before == kernel_name => Some(matched),
+            let matches = match self.seen.get(&pid) {
+                Some((before, matched)) if *before == kernel_name => Some(*matched),
                 Some(_) | None => self.matches(pid, &kernel_name),
             };
             if let Some(matches) = matches {
