@@ -205,14 +205,18 @@ impl Channel {
         message: &T,
         with: Option<BorrowedFd<'_>>,
     ) -> io::Result<bool> {
-        let bytes = serde_json::to_vec(message)?;
+        self.send_bytes(&serde_json::to_vec(message)?, with)
+    }
+
+    /// Apart from `send`, which there is one of for each type of message.
+    fn send_bytes(&self, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too long"));
         }
         let fds = with.map(|fd| [fd.as_raw_fd()]);
         let control: Vec<ControlMessage<'_>> =
             fds.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
-        let parts = [IoSlice::new(&bytes)];
+        let parts = [IoSlice::new(bytes)];
         match sendmsg::<()>(self.fd.as_raw_fd(), &parts, &control, MsgFlags::MSG_NOSIGNAL, None) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
@@ -228,25 +232,35 @@ impl Channel {
         &self,
         buffer: &mut Vec<u8>,
     ) -> io::Result<(Received<T>, Option<OwnedFd>)> {
+        let (length, fd) = self.receive_bytes(buffer)?;
+        let received = match length {
+            None => Received::Nothing,
+            Some(0) => Received::Closed,
+            Some(length) => {
+                match serde_json::from_slice(buffer.get(..length).unwrap_or_default()) {
+                    Ok(message) => Received::Message(message),
+                    Err(error) => Received::Garbage(error.to_string()),
+                }
+            }
+        };
+        Ok((received, fd))
+    }
+
+    /// Apart from `receive`, which there is one of for each type of message. Bytes of the next one,
+    /// none once the other side is gone; `None`: there is nothing for now.
+    fn receive_bytes(&self, buffer: &mut Vec<u8>) -> io::Result<(Option<usize>, Option<OwnedFd>)> {
         buffer.resize(MESSAGE_BYTES_MAX, 0);
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
         let mut parts = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, fd) =
-            match recvmsg::<()>(self.fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-                Ok(message) => (message.bytes, message.cmsgs().ok().and_then(first_descriptor)),
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok((Received::Nothing, None)),
-                Err(Errno::ECONNRESET) => return Ok((Received::Closed, None)),
-                Err(error) => return Err(error.into()),
-            };
-        if length == 0 {
-            return Ok((Received::Closed, fd));
+        match recvmsg::<()>(self.fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Ok(message) => {
+                Ok((Some(message.bytes), message.cmsgs().ok().and_then(first_descriptor)))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok((None, None)),
+            Err(Errno::ECONNRESET) => Ok((Some(0), None)),
+            Err(error) => Err(error.into()),
         }
-        let received = match serde_json::from_slice(buffer.get(..length).unwrap_or_default()) {
-            Ok(message) => Received::Message(message),
-            Err(error) => Received::Garbage(error.to_string()),
-        };
-        Ok((received, fd))
     }
 }
 
