@@ -31,7 +31,8 @@ pub fn sort_by_key<T, K: Ord>(list: &mut Vec<T>, key: &impl Fn(&T) -> K) {
 }
 
 /// A map that is a sorted list: a search is binary, an insertion or a removal moves what is behind
-/// it. Its methods do what those of [`BTreeMap`](alloc::collections::BTreeMap) of the same names do.
+/// it. Its methods do what those of [`BTreeMap`](alloc::collections::BTreeMap) of the same names
+/// do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map<K, V> {
     entries: Vec<(K, V)>,
