@@ -23,8 +23,9 @@ from vm import ANSWERING, HUNG, Vm
 LONG = "--long" in sys.argv
 DRIVER = "i6300esb"
 TIMEOUT_SECONDS = 6
-# The machine's clock and the device's are emulated on processors that others use as well.
-LATE_SECONDS = 1
+# One second is promised. The order for the fault travels for up to another one, and the machine's clock and the device's
+# are emulated on processors that others use as well; the timeline that is printed says how long it really took.
+LATE_SECONDS = 3
 # What the keeper has allowed before it hangs (PERMIT_LASTS, supervisor/core/src/watchdog.rs).
 PERMIT_SECONDS = 1
 ROOT_DEAD_SECONDS = 30
@@ -324,7 +325,7 @@ class TestLong(WatchdogTest):
         self.assertAlmostEqual(TIMEOUT_SECONDS, proven["proven_fired_after_secs"], delta=2)
 
     def test_the_chipset_s_own_device(self):
-        """iTCO has two stages, and as it is emulated fires after twice the time-out."""
+        """iTCO has two stages, and as it is emulated fires after twice the time-out: a self-test finds that out."""
         self.daemon.systemctl("stop", "mastiff")
         self.vm.load_at_boot(DRIVER, "lpc_ich", "iTCO_wdt")
         try:
@@ -332,10 +333,20 @@ class TestLong(WatchdogTest):
             self.daemon.start(f'[watchdog]\ndevice = "/dev/{name}"\ntimeout = "{TIMEOUT_SECONDS}s"\n')
             until("mastiffd has armed it", lambda: self.device("iTCO_wdt")["held_by"])
             self.assertFalse(self.device()["active"], "the other one is left alone")
+            self.vm.run("sync")
             reset = self.vm.wait_reset(lambda: self.daemon.kill(UNIT, "STOP"), 60)
             print(f"\n  fault 0.0 s, reset {reset.seconds:.1f} s")
             self.assertTrue(reset.by_watchdog)
             self.assertLessEqual(reset.seconds, 2 * TIMEOUT_SECONDS + LATE_SECONDS)
+            until("mastiffd has armed it again", lambda: self.device("iTCO_wdt")["held_by"], 30)
+            reset = self.vm.wait_reset(lambda: self.vm.run("mastiff", "watchdog", "prove", "--yes"), 60)
+            until("mastiffd has armed it again", lambda: self.device("iTCO_wdt")["held_by"], 30)
+            proven = json.loads(self.vm.run("mastiff", "watchdog", "status", "--json").stdout)["mastiffd"]
+            print(f"  self-test: reset {reset.seconds:.1f} s, {proven['identity']}: says {proven['timeout_secs']} s, fires "
+                  f"after {proven['fires_after_secs']} s")
+            self.assertEqual(TIMEOUT_SECONDS, proven["timeout_secs"])
+            self.assertAlmostEqual(2 * TIMEOUT_SECONDS, proven["proven_fired_after_secs"], delta=2)
+            self.assertGreaterEqual(proven["fires_after_secs"], 2 * TIMEOUT_SECONDS - 1)
         finally:
             self.daemon.systemctl("stop", "mastiff")
             self.vm.run("modprobe", "-r", "iTCO_wdt", check=False)

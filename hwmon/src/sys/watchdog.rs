@@ -24,7 +24,6 @@ mod raw {
     nix::ioctl_read!(timeout, b'W', 7, libc::c_int);
     nix::ioctl_readwrite!(set_pretimeout, b'W', 8, libc::c_int);
     nix::ioctl_read!(pretimeout, b'W', 9, libc::c_int);
-    nix::ioctl_read!(timeleft, b'W', 10, libc::c_int);
 }
 
 /// A number that a driver gives, takes, or takes and gives back.
@@ -40,8 +39,6 @@ pub(crate) enum Number {
     SetPretimeout,
     /// `WDIOC_GETPRETIMEOUT`: seconds before the end.
     Pretimeout,
-    /// `WDIOC_GETTIMELEFT`: seconds.
-    Timeleft,
 }
 
 /// What the driver says of itself.
@@ -73,7 +70,6 @@ pub(crate) fn number(fd: BorrowedFd<'_>, what: Number, given: i32) -> nix::Resul
             Number::Timeout => raw::timeout(fd, number_at),
             Number::SetPretimeout => raw::set_pretimeout(fd, number_at),
             Number::Pretimeout => raw::pretimeout(fd, number_at),
-            Number::Timeleft => raw::timeleft(fd, number_at),
         }
     }?;
     Ok(number)

@@ -117,14 +117,6 @@ impl Device {
         self.number(Number::Pretimeout, 0)
     }
 
-    /// Seconds until it fires.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP`: the driver does not say.
-    pub fn timeleft(&self) -> io::Result<u32> {
-        self.number(Number::Timeleft, 0)
-    }
-
     /// Why the machine booted, as bits of [`super::flags`]; for drivers outside the class, whose
     /// sysfs says nothing.
     ///

@@ -92,8 +92,8 @@ impl Brain {
     pub(super) fn leave_to_pid1(&mut self, now: Mono) {
         let Some(walk) = &mut self.going.walk else { return };
         if walk.going.kind() == Kind::Reboot && walk.going.stage() < Stage::AskPid1 {
-            while walk.going.stage() != Stage::AskPid1 {
-                let stage = walk.going.stage();
+            let before = Kind::Reboot.stages().iter().map(|(stage, _)| *stage);
+            for stage in before.take_while(|stage| *stage < Stage::AskPid1) {
                 walk.going.answer(stage, Answer::Done, now);
             }
             self.say_stage(Stage::AskPid1);
