@@ -19,11 +19,11 @@ const LOOKS: usize = 5;
 #[command(after_help = "\
 Many watchdogs count and never fire: the firmware has locked them, or they are
 not wired. First it is looked whether the time that is left falls at all; if it
-does not, that is said. Then, once you confirm, the daemon stops petting, and THIS MACHINE IS RESET WITHOUT A
-SHUTDOWN. It refuses on a node that has a group. After the boot `mastiff watchdog
-status` says since when the device is proven, and how long it really took.
-If nothing happens, the daemon pets again, and says that the device does not
-work.
+does not, that is said. Then, once you confirm, the daemon stops petting, and
+THIS MACHINE IS RESET WITHOUT A SHUTDOWN. It refuses on a node that has a group.
+After the boot `mastiff watchdog status` says since when the device is proven,
+and how long it really took. If nothing happens, the daemon pets again, and says
+that the device does not work.
 
 Examples:
   mastiff watchdog prove")]
