@@ -84,7 +84,7 @@ pub fn main() -> i32 {
     let done = match &config.witness {
         // A witness pets nothing.
         Some(witness) => {
-            stop(watchdog);
+            petter::stop(watchdog);
             serve(witness, &path)
         }
         None => run(config, text, (path, named), watchdog).map_err(StartError::Refused),
@@ -92,7 +92,7 @@ pub fn main() -> i32 {
     // Who does not run leaves nothing behind that resets the machine. After a run it is the petter
     // that has done so.
     if !matches!(done, Ok(EXIT_OK)) {
-        stop(spare);
+        petter::stop(spare);
     }
     match done {
         Ok(code) => code,
@@ -157,12 +157,6 @@ fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
             None
         }
     }
-}
-
-/// Stops what a daemon before this one left counting.
-fn stop(watchdog: Option<OwnedFd>) {
-    let stopped = watchdog.map(|fd| petter::left(fd).and_then(petter::Left::stop));
-    stopped.unwrap_or(Ok(())).unwrap_or_else(|why| log::error!("{why}"));
 }
 
 fn run(

@@ -23,8 +23,8 @@ use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::pet_every;
 use mastiff_hwmon::root::Root;
+use mastiff_hwmon::watchdog::Watchdog;
 use mastiff_hwmon::watchdog::device::Device;
-use mastiff_hwmon::watchdog::{self, Watchdog};
 use mio::Waker;
 
 use crate::fdstore;
@@ -302,8 +302,14 @@ pub fn left(fd: OwnedFd) -> Result<Left, String> {
         .map_err(|error| format!("what systemd keeps as \"{STORED}\" is no watchdog: {error}"))?;
     let root = Root::machine();
     let name = device.name(&root);
-    let found = watchdog::list(&root).into_iter().find(|known| Some(&known.name) == name.as_ref());
+    let found = name.as_deref().and_then(|name| choose::in_class(name, &root));
     Ok(Left { device, name, found })
+}
+
+/// Stops what a daemon before this one left counting, and says where that cannot be.
+pub fn stop(fd: Option<OwnedFd>) {
+    let stopped = fd.map_or(Ok(()), |fd| left(fd).and_then(Left::stop));
+    stopped.unwrap_or_else(|why| log::error!("{why}"));
 }
 
 /// A device that counts.

@@ -79,8 +79,7 @@ impl Dog {
             Some((wanted, config)) => Some(Petter::start(wanted, times(config), inherited, brain)?),
             None => {
                 // A daemon before this one had one.
-                let stopped = inherited.map(|fd| petter::left(fd).and_then(petter::Left::stop));
-                stopped.unwrap_or(Ok(())).unwrap_or_else(|why| log::error!("{why}"));
+                petter::stop(inherited);
                 None
             }
         };

@@ -60,6 +60,12 @@ pub fn name(path: &Path) -> Option<String> {
     Some(if name == "watchdog" { "watchdog0" } else { name }.to_string())
 }
 
+/// What sysfs says of the device of this name.
+#[must_use]
+pub fn in_class(name: &str, root: &Root) -> Option<Watchdog> {
+    watchdog::list(root).into_iter().find(|known| known.name == name)
+}
+
 /// What to try, in order. A software device is none while there is a real one, even if somebody
 /// else has that: it would look like protection.
 #[must_use]

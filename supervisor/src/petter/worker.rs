@@ -80,7 +80,7 @@ impl Worker {
                         (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
                     }
                     self.slot.arm(timeout);
-                    self.show_armed(ARMED);
+                    self.show_armed();
                 }
                 return false;
             }
@@ -117,9 +117,7 @@ impl Worker {
         let is_ours = is_machine() || matches!(self.wanted, Wanted::Path(_));
         let candidates = if is_ours { choose::candidates(&self.wanted, &root) } else { Vec::new() };
         let mut why = (!is_ours).then(|| {
-            "this is a container; name the device if it is to be \
-                                          used all the same"
-                .to_string()
+            "this is a container; name the device if it is to be used all the same".to_string()
         });
         for Candidate { path, device: found } in candidates {
             let at = path.display();
@@ -160,10 +158,7 @@ impl Worker {
         let (timeout, pretimeout) = set_times(&device, self.times);
         let identity = device.identity();
         // Of the old path nobody knows whose it is before it is open.
-        let by_name = || {
-            let name = device.name(&Root::machine())?;
-            watchdog::list(&Root::machine()).into_iter().find(|known| known.name == name)
-        };
+        let by_name = || choose::in_class(&device.name(&Root::machine())?, &Root::machine());
         let found = found.or_else(by_name);
         let id = found.as_ref().map_or(Id { identity, ..Id::default() }, Id::of);
         let bootstatus = match &found {
@@ -183,19 +178,19 @@ impl Worker {
         self.slot.petted(now);
         self.slot.arm(timeout);
         (self.device, self.armed, self.why_none) = (Some(device), Some(armed), None);
-        self.show_armed(ARMED);
+        self.show_armed();
         if let Err(error) = petted {
             self.failed(&error);
         }
     }
 
-    fn show_armed(&self, kind: &'static str) {
+    fn show_armed(&self) {
         let Some(armed) = self.armed.clone() else { return };
         let said = said(&armed, self.times);
         let plain = !armed.is_software && armed.timeout == Some(self.times.timeout);
         let severity = if plain { Severity::Notice } else { Severity::Warning };
         self.told.show(|shown| shown.state = State::Armed(Box::new(armed)));
-        self.told.tell(kind, severity, said);
+        self.told.tell(ARMED, severity, said);
     }
 
     /// Pets once if the keeper allows it.
