@@ -75,7 +75,7 @@ pub const TAG: usize = 16;
 pub const MAGIC: [u8; 3] = *b"MTF";
 const VERSION: u8 = 1;
 /// Longer times cannot be added to a moment.
-const SPAN_MAX: Span = Span::from_nanos(i64::MAX.unsigned_abs());
+pub(crate) const SPAN_MAX: Span = Span::from_nanos(i64::MAX.unsigned_abs());
 
 /// Names a pair on the wire, so that a witness finds the key of the pair. It guards nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

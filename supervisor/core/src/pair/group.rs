@@ -237,6 +237,12 @@ impl Group {
         matches!(self.state, State::Asking(_))
     }
 
+    /// Whether nothing of it is here, for certain.
+    #[must_use]
+    pub const fn is_clear(&self) -> bool {
+        matches!(self.state, State::Idle { .. } | State::Asking(_))
+    }
+
     /// The lease, if it is held.
     #[must_use]
     pub const fn lease(&self) -> Option<&Lease> {
@@ -280,6 +286,13 @@ impl Group {
     #[must_use]
     pub fn stop_is_acknowledged(&self) -> bool {
         self.peer.knows_of_us() >= self.spec.stops_within
+    }
+
+    /// How long exclusive units may outlive a lease of the peer's, as far as was ever heard: for the
+    /// state file.
+    #[must_use]
+    pub const fn peer_stops_within(&self) -> Option<Span> {
+        self.peer.stops_within()
     }
 
     /// When it must be called again at the latest.

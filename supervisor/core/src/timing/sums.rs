@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-use super::{Arbiter, DRIFT_PPM, Facts, PROMISE_MAX, Safety, part_of};
+use super::{Arbiter, DRIFT_PPM, Facts, PROMISE_MAX, Safety, WatchdogFacts, part_of};
 use crate::time::Span;
 
 /// Probes that must stay unanswered with the arbiter `wire`, spread over one lease.
@@ -197,6 +197,24 @@ impl Sums {
     }
 }
 
+impl WatchdogFacts {
+    /// `D`: how long units that have `stop` to stop may outlive a lease.
+    #[must_use]
+    pub fn stops_within(&self, stop: Span) -> Span {
+        self.sum(stop).total
+    }
+
+    fn sum(&self, stop: Span) -> Sum {
+        Sum::of([
+            (Part::Stop, stop),
+            (Part::Permit, self.permit),
+            (Part::Pet, self.pet),
+            (Part::Watchdog, self.proven.unwrap_or(Span::ZERO).max(self.read_back)),
+            (Part::Margin, STOP_MARGIN),
+        ])
+    }
+}
+
 impl Facts {
     /// `D`; `None` for addresses only, or where nothing bounds it.
     fn stop(&self) -> Option<Sum> {
@@ -205,16 +223,7 @@ impl Facts {
         if matches!(self.arbiter, Arbiter::Fence { .. }) {
             return Some(Sum::default());
         }
-        let by_watchdog = watchdog.map(|watchdog| {
-            let fires = watchdog.proven.unwrap_or(Span::ZERO).max(watchdog.read_back);
-            Sum::of([
-                (Part::Stop, stop),
-                (Part::Permit, watchdog.permit),
-                (Part::Pet, watchdog.pet),
-                (Part::Watchdog, fires),
-                (Part::Margin, STOP_MARGIN),
-            ])
-        });
+        let by_watchdog = watchdog.map(|watchdog| watchdog.sum(stop));
         // An agent that fails does not shorten the wait for the watchdog.
         by_watchdog.or_else(|| fence.map(|deadline| Sum::of([(Part::Fence, deadline)])))
     }

@@ -8,6 +8,7 @@ use crate::pair::fitness::LINK_SETTLES;
 use crate::pair::lease::{Lease, Seat};
 use crate::pair::spec::{Failback, Safety};
 use crate::pair::takeover::{Candidacy, Won};
+use crate::time::Span;
 
 impl Group {
     pub(super) fn tick_asking(&mut self, candidacy: Candidacy, turn: &mut Turn<'_>) {
@@ -204,6 +205,11 @@ impl Group {
     /// Whether the group is better off on the other node, or belongs there.
     fn consider_moving(&mut self, lease: Lease, turn: &mut Turn<'_>) {
         let now = turn.at();
+        if self.spec.cannot_guard_units(Some(Span::ZERO)).is_some() {
+            // Its watchdog is gone, and with it what the peer counts on should this node hang.
+            self.yield_with(lease, Cause::BadHealth, turn);
+            return;
+        }
         if !self.peer.is_ready(self.spec.definition, self.fresh(), now)
             || self.fitness.moves_too_often(now)
             // Who paused it works on it: it stays where it is.

@@ -23,6 +23,7 @@ pub struct KeptGroup {
     attempts: u32,
     fitness: Fitness,
     peer_stops_within: Option<Span>,
+    stops_within: Option<Span>,
 }
 
 impl Group {
@@ -40,6 +41,8 @@ impl Group {
         group.attempts = kept.attempts;
         group.fitness = kept.fitness.resumed(turn.at());
         group.peer.learn_stop(kept.peer_stops_within);
+        // The watchdog goes on counting, too.
+        group.spec.stops_within = group.spec.stops_within.or(kept.stops_within);
         group.go_on(turn);
         group
     }
@@ -85,6 +88,7 @@ impl Group {
             attempts: self.attempts,
             fitness: self.fitness.clone(),
             peer_stops_within: self.peer.stops_within(),
+            stops_within: self.spec.stops_within,
         }
     }
 }

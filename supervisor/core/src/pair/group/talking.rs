@@ -8,8 +8,10 @@ use crate::pair::lease::{Seat, grant_end};
 use crate::pair::message::{
     Answer, Ask, Beat, Epoch, Member, Owner, Refusal, Release, Sender, Session, Standing, Vote,
 };
+use crate::pair::spec::Safety;
 use crate::pair::takeover::Candidacy;
 use crate::time::Span;
+use crate::wire::SPAN_MAX;
 
 impl Group {
     /// A message arrived. `echo_age`: how long ago was sent what its sender has last heard of us.
@@ -306,13 +308,21 @@ impl Group {
             standing: self.standing(now),
             not_ready: self.not_ready(now),
             highest: self.known(),
-            stops_within: self.spec.stops_within,
+            stops_within: self.told_stop(),
             peer_stops_within: self.peer.stops_within(),
             released: self.released(),
             carried: self.peer.released(),
             ask: None,
             answer: None,
         }
+    }
+
+    /// How long exclusive units may outlive a lease here. An owner that only the fence agent can
+    /// end, since its watchdog is gone or was taken away, must not be waited for by a time of
+    /// before.
+    fn told_stop(&self) -> Option<Span> {
+        let only_fenced = self.spec.safety == Safety::Data { fenced: true } && !self.is_clear();
+        self.spec.stops_within.or(only_fenced.then_some(SPAN_MAX))
     }
 
     /// Whoever is idle holds nothing of any number that it has heard of, and will ask only for

@@ -15,7 +15,9 @@ fn started() -> (Group, Vec<PairAction>) {
 fn restarted(group: &Group, later: u64) -> (Group, Vec<PairAction>) {
     let mut out = PairActions::new();
     let mut turn = Turn { now: now(T + later), out: &mut out };
-    let (spec, arbiter) = (group.spec.clone(), group.arbiter.clone());
+    // Nothing is known of the watchdog yet.
+    let spec = GroupSpec { stops_within: None, ..group.spec.clone() };
+    let arbiter = group.arbiter.clone();
     let mut group = Group::resume(ME, spec, arbiter, 1, group.kept(), &mut turn);
     group.next_beat = at(T + 60_000).boot;
     (group, out)
@@ -385,6 +387,31 @@ fn a_node_that_cannot_reckon_with_stop_times_does_not_ask() {
     assert_eq!(not_ready(known, known, data), None);
     assert_eq!(not_ready(None, None, Safety::Data { fenced: true }), None);
     assert_eq!(not_ready(None, None, Safety::Network), None);
+}
+
+#[test]
+fn an_owner_without_its_watchdog_lets_exclusive_units_go_even_if_nobody_can_take_them() {
+    let gone = PairEvent::StopsWithin(None);
+    let mut alone = with_witness(active());
+    let mut lonely = peer_beat();
+    lonely.not_ready = Some(NotReady::Starting);
+    alone.peer.hear(&lonely, true, at(T - 50));
+    assert!(in_words(&alone, &turn(&mut alone.clone(), Some(&gone), T)).contains("stop units"));
+    // A daemon that is restarted goes on by the time of the one before, until it knows its own.
+    let (mut again, actions) = restarted(&alone, 100);
+    assert_eq!((state_name(&again), actions.is_empty()), ("active", false));
+    turn(&mut again, None, T + 110);
+    assert_eq!(state_name(&again), "active");
+    let mut fenced = group(
+        GroupSpec { safety: Safety::Data { fenced: true }, ..spec() },
+        Arbiter::Witness(witness::Witness::default()),
+        active(),
+    );
+    assert_eq!(fenced.beat(at(T)).stops_within, Some(Span::from_secs(30)));
+    turn(&mut fenced, Some(&gone), T);
+    assert_eq!(state_name(&fenced), "active", "the agent does not need it");
+    let told = fenced.beat(at(T)).stops_within;
+    assert!(told > Some(Span::from_secs(86_400 * 365)), "nobody waits for a watchdog: {told:?}");
 }
 
 #[test]
