@@ -18,6 +18,8 @@
 //! | `bootloop` | the boot-loop guard's file, and whether this boot only observes |
 //! | `flight` | what goes into the flight record, and when it is written |
 //! | `fencing` | the fence agent: off, then asked whether it is |
+//! | `units` | the units of groups |
+//! | `hooks` | programs that are told of a change of role |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
 //! | `watchdog` | which device is petted, how that ends, and the self-test |
@@ -50,9 +52,11 @@ use clients::{Asked, ClientId, Clients};
 use events::Events;
 use flight::Flight;
 use going::WayDown;
+use hooks::Hooks;
 use notify::Notify;
 use pair::Desk;
 use saving::Save;
+use units::Units;
 use watchdog::Dog;
 
 pub mod alerts;
@@ -62,6 +66,7 @@ pub mod events;
 mod fencing;
 pub mod flight;
 mod going;
+mod hooks;
 pub mod notify;
 pub mod pair;
 mod reloading;
@@ -69,6 +74,7 @@ mod requests;
 mod saving;
 mod start;
 pub mod state;
+pub mod units;
 pub mod watchdog;
 mod work;
 
@@ -104,6 +110,9 @@ pub struct Brain {
     probes: Probes,
     keeper: Keeper,
     desk: Desk,
+    /// Of each group, in the order of the configuration.
+    units: Vec<Units>,
+    hooks: Hooks,
     dog: Dog,
     clients: Clients,
     events: Events,
@@ -274,6 +283,8 @@ impl Brain {
             self.take_alert_result(Err(why), now);
         }
         self.keep_going(now);
+        self.tick_units(now);
+        self.call_hooks(now);
         self.save_events(now);
         if self.save.next().is_some_and(|due| now >= due) {
             self.save_now(now);
@@ -345,6 +356,11 @@ impl Brain {
                 Purpose::Going(stage) => self.take_stage(stage, done.result, now),
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
                 Purpose::Fence => {}
+                Purpose::GroupUnits(step, call) => {
+                    self.take_units(step, call, done.result, now);
+                }
+                Purpose::Hook => self.take_hook(done.result),
+                Purpose::Gates => self.take_gates(done.result),
             }
         }
     }
@@ -352,7 +368,8 @@ impl Brain {
     fn is_over(&mut self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
         let saved = saved && self.flight.is_written() && self.boot_loop.is_saved();
-        let let_go = self.letting_go.is_none_or(|limit| now >= limit || self.has_let_go());
+        let gone = self.has_let_go() && self.hooks.are_done();
+        let let_go = gone || self.letting_go.is_none_or(|limit| now >= limit);
         let over = self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline));
         // The last of all: until then it is petted.
         over && self.has_left_watchdog(now)
@@ -364,7 +381,7 @@ impl Brain {
         };
         if may_pet(progress, now) {
             self.clocks.pet = now.after(every);
-            self.notify.pet(self.ready);
+            self.notify.pet(self.ready && self.ending.is_none());
         } else {
             // Nothing can change before the next word of the keeper.
             self.clocks.pet = self.clocks.tell_keeper;
@@ -378,7 +395,13 @@ impl Brain {
             Some(ending) => {
                 let let_go = self.letting_go.filter(|limit| *limit > ending);
                 let ending = ending.max(let_go.unwrap_or(Mono::BOOT));
-                self.watchdog_deadline().unwrap_or(ending.min(self.probes.next_deadline()))
+                // While units stop, this loop is still looked at.
+                let life = let_go.map_or(Mono::FAR, |_| {
+                    let pet = self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet);
+                    self.clocks.tell_keeper.min(pet).min(self.units_deadline(clock::now()))
+                });
+                let work = ending.min(self.probes.next_deadline()).min(life);
+                self.watchdog_deadline().unwrap_or(work)
             }
             None => {
                 // What is not looked after while the machine goes down may be overdue.
@@ -394,6 +417,7 @@ impl Brain {
                     .min(self.probes.next_deadline())
                     .min(self.clients.next_deadline())
                     .min(self.desk.next_deadline())
+                    .min(self.units_deadline(clock::now()))
                     .min(self.going_deadline())
                     .min(self.clocks.pulse)
                     .min(self.clocks.tell_keeper)

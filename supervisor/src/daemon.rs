@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::brain::Brain;
 use crate::config::{self, Config, Faults, NodeConfig, WitnessConfig};
 use crate::witness::{Service, StartError};
-use crate::{fdstore, journal, keeper, petter, signals};
+use crate::{fdstore, gate, journal, keeper, petter, signals};
 
 /// All is well.
 pub const EXIT_OK: i32 = 0;
@@ -80,7 +80,9 @@ pub fn main() -> i32 {
             }
         }
     };
-    let spare = watchdog.as_ref().and_then(|fd| fd.try_clone().ok());
+    // Who comes to run at last has to pet it: what it counts for may run on.
+    let is_needed = gate::any_is_open(&config);
+    let spare = watchdog.as_ref().filter(|_| !is_needed).and_then(|fd| fd.try_clone().ok());
     let done = match &config.witness {
         // A witness pets nothing.
         Some(witness) => {
@@ -135,25 +137,30 @@ fn refuse(faults: &Faults) -> i32 {
 }
 
 /// With a configuration that has faults the daemon does not run, and its watchdog is stopped. One
-/// that cannot be stopped (`nowayout`) would reset the machine: then it goes on with the last file
-/// that had none.
+/// that cannot be stopped (`nowayout`) would reset the machine, and one that must not be, since
+/// something runs that only it ends, too: then it goes on with the last file that had none.
 fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
     let left = petter::left(watchdog?).inspect_err(|why| log::error!("{why}")).ok()?;
-    if !left.cannot_stop() {
+    let good = load(Path::new(LAST_GOOD), true);
+    let why = if left.cannot_stop() {
+        "the watchdog cannot be stopped (nowayout)"
+    } else if good.as_ref().is_ok_and(|(config, _)| gate::any_is_open(config)) {
+        "units that must not run twice may run here, and the watchdog is what ends them"
+    } else {
         left.stop().unwrap_or_else(|why| log::error!("{why}"));
         return None;
-    }
-    match load(Path::new(LAST_GOOD), true) {
+    };
+    match good {
         Ok((config, _)) => {
             log::error!(
-                "the watchdog cannot be stopped (nowayout), so this daemon goes on with the last \
-                 configuration without faults, {LAST_GOOD}: mend the new one"
+                "{why}, so this daemon goes on with the last configuration without faults, \
+                 {LAST_GOOD}: mend the new one"
             );
             Some((config, left.keep()))
         }
         Err(faults) => {
             refuse(&faults);
-            log::error!("the watchdog cannot be stopped (nowayout): this machine will be reset");
+            log::error!("{why}: this machine will be reset");
             None
         }
     }

@@ -84,6 +84,9 @@ pub enum ToKeeper {
     Done(StepId, bool),
     /// What the brain wants of the watchdog.
     Wishes(Wishes),
+    /// How long units of each group may outlive a lease here, by the armed watchdog; `None` without
+    /// one.
+    StopsWithin(Option<Span>),
     /// The end.
     Stop,
 }
@@ -174,6 +177,11 @@ impl Keeper {
     /// Hands over what the brain wants of the watchdog; whether there was room.
     pub fn wish(&mut self, wishes: Wishes) -> bool {
         self.give(ToKeeper::Wishes(wishes))
+    }
+
+    /// Hands over how long units may outlive a lease here; whether there was room.
+    pub fn stops_within(&mut self, span: Option<Span>) -> bool {
+        self.give(ToKeeper::StopsWithin(span))
     }
 
     /// Hands over what somebody wants; whether there was room.

@@ -45,6 +45,7 @@ pub mod daemon;
 pub mod effects;
 pub mod fdstore;
 pub mod flight;
+pub mod gate;
 pub mod guard;
 pub mod journal;
 pub mod keeper;

@@ -51,6 +51,8 @@ const PRIORITY: i32 = crate::keeper::realtime::HANDS;
 /// What the brain asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Nothing more is done with it: it goes on counting, and fires. Something runs that must not.
+    Abandon,
     /// Other times for the same device.
     Configure(Times),
     /// The end: closing the device stops it. The descriptor in the store, if there is one, goes on
@@ -59,6 +61,18 @@ pub enum Order {
     /// The end of the machine: the device goes on counting for at most so long, and fires if the
     /// machine is not down by then.
     Leave(Span),
+}
+
+/// How the petter begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The device.
+    pub wanted: Wanted,
+    /// Its times.
+    pub times: Times,
+    /// Nothing that pets, be it opening the device or setting its times, is done without a permit:
+    /// a machine whose units must not run twice pets only when none is left over (I13).
+    pub careful: bool,
 }
 
 /// Times of a device.
@@ -150,6 +164,11 @@ impl Slot {
         self.every.store(every.as_nanos(), Ordering::Release);
     }
 
+    /// A permit is wanted as soon as there may be one.
+    fn ask(&self) {
+        self.arm(None);
+    }
+
     fn disarm(&self) {
         self.every.store(0, Ordering::Release);
     }
@@ -202,15 +221,13 @@ impl Petter {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        wanted: Wanted,
-        times: Times,
-        inherited: Option<OwnedFd>,
-        brain: Arc<Waker>,
-    ) -> io::Result<Self> {
+    pub fn start(start: Start, inherited: Option<OwnedFd>, brain: Arc<Waker>) -> io::Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS_MAX);
         let (sender, notices) = sync_channel(NOTICES_MAX);
         let slot = Arc::new(Slot::default());
+        if start.careful {
+            slot.ask();
+        }
         let shown = Arc::new(Mutex::new(Shown {
             state: State::Looking(None),
             pets: 0,
@@ -219,7 +236,7 @@ impl Petter {
             slowest: Span::ZERO,
         }));
         let told = Told { notices: sender, brain, shown: Arc::clone(&shown) };
-        let worker = Worker::new(wanted, times, inherited, Arc::clone(&slot), told);
+        let worker = Worker::new(start, inherited, Arc::clone(&slot), told);
         let thread = std::thread::Builder::new().name("petter".into()).spawn(move || {
             if let Err(why) = crate::keeper::realtime::enter(PRIORITY) {
                 log::warn!("the petter is an ordinary thread, late on a busy machine: {why}");

@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
+use mastiff_core::pair::event::StepId;
 use mastiff_core::reading::Readings;
 use mastiff_core::reboot::Stage;
 use mastiff_core::recovery::ActionId;
@@ -23,6 +24,7 @@ use mastiff_hwmon::sensor::{End, Finished, Probe, Source, Wake, Wanted};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::brain::units::Call;
 use crate::clock;
 use crate::config::CheckConfig;
 use heartbeats::Heartbeats;
@@ -59,6 +61,12 @@ pub enum Purpose {
     Reload,
     /// A fence agent.
     Fence,
+    /// A call about the units of a group.
+    GroupUnits(StepId, Call),
+    /// A program that is told of a change of role.
+    Hook,
+    /// Units that are to be loaded again.
+    Gates,
     /// The boot-loop guard's file.
     BootLoop,
     /// A stage of the way down.
@@ -427,6 +435,9 @@ impl Probes {
                 | Purpose::State
                 | Purpose::Flight
                 | Purpose::GoingDown
+                | Purpose::GroupUnits(..)
+                | Purpose::Hook
+                | Purpose::Gates
                 | Purpose::Reload
                 | Purpose::BootLoop
                 | Purpose::Going(_)

@@ -701,7 +701,7 @@ fn config_check_reports_every_fault_and_exits_78_or_0() {
 }
 
 #[test]
-fn config_explain_computes_and_config_check_says_who_does_not_run_it() {
+fn config_explain_computes_what_config_check_accepts() {
     let folder = folder();
     let file = folder.join("mastiff.toml");
     let run = |arguments: &[&str]| {
@@ -717,8 +717,7 @@ fn config_explain_computes_and_config_check_says_who_does_not_run_it() {
     assert!(text(&good.stdout).ends_with(": good, 0 checks and 0 alerts, a pair with 1 group\n"));
     assert_eq!(text(&good.stderr), "");
     std::fs::write(&file, format!("{pair}units = \"nginx.service\"\n")).unwrap();
-    let later = run(&["config", "check"]);
-    assert!(text(&later.stderr).contains("does not move units yet, and refuses to start"));
+    assert_eq!(run(&["config", "check"]).status.code(), Some(0));
     std::fs::write(&file, pair).unwrap();
 
     let shown = run(&["config", "explain", "--guard", "bpf"]);

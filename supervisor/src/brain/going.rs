@@ -19,7 +19,9 @@ use crate::effects::restart::SYSTEMCTL;
 use crate::flight::Kind as FlightKind;
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
-use call::{Call, Sysrq, has_systemd, restart};
+use call::{Call, Sysrq, restart};
+
+pub(super) use call::has_systemd;
 
 mod call;
 

@@ -65,11 +65,12 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
-    /// A sign of life. While the start is not complete it asks for more time, too: a first reading
-    /// may take longer (`timeout` of a check, up to ten minutes) than systemd waits for READY=1
-    /// (`TimeoutStartSec=`, 90 s by default), and it would be killed and started again for ever.
-    pub fn pet(&self, is_ready: bool) {
-        match self.pet_every.filter(|_| !is_ready) {
+    /// A sign of life. While the start is not complete, and at the end, it asks for more time, too:
+    /// a first reading may take longer (`timeout` of a check, up to ten minutes) than systemd waits
+    /// for READY=1 (`TimeoutStartSec=`, 90 s by default), and it would be killed and started again
+    /// for ever; and the units of a group may take longer to stop than this unit.
+    pub fn pet(&self, is_steady: bool) {
+        match self.pet_every.filter(|_| !is_steady) {
             // Until two further pets were missed.
             Some(every) => {
                 let usec = every.times(3).as_nanos() / 1000;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Brain;
 use super::clients::ClientId;
 use super::fencing::Fencing;
+use super::hooks::Change;
 use crate::config::PairConfig;
 use crate::config::pair::{ArbiterConfig, GroupConfig};
 use crate::control::{Answer, GroupStatus, PairStatus, PathStatus};
@@ -21,7 +22,7 @@ use crate::keeper::shell::{News, Notice};
 /// An order that nothing has come of by then is answered so. A switchover takes milliseconds; a
 /// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
 const ORDER_WITHIN: Span = Span::from_secs(15);
-/// The end waits so long for the groups to be let go.
+/// The end waits so long for the groups to be let go, besides the time of their units.
 const LET_GO_WITHIN: Span = Span::from_secs(2);
 /// How long a refused message explains why nothing is heard.
 const REFUSAL_FRESH: Span = Span::from_secs(60);
@@ -152,6 +153,8 @@ impl Brain {
                 };
                 self.events.record("role", severity, None, &text);
                 self.remember(&name, epoch, now);
+                self.note_epoch(group, matches!(to, Role::Taking | Role::Active), epoch);
+                self.tell_hooks(Change { group, name: &name, from, to, cause, epoch });
                 self.answer_orders(group, from, to, at);
             }
             PairReport::Epoch { group, epoch } => {
@@ -159,6 +162,7 @@ impl Brain {
                 let text = format!("group \"{name}\": goes on in epoch {}", epoch.0);
                 self.events.record("epoch", Severity::Notice, None, &text);
                 self.remember(&name, epoch, now);
+                self.note_epoch(group, true, epoch);
             }
             PairReport::Refused { group, order, why } => {
                 let text = format!("{order} of \"{}\" is refused: {why}", self.desk.name(group));
@@ -313,8 +317,7 @@ impl Brain {
 
     fn begin_step(&mut self, step: StepId, now: Mono) {
         match step.step {
-            // Not asked for: a configuration with units is refused yet.
-            Step::StartUnits | Step::StopUnits => self.keeper.done(step, false),
+            Step::StartUnits | Step::StopUnits => self.move_units(step, now),
             Step::Fence => self.fence(step, now),
             Step::AddAddresses | Step::RemoveAddresses => {}
         }
@@ -345,12 +348,15 @@ impl Brain {
         for group in &groups {
             self.keeper.order(*group, Order::LetGo);
         }
-        (!groups.is_empty()).then(|| now.after(LET_GO_WITHIN))
+        // Units are given all the time that they have.
+        let pair = self.config.pair.as_ref();
+        let units = pair.into_iter().flat_map(|pair| &pair.groups).map(GroupConfig::stop_time);
+        let units = units.max().unwrap_or_default();
+        (!groups.is_empty()).then(|| now.after(LET_GO_WITHIN).after(units))
     }
 
     /// Whether nothing of any group is here.
     pub(super) fn has_let_go(&self) -> bool {
-        let had = |role| matches!(role, Role::Taking | Role::Active | Role::Yielding | Role::Fault);
-        self.keeper.board().groups.iter().all(|group| !had(group.role))
+        self.keeper.board().groups.iter().all(|group| group.is_clear)
     }
 }

@@ -22,10 +22,12 @@ use super::clients::Clients;
 use super::events::Events;
 use super::flight::Flight;
 use super::going::WayDown;
+use super::hooks::Hooks;
 use super::notify::Notify;
 use super::pair::{Desk, GroupMemory};
 use super::saving::{Save, state_path};
 use super::state::State;
+use super::units::Units;
 use super::watchdog::Dog;
 use super::{Brain, Clocks, FIRST_CLIENT, FIRST_PROBE, NEWS, SIGNALS, TIMER};
 use crate::config::Config;
@@ -70,15 +72,17 @@ impl Brain {
         let boot_loop = BootLoop::load(&config, &mut events);
         let waker = Waker::new(poll.registry(), NEWS).map_err(failed("make a waker"))?;
         let waker = Arc::new(waker);
-        let dog =
-            Dog::start(config.watchdog.as_ref(), state.watchdog, watchdog, Arc::clone(&waker))
-                .map_err(failed("start the petter"))?;
+        let dog = Dog::start(&config, state.watchdog, watchdog, Arc::clone(&waker))
+            .map_err(failed("start the petter"))?;
         let (keeper, desk) = keeper(pair, &config, state.pair, dog.permits(), Arc::clone(&waker))?;
+        let units = Units::of(&config);
         let mut brain = Self {
             alerts: Alerts::new(config.node.name.clone(), config.alerts.clone(), state.alerts),
             flight,
             keeper,
             desk,
+            units,
+            hooks: Hooks::default(),
             dog,
             notify: Notify::from_environment(),
             config,
@@ -104,6 +108,7 @@ impl Brain {
             letting_go: None,
         };
         brain.look_back(now);
+        brain.close_gates(now);
         Ok(brain)
     }
 }

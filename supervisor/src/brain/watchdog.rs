@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Brain;
 use crate::clock::boot_id;
-use crate::config::{DeviceChoice, WatchdogConfig};
+use crate::config::pair::PairConfig;
+use crate::config::{Config, DeviceChoice, WatchdogConfig};
 use crate::control::{Answer, WatchdogStatus};
 use crate::flight::Kind;
 use crate::keeper::shell::Notice;
 use crate::petter::choose::{Id, Wanted};
-use crate::petter::{self, Armed, Order, Petter, State, Times};
+use crate::petter::{self, Armed, Order, Petter, Start, State, Times};
 
 /// A driver that takes longer to release its device is not waited for: PID 1 would kill the daemon
 /// (`TimeoutStopSec=`). Most take microseconds, a busy BMC takes many seconds.
@@ -28,6 +29,7 @@ const RELEASE_WITHIN: Span = Span::from_secs(60);
 /// (`RebootWatchdogSec=`, systemd-system.conf(5)).
 const LAST_STEPS: Span = Span::from_secs(600);
 mod proof;
+mod stops;
 
 pub use proof::{Proven, SAVED_LATE, Testing};
 
@@ -60,23 +62,30 @@ pub(super) struct Dog {
     why_none: Option<String>,
     /// Until when a petter that was told to end is waited for.
     ends_by: Option<Mono>,
+    /// The times that the device was last asked to take, where they had to wait.
+    asked: Option<Times>,
 }
 
 impl Dog {
     /// Starts the petter if a device of our own is wanted.
     pub(super) fn start(
-        config: Option<&WatchdogConfig>,
+        config: &Config,
         memory: WatchdogMemory,
         inherited: Option<OwnedFd>,
         brain: Arc<Waker>,
     ) -> std::io::Result<Self> {
+        let careful = config.pair.as_ref().is_some_and(PairConfig::has_data);
+        let config = config.watchdog.as_ref();
         let wanted = config.and_then(|config| match &config.device {
             DeviceChoice::Auto => Some((Wanted::Auto(memory.device.clone()), config)),
             DeviceChoice::Path(path) => Some((Wanted::Path(path.clone()), config)),
             DeviceChoice::Pid1 | DeviceChoice::Off => None,
         });
         let petter = match wanted {
-            Some((wanted, config)) => Some(Petter::start(wanted, times(config), inherited, brain)?),
+            Some((wanted, config)) => {
+                let start = Start { wanted, times: times(config), careful };
+                Some(Petter::start(start, inherited, brain)?)
+            }
             None => {
                 // A daemon before this one had one.
                 petter::stop(inherited);
@@ -84,7 +93,16 @@ impl Dog {
             }
         };
         let (config, wishes) = (config.cloned(), Wishes::default());
-        Ok(Self { config, petter, memory, wishes, refusal: None, why_none: None, ends_by: None })
+        Ok(Self {
+            config,
+            petter,
+            memory,
+            wishes,
+            refusal: None,
+            why_none: None,
+            ends_by: None,
+            asked: None,
+        })
     }
 
     /// What the keeper needs.
@@ -176,6 +194,7 @@ impl Brain {
         self.dog.wishes.resets = self.going.stops_petting();
         let wishes = self.dog.wishes;
         self.keeper.wish(wishes);
+        self.tell_stops(now);
     }
 
     /// Looks whether PID 1 has a device, where it is PID 1 that pets.
@@ -213,6 +232,8 @@ impl Brain {
         let old = self.dog.config.as_ref().map(times);
         if let (Some(petter), Some(new)) = (&self.dog.petter, new)
             && old != Some(times(new))
+            // Else they wait until the peer knows.
+            && !self.config.pair.as_ref().is_some_and(PairConfig::has_data)
             && !petter.order(Order::Configure(times(new)))
         {
             return Err("watchdog: its driver is busy; try again".to_string());
@@ -300,6 +321,7 @@ impl Brain {
         // Who switches the machine off wants it off: a device that goes on would start it again.
         let last = last_steps();
         let order = match (self.dog.wishes.down_by, last) {
+            _ if self.has_exclusive() => Order::Abandon,
             (_, Some(LastSteps::Off)) | (None, None) => Order::Release,
             (Some(down_by), _) => Order::Leave(down_by.since(now).min(LAST_STEPS)),
             (None, Some(LastSteps::Restart)) => Order::Leave(LAST_STEPS),

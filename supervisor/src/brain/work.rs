@@ -118,6 +118,9 @@ impl Brain {
             Purpose::GoingDown => self.take_going_down(result, now),
             Purpose::Reload => self.take_config(result, now),
             Purpose::Fence => self.take_fenced(result, now),
+            Purpose::GroupUnits(step, call) => self.take_units(step, call, result, now),
+            Purpose::Hook => self.take_hook(result),
+            Purpose::Gates => self.take_gates(result),
             Purpose::BootLoop => self.take_boot_loop(result, now),
             Purpose::Going(stage) => self.take_stage(stage, result, now),
             // The probes keep these to themselves.

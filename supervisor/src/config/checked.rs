@@ -102,9 +102,9 @@ pub(super) fn config(
     }
     let checks = checks.end();
     let alerts = alerts(&raw.alerts, review);
-    let pair = pair::pair(raw.pair.as_ref(), &raw.groups, &node.name, review);
-    let witness = pair::witness(raw.witness.as_ref(), raw.pair.as_ref(), review);
     let (watchdog, boot_loop_guard) = watchdog::watchdog(&raw, review);
+    let pair = pair::pair(raw.pair.as_ref(), &raw.groups, &node.name, watchdog.as_ref(), review);
+    let witness = pair::witness(raw.witness.as_ref(), raw.pair.as_ref(), review);
     Config { node, checks, alerts, budgets, watchdog, boot_loop_guard, pair, witness }
 }
 

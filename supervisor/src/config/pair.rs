@@ -1,8 +1,5 @@
 //! `[pair]`, `[[group]]` and `[witness]`: two nodes, what moves between them, and who has a vote.
 //!
-//! What this version's daemon does not do yet, it refuses by name ([`not_run`]): a unit that
-//! silently does not move is worse than a daemon that does not start.
-
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -48,9 +45,9 @@ pub const GROUP_RECOVER_DEFAULT: Span = Span::from_secs(60);
 /// The fence agent is given up then. It logs in, switches, and asks whether the power is off:
 /// fence_ipmilan(8) waits up to 20 s for the last one alone.
 pub const FENCE_DEADLINE: Span = Span::from_secs(30);
-/// How long the units of a group may take to stop: what systemd gives a unit
-/// (`DefaultTimeoutStopSec=`, systemd-system.conf(5)).
-pub const STOP_WITHIN: Span = Span::from_secs(90);
+/// How long the units of a group may take to start, or to stop, unless configured: what systemd
+/// gives one unit (`DefaultTimeoutStartSec=`, `DefaultTimeoutStopSec=`, systemd-system.conf(5)).
+pub const UNITS_WITHIN_DEFAULT: Span = Span::from_secs(90);
 
 /// `[pair]` with its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +122,19 @@ pub struct GroupConfig {
     pub failback: Failback,
     /// `recover-after`.
     pub recover_after: Span,
+    /// `start-within`, of all units together.
+    pub start_within: Span,
+    /// `stop-within`, of all units together.
+    pub stop_within: Span,
     /// `on-role-change`: programs and their arguments.
     pub on_role_change: Vec<Vec<String>>,
+}
+
+impl GroupConfig {
+    /// How long it takes at most until none of its units runs.
+    pub fn stop_time(&self) -> Span {
+        if self.units.is_empty() { Span::ZERO } else { self.stop_within }
+    }
 }
 
 /// A floating address: `IP/PREFIX dev INTERFACE`.
@@ -176,6 +184,11 @@ pub struct WitnessPairConfig {
 }
 
 impl PairConfig {
+    /// Whether any of its units must not run twice.
+    pub fn has_data(&self) -> bool {
+        self.groups.iter().any(|group| group.is_data)
+    }
+
     /// What the timers of a group depend on.
     pub fn facts(
         &self,
@@ -197,7 +210,7 @@ impl PairConfig {
             address: NETLINK_ASSUMED,
             announce: NETLINK_ASSUMED,
             safety: if group.is_data {
-                Safety::Data { stop: STOP_WITHIN, watchdog, fence }
+                Safety::Data { stop: group.stop_within, watchdog, fence }
             } else {
                 Safety::Network
             },
@@ -220,33 +233,14 @@ pub(super) fn faults_of_names(config: &Config, origin: &Path) -> Vec<Fault> {
     faults
 }
 
-/// Why this version's daemon does not start with a configuration that is valid.
+/// Why the daemon does not start with a configuration that is valid.
 pub fn not_run(config: &Config, origin: &Path) -> Option<Fault> {
-    let why = |what: &str| {
-        format!(
-            "mastiffd {} does not {what} yet, and refuses to start with this key; \
-             `mastiff config explain` says what it will promise",
-            env!("CARGO_PKG_VERSION")
-        )
-    };
-    let (key, message) = match (&config.pair, &config.witness) {
-        (Some(pair), _) => {
-            let any = |has: fn(&GroupConfig) -> bool| pair.groups.iter().any(has);
-            if any(|group| !group.units.is_empty()) {
-                ("group.units", why("move units"))
-            } else if any(|group| !group.on_role_change.is_empty()) {
-                ("group.on-role-change", why("call hooks"))
-            } else {
-                return None;
-            }
-        }
-        // Nobody would look at them, and nobody would be told.
-        (None, Some(_)) if !config.checks.is_empty() || !config.alerts.is_empty() => {
-            let message = "a witness does nothing else: let a second mastiffd have the checks \
-                           and alerts of this machine, with its own file";
-            ("witness", message.to_string())
-        }
-        (None, _) => return None,
-    };
-    Some(Fault { key: key.into(), ..Fault::of_file(origin, message) })
+    let is_witness = config.pair.is_none() && config.witness.is_some();
+    // Nobody would look at them, and nobody would be told.
+    let has_more = !config.checks.is_empty() || !config.alerts.is_empty();
+    (is_witness && has_more).then(|| {
+        let message = "a witness does nothing else: let a second mastiffd have the checks and \
+                       alerts of this machine, with its own file";
+        Fault { key: "witness".into(), ..Fault::of_file(origin, message.to_string()) }
+    })
 }

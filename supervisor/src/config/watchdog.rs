@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use mastiff_core::time::Span;
+use mastiff_core::timing::WatchdogFacts;
+use mastiff_core::watchdog::PERMIT_LASTS;
 use toml::de::DeTable;
 
 use super::checked::{Bounds, span};
@@ -24,6 +26,9 @@ pub const WATCHDOG_TIMEOUT_DEFAULT: Span = Span::from_secs(30);
 /// `watchdog.shutdown-timeout`, unless configured: a little more than PID 1 gives the services
 /// before it restarts the machine by force (`JobTimeoutSec=30min` of reboot.target, systemd 252).
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Span = Span::from_secs(35 * 60);
+/// What one pet is assumed to take in the driver at most, until it was seen to take longer: a busy
+/// BMC takes seconds, drivers of the class microseconds.
+pub(super) const PET_ASSUMED: Span = Span::from_secs(5);
 /// `boot-loop-guard.resets`, unless configured.
 pub const GUARD_RESETS_DEFAULT: u32 = 3;
 /// `boot-loop-guard.within`, unless configured.
@@ -61,6 +66,19 @@ pub struct WatchdogConfig {
     pub shutdown_timeout: Span,
     /// `root-dead-after`: no pet when the root file system has answered no write for so long.
     pub root_dead_after: Option<Span>,
+}
+
+impl WatchdogConfig {
+    /// What units that must not run twice can count on, as far as it is configured; `None` where
+    /// the device is not our own: PID 1 would restart the daemon, and reset nothing.
+    pub fn facts(&self) -> Option<WatchdogFacts> {
+        self.device.is_own().then_some(WatchdogFacts {
+            permit: PERMIT_LASTS,
+            pet: PET_ASSUMED,
+            read_back: self.timeout,
+            proven: None,
+        })
+    }
 }
 
 /// Which watchdog is petted, and by whom.

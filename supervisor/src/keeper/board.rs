@@ -32,6 +32,12 @@ pub struct GroupShown {
     pub not_ready: Option<NotReady>,
     /// The peer, if it was heard within a lease: its role, its health and why it could not take it.
     pub peer: Option<(Role, Health, Option<NotReady>)>,
+    /// How long units may outlive a lease of the peer's, as far as was ever heard.
+    pub peer_stops_within: Option<Span>,
+    /// Whether nothing of it is here, for certain.
+    pub is_clear: bool,
+    /// Whether the peer is known to reckon with this node's.
+    pub stop_is_acknowledged: bool,
 }
 
 /// One path.
@@ -94,6 +100,9 @@ impl Board {
             lease_end: None,
             not_ready: Some(NotReady::Starting),
             peer: None,
+            peer_stops_within: None,
+            is_clear: false,
+            stop_is_acknowledged: false,
         };
         let shown = Shown {
             at: Clocks::ZERO,

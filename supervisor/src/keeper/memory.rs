@@ -26,7 +26,7 @@ pub const NAME: &str = "mastiff-pair";
 const PLACE: usize = 256 * 1024;
 const HEADER: usize = 40;
 /// Changes with everything that is kept, so that no daemon reads another one's layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"mastiff3");
+const MAGIC: u64 = u64::from_be_bytes(*b"mastiff4");
 
 /// The memory.
 #[derive(Debug)]

@@ -7,14 +7,12 @@ use mastiff_core::pair::message::{Epoch, GroupKey, Member, Session, fnv1a};
 use mastiff_core::pair::spec::{self, GroupSpec, Safety};
 use mastiff_core::pair::{Identity, Kept};
 use mastiff_core::time::Span;
-use mastiff_core::timing::{self, RoundTrip, Timing};
+use mastiff_core::timing::{self, RoundTrip, Timing, WatchdogFacts};
 use mastiff_core::wire::Keys;
 
 use super::memory::Memory;
-use crate::config::Config;
-use crate::config::pair::{
-    AddressConfig, ArbiterConfig, Failback, GroupConfig, PairConfig, STOP_WITHIN,
-};
+use crate::config::pair::{AddressConfig, ArbiterConfig, Failback, GroupConfig, PairConfig};
+use crate::config::{Config, WatchdogConfig};
 use crate::guard::{self, Gate, Guarded, Slot, Wall};
 use crate::key::{self, KeyFile};
 use crate::mac::PairKey;
@@ -79,9 +77,10 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
     let keys = keys.keys(&pair.name);
     let guarded: Vec<Guarded> = pair.groups.iter().enumerate().flat_map(guarded).collect();
     let daemon = format!("{}/{}", pair.name, config.node.name);
-    let wanted = |guard| timings(pair, guard).map(|timings| heartbeat(&timings));
+    let watchdog = config.watchdog.as_ref().and_then(WatchdogConfig::facts);
+    let wanted = |guard| timings(pair, guard, watchdog).map(|timings| heartbeat(&timings));
     let guard = guard::choose(pair.guard, &daemon, &guarded, wanted)?;
-    let timings = timings(pair, guard.form)?;
+    let timings = timings(pair, guard.form, watchdog)?;
     let specs = pair.groups.iter().zip(&timings).map(|(group, timing)| {
         let arbiter = match pair.arbiter {
             ArbiterConfig::Witness(_) => Arbiter::Witness(witness::Witness::default()),
@@ -163,9 +162,13 @@ fn guarded((slot, group): (usize, &GroupConfig)) -> impl Iterator<Item = Guarded
     })
 }
 
-fn timings(pair: &PairConfig, guard: timing::Guard) -> Result<Vec<Timing>, String> {
+fn timings(
+    pair: &PairConfig,
+    guard: timing::Guard,
+    watchdog: Option<WatchdogFacts>,
+) -> Result<Vec<Timing>, String> {
     let derive = |group: &GroupConfig| {
-        let facts = pair.facts(group, guard, RoundTrip::Assumed, None);
+        let facts = pair.facts(group, guard, RoundTrip::Assumed, watchdog);
         timing::derive(&facts).map(|(timing, _)| timing).map_err(|refusals| {
             let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
             format!("pair.takeover-within: {}; see `mastiff config explain`", all.join("; "))
@@ -196,8 +199,8 @@ fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing
         address_after_units: group.address_after_units,
         recover_after: group.recover_after,
         address_limit: ADDRESS_LIMIT,
-        start_limit: STOP_WITHIN,
-        stop_limit: STOP_WITHIN,
+        start_limit: group.start_within,
+        stop_limit: group.stop_within,
         stops_within: None,
         peer_stops_within: None,
         highest: Epoch::NONE,

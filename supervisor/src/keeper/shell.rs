@@ -271,6 +271,11 @@ impl Shell {
         }
     }
 
+    /// How long units may outlive a lease here.
+    pub(super) fn stops_within(&mut self, span: Option<Span>, now: Now) {
+        self.pair.handle(&PairEvent::StopsWithin(span), now, &mut self.actions);
+    }
+
     /// An order, of a person or of the daemon itself.
     pub(super) fn order(&mut self, group: GroupKey, order: Order, now: Now) {
         self.pair.handle(&PairEvent::Order { group, order }, now, &mut self.actions);
@@ -455,6 +460,9 @@ impl Shell {
                     lease_end: group.lease().map(|lease| lease.end()),
                     not_ready: group.not_ready(now),
                     peer: group.peer(now),
+                    peer_stops_within: group.peer_stops_within(),
+                    is_clear: group.is_clear(),
+                    stop_is_acknowledged: group.stop_is_acknowledged(),
                 };
             }
             let mut paths = shown.paths.iter_mut();

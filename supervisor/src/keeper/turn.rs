@@ -167,7 +167,9 @@ impl Loop {
                 (Ok(ToKeeper::Wishes(wishes)), _) => self.wishes = wishes,
                 (Ok(ToKeeper::Order(group, order)), Some(shell)) => shell.order(group, order, now),
                 (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
-                (Ok(ToKeeper::Order(..) | ToKeeper::Done(..)), None) => {}
+                (Ok(ToKeeper::StopsWithin(span)), Some(shell)) => shell.stops_within(span, now),
+                (Ok(ToKeeper::Order(..) | ToKeeper::Done(..) | ToKeeper::StopsWithin(_)), None) => {
+                }
                 (Ok(ToKeeper::Stop) | Err(TryRecvError::Disconnected), shell) => {
                     if let Some(shell) = shell {
                         shell.stop();

@@ -15,7 +15,9 @@ use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
 use nix::errno::Errno;
 
 use super::choose::{self, Candidate, Id, Wanted};
-use super::{ARMED, Armed, Left, Order, RELEASED, STORED, Slot, State, Times, Told, left, next};
+use super::{
+    ARMED, Armed, Left, Order, RELEASED, STORED, Slot, Start, State, Times, Told, left, next,
+};
 use crate::{clock, fdstore};
 
 /// How often it looks for a device that was not there: a driver is loaded late, a holder goes.
@@ -26,13 +28,14 @@ const SLEEP: Duration = Duration::from_secs(60);
 /// The thread's own.
 #[derive(Debug)]
 pub(super) struct Worker {
-    wanted: Wanted,
-    times: Times,
+    start: Start,
     slot: Arc<Slot>,
     told: Told,
     inherited: Option<OwnedFd>,
     device: Option<Device>,
     armed: Option<Armed>,
+    /// It has other times to be given with the next pet: to give them is to pet.
+    is_untold: bool,
     /// Why there is no device, as it was told.
     why_none: Option<String>,
     /// The last pet failed, and that was told.
@@ -41,14 +44,22 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(
-        wanted: Wanted,
-        times: Times,
+        start: Start,
         inherited: Option<OwnedFd>,
         slot: Arc<Slot>,
         told: Told,
     ) -> Self {
-        let (device, armed, why_none) = (None, None, None);
-        Self { wanted, times, slot, told, inherited, device, armed, why_none, failing: false }
+        Self {
+            start,
+            slot,
+            told,
+            inherited,
+            device: None,
+            armed: None,
+            is_untold: false,
+            why_none: None,
+            failing: false,
+        }
     }
 
     /// Until an order ends it.
@@ -60,7 +71,8 @@ impl Worker {
                     return;
                 }
             }
-            if self.device.is_none() {
+            // To open a device is to pet it.
+            if self.device.is_none() && (!self.start.careful || self.may_pet()) {
                 self.look();
             }
             self.pet();
@@ -73,18 +85,15 @@ impl Worker {
     fn obey(&mut self, order: &Order) -> bool {
         match order {
             Order::Configure(times) => {
-                self.times = *times;
-                if let Some(device) = &self.device {
-                    let (timeout, pretimeout) = set_times(device, *times);
-                    if let Some(armed) = &mut self.armed {
-                        (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
-                    }
-                    self.slot.arm(timeout);
-                    self.show_armed();
+                self.start.times = *times;
+                self.is_untold = true;
+                if !self.start.careful {
+                    self.tell_times();
                 }
                 return false;
             }
             Order::Release => self.release(),
+            Order::Abandon => self.abandon(),
             Order::Leave(within) => self.leave(*within),
         }
         true
@@ -97,7 +106,7 @@ impl Worker {
             Ok(left) => left,
             Err(why) => return log::warn!("{why}"),
         };
-        let is_wanted = match &self.wanted {
+        let is_wanted = match &self.start.wanted {
             Wanted::Auto(_) => true,
             Wanted::Path(path) => choose::name(path).is_some_and(|name| left.name == Some(name)),
         };
@@ -114,8 +123,9 @@ impl Worker {
     fn look(&mut self) {
         let root = Root::machine();
         // Somebody else's machine is not reset because it has a device that can be opened.
-        let is_ours = is_machine() || matches!(self.wanted, Wanted::Path(_));
-        let candidates = if is_ours { choose::candidates(&self.wanted, &root) } else { Vec::new() };
+        let is_ours = is_machine() || matches!(self.start.wanted, Wanted::Path(_));
+        let candidates =
+            if is_ours { choose::candidates(&self.start.wanted, &root) } else { Vec::new() };
         let mut why = (!is_ours).then(|| {
             "this is a container; name the device if it is to be used all the same".to_string()
         });
@@ -151,11 +161,16 @@ impl Worker {
         }
     }
 
-    /// It counts down from now on, and is petted at once: it may have been for a while.
+    /// It counts down, and is petted at once: it may have been for a while. One that is taken over
+    /// with care is only looked at.
     fn take(&mut self, mut device: Device, found: Option<Watchdog>, adopted: bool) {
-        let petted = device.pet();
+        let only_looks = adopted && self.start.careful;
+        let petted = if only_looks { Ok(()) } else { device.pet() };
         let now = clock::now();
-        let (timeout, pretimeout) = set_times(&device, self.times);
+        let (timeout, pretimeout) = match only_looks {
+            true => (device.timeout().ok().filter(|secs| *secs > 0).map(seconds), None),
+            false => set_times(&device, self.start.times),
+        };
         let identity = device.identity();
         // Of the old path nobody knows whose it is before it is open.
         let by_name = || choose::in_class(&device.name(&Root::machine())?, &Root::machine());
@@ -175,7 +190,9 @@ impl Worker {
             bootstatus,
             adopted,
         };
-        self.slot.petted(now);
+        if !only_looks {
+            self.slot.petted(now);
+        }
         self.slot.arm(timeout);
         (self.device, self.armed, self.why_none) = (Some(device), Some(armed), None);
         self.show_armed();
@@ -186,22 +203,43 @@ impl Worker {
 
     fn show_armed(&self) {
         let Some(armed) = self.armed.clone() else { return };
-        let said = said(&armed, self.times);
-        let plain = !armed.is_software && armed.timeout == Some(self.times.timeout);
+        let said = said(&armed, self.start.times);
+        let plain = !armed.is_software && armed.timeout == Some(self.start.times.timeout);
         let severity = if plain { Severity::Notice } else { Severity::Warning };
         self.told.show(|shown| shown.state = State::Armed(Box::new(armed)));
         self.told.tell(ARMED, severity, said);
     }
 
+    /// Whether the keeper allows one pet now; its permit is used up.
+    fn may_pet(&self) -> bool {
+        let Some(until) = self.slot.take() else { return false };
+        let is_fresh = clock::now() < until;
+        if !is_fresh {
+            self.told.show(|shown| shown.expired = shown.expired.saturating_add(1));
+        }
+        is_fresh
+    }
+
+    /// Gives it the times that it has not been given.
+    fn tell_times(&mut self) {
+        let Some(device) = self.device.as_ref().filter(|_| self.is_untold) else { return };
+        self.is_untold = false;
+        let (timeout, pretimeout) = set_times(device, self.start.times);
+        if let Some(armed) = &mut self.armed {
+            (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
+        }
+        self.slot.arm(timeout);
+        self.show_armed();
+    }
+
     /// Pets once if the keeper allows it.
     fn pet(&mut self) {
-        let Some(until) = self.slot.take() else { return };
-        let Some(device) = &mut self.device else { return };
-        let began = clock::now();
-        if began >= until {
-            self.told.show(|shown| shown.expired = shown.expired.saturating_add(1));
+        if self.device.is_none() || !self.may_pet() {
             return;
         }
+        self.tell_times();
+        let Some(device) = &mut self.device else { return };
+        let began = clock::now();
         match device.pet() {
             Ok(()) => {
                 // The device counts from some moment within the call: the earliest is the safe one.
@@ -261,6 +299,15 @@ impl Worker {
                 }
             }),
         );
+    }
+
+    /// It goes on counting: closed without the letter that would stop it, and without a pet.
+    fn abandon(&mut self) {
+        self.slot.disarm();
+        let left = self.device.take().map(drop).is_some();
+        let text = "the watchdog is left counting, and resets this machine: something still runs \
+                    here that must not";
+        self.end(State::Left, left.then(|| (Severity::Error, text.to_string())));
     }
 
     /// The machine goes down: the device watches over the rest.
@@ -331,8 +378,11 @@ fn set_times(device: &Device, times: Times) -> (Option<Span>, Option<Span>) {
         set.inspect_err(|error| log::warn!("the watchdog has no pretimeout of {wanted}: {error}"))
             .ok()
     });
-    let span = |secs: u32| Span::from_secs(u64::from(secs));
-    (timeout.map(span), pretimeout.filter(|secs| *secs > 0).map(span))
+    (timeout.map(seconds), pretimeout.filter(|secs| *secs > 0).map(seconds))
+}
+
+fn seconds(secs: u32) -> Span {
+    Span::from_secs(u64::from(secs))
 }
 
 /// The sentence for a device that counts down.

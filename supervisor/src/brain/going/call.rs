@@ -92,7 +92,7 @@ pub(super) fn restart(waker: Arc<Waker>) -> Result<Call, String> {
 /// Whether PID 1 is systemd (sd_booted(3)), and, as far as it can be seen (ptrace(2), access mode
 /// checking), the PID 1 of this very process: `systemctl` would talk to that of another namespace
 /// if its socket is in sight.
-pub(super) fn has_systemd() -> bool {
+pub(in crate::brain) fn has_systemd() -> bool {
     let namespace = |path: &str| std::fs::metadata(path).ok().map(|it| it.ino());
     namespace("/proc/1/ns/pid").is_none_or(|its| namespace("/proc/self/ns/pid") == Some(its))
         && std::fs::read("/proc/1/comm").is_ok_and(|comm| comm == b"systemd\n")

@@ -12,8 +12,8 @@ use super::super::Context;
 use super::super::failure::{EX_CONFIG, Failure};
 use super::super::guard::{self, Chosen};
 use super::super::print::{self, Out, Tone, counted};
-use crate::config::pair::{ArbiterConfig, FENCE_DEADLINE, GroupConfig, PairConfig, STOP_WITHIN};
-use crate::config::{Config, not_run};
+use crate::config::pair::{ArbiterConfig, FENCE_DEADLINE, GroupConfig, PairConfig};
+use crate::config::{Config, WatchdogConfig, not_run};
 use crate::guard::Wanted;
 
 mod json;
@@ -67,7 +67,7 @@ pub(super) fn run(
     config: &Config,
     with: &With,
 ) -> Result<u8, Failure> {
-    let computed = config.pair.as_ref().map(|pair| compute(pair, with));
+    let computed = config.pair.as_ref().map(|pair| compute(config, pair, with));
     if context.json {
         print::print_json(&json::explanation(path, config, computed.as_ref()))?;
     } else {
@@ -80,12 +80,13 @@ pub(super) fn run(
     Ok(if refused { EX_CONFIG } else { 0 })
 }
 
-fn compute<'a>(pair: &'a PairConfig, with: &With) -> ComputedPair<'a> {
+fn compute<'a>(config: &Config, pair: &'a PairConfig, with: &With) -> ComputedPair<'a> {
     let wanted = if with.guard == Wanted::Auto { pair.guard } else { with.guard };
     let chosen = guard::choose(wanted, &Root::machine());
     let round_trip = with.round_trip.map_or(RoundTrip::Assumed, RoundTrip::Measured);
+    let watchdog = config.watchdog.as_ref().and_then(WatchdogConfig::facts);
     let groups = pair.groups.iter().map(|group| {
-        let facts = pair.facts(group, chosen.guard, round_trip, None);
+        let facts = pair.facts(group, chosen.guard, round_trip, watchdog);
         Computed { group, facts, result: timing::derive(&facts) }
     });
     ComputedPair { pair, groups: groups.collect(), chosen }
@@ -235,7 +236,10 @@ fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
     sum_text(text, stop, seconds);
     text.push_str(&format!("{:>TIME_COLUMNS$}  at most\n\n", seconds(stop.total)));
     let sentence = if matches!(facts.safety, Safety::Data { watchdog: Some(_), .. }) {
-        format!("Units are assumed to stop within {STOP_WITHIN}.")
+        format!(
+            "Units have {} to stop (stop-within); what still runs then is killed, and the machine reset if even that does not help.",
+            group.stop_within
+        )
     } else {
         format!(
             "The fence agent is given up after {FENCE_DEADLINE}; then no units start until it, or an operator, confirms that the other node is off."

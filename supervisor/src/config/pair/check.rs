@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use mastiff_core::time::Span;
-use mastiff_core::timing::{self, Guard, RoundTrip, TAKEOVER_DEFAULT};
+use mastiff_core::timing::{self, Guard, RoundTrip, TAKEOVER_DEFAULT, WatchdogFacts};
 
 use super::super::checked::{is_node_name, program};
 use super::super::fault::{Given, Review};
 use super::super::section::Field;
 use super::super::suggest;
+use super::super::watchdog::WatchdogConfig;
 use super::group::groups;
 use super::raw::{RawGroup, RawPair, RawPath};
 use super::{ArbiterConfig, PATHS_MAX, PairConfig, PathConfig};
@@ -32,6 +33,7 @@ pub(in super::super) fn pair(
     raw: Option<&RawPair>,
     raw_groups: &[RawGroup],
     node: &str,
+    watchdog: Option<&WatchdogConfig>,
     review: &mut Review<'_>,
 ) -> Option<PairConfig> {
     let Some(raw) = raw else {
@@ -57,7 +59,9 @@ pub(in super::super) fn pair(
     let fence = raw.fence.given().and_then(|given| program(given, &given.value, review));
     let arbiter = arbiter(raw, review);
     let paths = paths(raw, review);
-    let groups = groups(raw_groups, [node, &peer], raw.fence.given().is_some(), review);
+    let facts = watchdog.and_then(WatchdogConfig::facts);
+    let is_ended = raw.fence.given().is_some() || facts.is_some();
+    let groups = groups(raw_groups, [node, &peer], is_ended, review);
     let takeover_within = takeover_within(raw, review);
     let guard = guard(raw, review);
     let pair =
@@ -65,7 +69,7 @@ pub(in super::super) fn pair(
     refuse_floating_paths(raw, &pair, review);
     refuse_witness_on_a_node(raw, &pair, review);
     if review.is_clean() {
-        refuse_impossible_times(raw, &pair, review);
+        refuse_impossible_times(raw, &pair, facts, review);
     }
     Some(pair)
 }
@@ -319,13 +323,18 @@ fn guard(raw: &RawPair, review: &mut Review<'_>) -> Wanted {
 
 /// What cannot be had with the best guard cannot be had at all. The guard of this machine may need
 /// longer; the daemon and `config explain` compute with that one.
-fn refuse_impossible_times(raw: &RawPair, pair: &PairConfig, review: &mut Review<'_>) {
+fn refuse_impossible_times(
+    raw: &RawPair,
+    pair: &PairConfig,
+    watchdog: Option<WatchdogFacts>,
+    review: &mut Review<'_>,
+) {
     // Whether units are stopped for certain has been looked at group by group.
     let Some(group) = pair.groups.iter().find(|group| !group.is_data).or(pair.groups.first())
     else {
         return;
     };
-    let facts = pair.facts(group, Guard::Bpf, RoundTrip::Assumed, None);
+    let facts = pair.facts(group, Guard::Bpf, RoundTrip::Assumed, watchdog);
     for refusal in timing::derive(&facts).err().unwrap_or_default() {
         match &raw.takeover_within {
             Field::Given(given) => review.value(given, refusal.to_string()),

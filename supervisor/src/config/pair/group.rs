@@ -14,11 +14,13 @@ use super::check::wanted_name;
 use super::raw::RawGroup;
 use super::{
     ADDRESSES_MAX, AddressConfig, Failback, GROUP_RECOVER_DEFAULT, GROUPS_MAX, GroupConfig,
-    HOOKS_MAX, UNITS_MAX,
+    HOOKS_MAX, UNITS_MAX, UNITS_WITHIN_DEFAULT,
 };
 
 /// Bytes of an interface's name (IFNAMSIZ without its NUL, linux/if.h).
 const INTERFACE_BYTES_MAX: usize = 15;
+/// `start-within` and `stop-within`: a database may replay its journal for an hour.
+const UNITS_WITHIN: Bounds = Bounds::new(Span::from_secs(1), Span::from_secs(3600));
 /// `failback = "after ..."`.
 const FAILBACK: Bounds = Bounds::new(Span::from_secs(10), Span::from_secs(86_400));
 
@@ -30,11 +32,12 @@ struct Taken {
     units: Map<String, usize>,
 }
 
-/// All groups. `nodes` are the names of this node and of its peer, empty where not known.
+/// All groups. `nodes` are the names of this node and of its peer, empty where not known;
+/// `is_ended`: something ends units that do not stop.
 pub(super) fn groups(
     raw: &[RawGroup],
     nodes: [&str; 2],
-    fence: bool,
+    is_ended: bool,
     review: &mut Review<'_>,
 ) -> Vec<GroupConfig> {
     if let Some(surplus) = raw.get(GROUPS_MAX) {
@@ -42,13 +45,13 @@ pub(super) fn groups(
         review.key("group", &surplus.header, message);
     }
     let mut taken = Taken::default();
-    raw.iter().take(GROUPS_MAX).map(|raw| group(raw, nodes, fence, &mut taken, review)).collect()
+    raw.iter().take(GROUPS_MAX).map(|raw| group(raw, nodes, is_ended, &mut taken, review)).collect()
 }
 
 fn group(
     raw: &RawGroup,
     nodes: [&str; 2],
-    fence: bool,
+    is_ended: bool,
     taken: &mut Taken,
     review: &mut Review<'_>,
 ) -> GroupConfig {
@@ -85,11 +88,13 @@ fn group(
         name,
         addresses,
         units,
-        is_data: is_data(raw, fence, review),
+        is_data: is_data(raw, is_ended, review),
         address_after_units: raw.address_after_units.given().is_some_and(|given| given.value),
         failback: failback(raw, review),
         prefer,
         recover_after: span(&raw.recover_after, PATIENCE, GROUP_RECOVER_DEFAULT, review),
+        start_within: span(&raw.start_within, UNITS_WITHIN, UNITS_WITHIN_DEFAULT, review),
+        stop_within: span(&raw.stop_within, UNITS_WITHIN, UNITS_WITHIN_DEFAULT, review),
         on_role_change,
     }
 }
@@ -165,7 +170,7 @@ fn address(text: &str) -> Result<AddressConfig, String> {
     Ok(AddressConfig { ip, prefix, interface: interface.to_string() })
 }
 
-fn is_data(raw: &RawGroup, fence: bool, review: &mut Review<'_>) -> bool {
+fn is_data(raw: &RawGroup, is_ended: bool, review: &mut Review<'_>) -> bool {
     let Field::Given(given) = &raw.safety else { return false };
     match given.value.as_str() {
         "network" => false,
@@ -174,8 +179,8 @@ fn is_data(raw: &RawGroup, fence: bool, review: &mut Review<'_>) -> bool {
                 let message =
                     "is about units that must not run twice, and this group has no `units`";
                 review.value(given, message);
-            } else if !fence {
-                let message = "needs a fence agent: this version counts on no watchdog of the peer yet, so write pair.fence, or \"network\"";
+            } else if !is_ended {
+                let message = "needs something that ends units that do not stop: write [watchdog] with a device of mastiff's own, or pair.fence, or \"network\"";
                 review.value(given, message);
             }
             true

@@ -28,6 +28,8 @@ pub(in super::super) const GROUP_KEYS: &[&str] = &[
     "prefer",
     "failback",
     "recover-after",
+    "start-within",
+    "stop-within",
     "on-role-change",
 ];
 pub(in super::super) const WITNESS_KEYS: &[&str] = &["listen"];
@@ -80,6 +82,8 @@ pub(in super::super) struct RawGroup {
     pub(super) prefer: Field<String>,
     pub(super) failback: Field<String>,
     pub(super) recover_after: Field<String>,
+    pub(super) start_within: Field<String>,
+    pub(super) stop_within: Field<String>,
     pub(super) on_role_change: Field<Vec<Given<String>>>,
 }
 
@@ -154,6 +158,8 @@ impl RawGroup {
             prefer: section.text("prefer", NAME),
             failback: section.text("failback", WORD),
             recover_after: section.text("recover-after", TIME),
+            start_within: section.text("start-within", TIME),
+            stop_within: section.text("stop-within", TIME),
             on_role_change: section.texts("on-role-change", PROGRAM),
         })
     }

@@ -6,7 +6,7 @@ use super::super::Config;
 use super::super::show::{Document, exact, one_argument, quoted, texts};
 use super::{
     ArbiterConfig, Failback, GROUP_RECOVER_DEFAULT, GroupConfig, LISTEN_DEFAULT, PairConfig,
-    WitnessConfig,
+    UNITS_WITHIN_DEFAULT, WitnessConfig,
 };
 use crate::guard::Wanted;
 
@@ -74,6 +74,9 @@ fn group(out: &mut Document, group: &GroupConfig) {
     out.key("failback", &quoted(&failback), group.failback == Failback::Never);
     let is_default = group.recover_after == GROUP_RECOVER_DEFAULT;
     out.key("recover-after", &quoted(&exact(group.recover_after)), is_default);
+    for (key, span) in [("start-within", group.start_within), ("stop-within", group.stop_within)] {
+        out.key(key, &quoted(&exact(span)), span == UNITS_WITHIN_DEFAULT);
+    }
     let hooks: Vec<String> = group.on_role_change.iter().map(|words| command(words)).collect();
     out.key("on-role-change", &texts(hooks.iter().map(String::as_str)), hooks.is_empty());
 }

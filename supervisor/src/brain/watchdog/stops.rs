@@ -1,0 +1,90 @@
+//! `D`: how long units that must not run twice may outlive a lease here, by the word of the armed
+//! watchdog. The peer reckons with it, so it is told before it grows.
+
+use mastiff_core::time::{Mono, Span};
+use mastiff_core::timing::WatchdogFacts;
+
+use super::{Brain, Order, State, proof, times};
+use crate::config::pair::GroupConfig;
+use crate::petter::Armed;
+
+impl Brain {
+    /// Once a second: the keeper tells the peer.
+    pub(in crate::brain) fn tell_stops(&mut self, now: Mono) {
+        let Some(pair) = self.config.pair.as_ref().filter(|pair| pair.has_data()) else { return };
+        let stop = pair.groups.iter().filter(|group| group.is_data).map(GroupConfig::stop_time);
+        let stop = stop.max().unwrap_or_default();
+        let state = self.dog.petter.as_ref().map(|petter| petter.shown());
+        match state.map(|shown| (shown.state, shown.slowest)) {
+            Some((State::Armed(armed), slowest)) => {
+                let facts = self.facts(&armed, slowest);
+                self.keeper.stops_within(facts.map(|facts| facts.stops_within(stop)));
+                self.give_times(&armed);
+            }
+            // Not looked yet: what a daemon before has told holds.
+            Some((State::Looking(None), _)) => {}
+            Some((State::Looking(Some(_)) | State::Released | State::Left, _)) | None => {
+                self.keeper.stops_within(None);
+            }
+        }
+        self.remember_stops(now);
+    }
+
+    fn facts(&self, armed: &Armed, slowest: Span) -> Option<WatchdogFacts> {
+        let config = self.dog.config.as_ref()?;
+        let assumed = config.facts()?;
+        let read_back = armed.timeout?;
+        Some(WatchdogFacts {
+            pet: assumed.pet.max(slowest),
+            // What it is to be, too: it is told to the peer before it is.
+            read_back: read_back.max(config.timeout),
+            proven: proof::fires_after(armed, self.dog.memory.proven.as_ref()),
+            ..assumed
+        })
+    }
+
+    /// The times of the file. A longer time-out than the device has is set once the peer reckons
+    /// with it, or while nothing is had here that it would have to wait for.
+    fn give_times(&mut self, armed: &Armed) {
+        let (Some(config), Some(petter)) = (&self.dog.config, &self.dog.petter) else { return };
+        let wanted = times(config);
+        let is_longer = armed.timeout.is_none_or(|timeout| timeout < wanted.timeout);
+        let may = !is_longer || !self.has_exclusive() || self.is_acknowledged();
+        // A driver that caps them is not asked again and again.
+        if may && self.dog.asked != Some(wanted) && petter.order(Order::Configure(wanted)) {
+            self.dog.asked = Some(wanted);
+        }
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        let shown = self.keeper.board();
+        let mut groups = self.all_groups().zip(&shown.groups);
+        groups.all(|(config, group)| !config.is_data || group.stop_is_acknowledged)
+    }
+
+    /// Whether something that must not run twice is, or may be, here.
+    pub(in crate::brain) fn has_exclusive(&self) -> bool {
+        let shown = self.keeper.board();
+        let mut groups = self.all_groups().zip(&shown.groups);
+        groups.any(|(config, group)| config.is_data && !group.is_clear)
+    }
+
+    fn all_groups(&self) -> impl Iterator<Item = &GroupConfig> {
+        self.config.pair.iter().flat_map(|pair| &pair.groups)
+    }
+
+    /// What the peer has told, for a boot in which it does not.
+    fn remember_stops(&mut self, now: Mono) {
+        let shown = self.keeper.board();
+        let mut changed = false;
+        let groups = self.config.pair.iter().flat_map(|pair| &pair.groups);
+        for (config, group) in groups.zip(&shown.groups) {
+            let Some(told) = group.peer_stops_within.map(|span| span.as_nanos()) else { continue };
+            let memory = self.desk.memory.entry(config.name.clone()).or_default();
+            changed |= memory.peer_stops_within_ns.replace(told) != Some(told);
+        }
+        if changed {
+            self.save_soon(now);
+        }
+    }
+}
