@@ -40,6 +40,11 @@ const TAIL_BYTES: usize = 20;
 /// Bytes of a boot's id and of the words of an event; longer ones are cut.
 const WORD_BYTES_MAX: usize = 40;
 
+/// In the text of [`Kind::Armed`], before its time-out ...
+pub const TIMEOUT: &str = ", time-out ";
+/// ... and before the configured `root-dead-after`; each ends with the text, or a comma.
+pub const ROOT_LIMIT: &str = ", root-dead-after ";
+
 /// What stands between the values of a line, in this order. The form is 1; another number is
 /// another form.
 const HEAD: &str = "{\"v\":1,\"unix_ms\":";
@@ -65,8 +70,8 @@ pub enum Kind {
     Pulse,
     /// An event, as in `mastiff events`.
     Event,
-    /// The watchdog is armed and petted: identity, driver, parent, and `time-out 30s`, which
-    /// `mastiff why` reads. It takes back a [`Refused`](Self::Refused) before it.
+    /// The watchdog is armed and petted: identity, driver, parent, [`TIMEOUT`] and [`ROOT_LIMIT`],
+    /// which `mastiff why` reads. It takes back a [`Refused`](Self::Refused) before it.
     Armed,
     /// The watchdog was stopped.
     Disarmed,

@@ -110,7 +110,7 @@ impl Brain {
         if config.witness.is_some() {
             return Err("[witness]: this daemon becomes a witness only by a restart".to_string());
         }
-        self.adopt_watchdog(config.watchdog.as_ref())?;
+        self.adopt_watchdog(config.watchdog.as_ref(), now)?;
         self.alerts.configure(config.node.name.clone(), config.alerts.clone());
         self.config = config;
         // Even if the checks are the same: the rhythm and the reminders may not be.

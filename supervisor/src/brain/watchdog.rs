@@ -17,7 +17,7 @@ use crate::clock::boot_id;
 use crate::config::pair::PairConfig;
 use crate::config::{Config, DeviceChoice, WatchdogConfig};
 use crate::control::{Answer, WatchdogStatus};
-use crate::flight::Kind;
+use crate::flight::{Kind, ROOT_LIMIT, TIMEOUT};
 use crate::keeper::shell::Notice;
 use crate::petter::choose::{Id, Wanted};
 use crate::petter::{self, Armed, Order, Petter, Start, State, Times};
@@ -180,8 +180,14 @@ impl Brain {
             (Some(part), None) | (None, Some(part)) => format!(" ({part})"),
             (None, None) => String::new(),
         };
-        let timeout = timeout.map_or(String::new(), |it| format!(", time-out {it}"));
-        let text = format!("{}{place}{timeout}", id.identity);
+        let root_limit = self.dog.config.as_ref().and_then(|config| config.root_dead_after);
+        let mut text = format!("{}{place}", id.identity);
+        for (name, span) in [(TIMEOUT, timeout), (ROOT_LIMIT, root_limit)] {
+            if let Some(span) = span {
+                text.push_str(name);
+                text.push_str(&span.to_string());
+            }
+        }
         self.flight.note(Kind::Armed, &text, now);
     }
 
@@ -218,7 +224,11 @@ impl Brain {
     ///
     /// # Errors
     /// When it wants another device: that needs a restart.
-    pub(super) fn adopt_watchdog(&mut self, new: Option<&WatchdogConfig>) -> Result<(), String> {
+    pub(super) fn adopt_watchdog(
+        &mut self,
+        new: Option<&WatchdogConfig>,
+        now: Mono,
+    ) -> Result<(), String> {
         let device = |config: Option<&WatchdogConfig>| {
             config.map_or(DeviceChoice::Off, |config| config.device.clone())
         };
@@ -238,7 +248,13 @@ impl Brain {
         {
             return Err("watchdog: its driver is busy; try again".to_string());
         }
+        let limit = |config: Option<&WatchdogConfig>| config.and_then(|it| it.root_dead_after);
+        let same = limit(self.dog.config.as_ref()) == limit(new);
         self.dog.config = new.cloned();
+        // While petting is refused, that is what must stay the last word.
+        if !same && self.dog.refusal.is_none() {
+            self.note_armed(now);
+        }
         Ok(())
     }
 
