@@ -5,6 +5,7 @@
 //! | `evidence` | gathers what there is, without the daemon |
 //! | `boots`, `wtmp`, `traces` | the flight record, logins, what a panic left |
 //! | `judge` | the rules |
+//! | `silence` | what the time without records fits: a hang, or a dead root disk |
 //! | `facts` | the evidence in the terms of the rules, and in those of people |
 
 use std::io;
@@ -23,6 +24,7 @@ pub(super) mod boots;
 pub(super) mod evidence;
 mod facts;
 pub(super) mod judge;
+mod silence;
 mod traces;
 mod wtmp;
 

@@ -38,6 +38,9 @@ pub(in crate::cli) struct Evidence {
     pub(in crate::cli) next_began_ms: Option<u64>,
     /// Mastiffd did not run in that boot, but in one before it: when it was last alive there.
     pub(in crate::cli) older_ms: Option<u64>,
+    /// From the last sign of life of other boots to the start of the next one, the shortest first:
+    /// how long a boot of this machine takes at most, where it is as quick as it was then.
+    pub(in crate::cli) others: Vec<Span>,
     /// Slots of the flight record that are no records.
     pub(in crate::cli) damaged: usize,
     /// What was gathered around the machine; only of the boot before this one.
@@ -106,16 +109,34 @@ impl Recorded {
     /// What the flight record alone says of the end of one of [`ended`](Self::ended).
     pub(in crate::cli) fn evidence(&self, at: usize) -> Option<Evidence> {
         let boot = self.ended.get(at)?.clone();
-        let next = self.ended.get(at.saturating_add(1)).or(self.current.as_ref());
-        let next_began_ms = next.and_then(Boot::began_ms);
-        Some(Evidence { boot, next_began_ms, damaged: self.damaged, ..Evidence::default() })
+        let next_began_ms = self.after(at).and_then(Boot::began_ms);
+        let (others, damaged) = (self.others(at), self.damaged);
+        Some(Evidence { boot, next_began_ms, others, damaged, ..Evidence::default() })
+    }
+
+    /// The boot after one that ended.
+    fn after(&self, at: usize) -> Option<&Boot> {
+        self.ended.get(at.saturating_add(1)).or(self.current.as_ref())
+    }
+
+    /// See [`Evidence::others`]; all but the end of this one.
+    fn others(&self, at: usize) -> Vec<Span> {
+        let gone = |(of, boot): (usize, &Boot)| {
+            let (last, next) = (boot.last()?.unix_ms, self.after(of)?.began_ms()?);
+            next.checked_sub(last).map(|gone| Span::from_secs(gone / 1000))
+        };
+        let boots = self.ended.iter().enumerate().filter(|(of, _)| *of != at);
+        let mut others: Vec<Span> = boots.filter_map(gone).collect();
+        others.sort_unstable();
+        others
     }
 
     /// All that can be known of the end of the boot before this one, which need not be recorded.
     pub(in crate::cli) fn last_end(&self, root: &Root) -> Evidence {
         let began_ms = btime(root).map(|secs| secs.saturating_mul(1000));
         let boot = self.ended.last().cloned().unwrap_or_default();
-        around(root, boot, began_ms, self.damaged)
+        let evidence = around(root, boot, began_ms, self.damaged);
+        Evidence { others: self.others(self.ended.len().saturating_sub(1)), ..evidence }
     }
 }
 
@@ -156,7 +177,8 @@ fn around(root: &Root, boot: Boot, began_ms: Option<u64>, damaged: usize) -> Evi
         bootstatus: bootstatus.collect(),
         journal: in_journal.map(|id| journal(id)).unwrap_or_default(),
     };
-    Evidence { boot, next_began_ms: began_ms, older_ms, damaged, around: Some(around) }
+    let (next_began_ms, around) = (began_ms, Some(around));
+    Evidence { boot, next_began_ms, older_ms, damaged, around, ..Evidence::default() }
 }
 
 /// When this boot began, in Unix seconds (`btime`, proc_stat(5)).

@@ -4,8 +4,9 @@ use mastiff_core::time::Span;
 use mastiff_hwmon::watchdog;
 
 use super::evidence::{Around, Evidence};
+use super::silence::Silence;
 use super::wtmp::Accounts;
-use crate::flight::{Kind, Record};
+use crate::flight::{Kind, ROOT_LIMIT, Record, TIMEOUT};
 use crate::sys::local_time::local_time;
 
 /// What was announced longer ago than this before the last sign of life did not end the boot: a
@@ -39,7 +40,12 @@ pub(super) struct Armed<'a> {
     pub(super) text: &'a str,
     /// Its time-out, if the record says it.
     pub(super) timeout: Option<Span>,
+    /// After how long without an answer of the root disk it was not to be petted, if ever.
+    pub(super) root_limit: Option<Span>,
 }
+
+/// Fires after twice what it says: it has two stages (drivers/watchdog/iTCO_wdt.c).
+const TWO_STAGES: &str = "iTCO_wdt";
 
 /// The evidence, looked at.
 pub(super) struct Facts<'a> {
@@ -95,12 +101,25 @@ impl<'a> Facts<'a> {
     /// Our watchdog, if it was armed at the end.
     pub(super) fn armed(&self) -> Option<Armed<'a>> {
         let armed = self.newest(Kind::Armed).filter(|_| self.is_after(Kind::Armed, Kind::Disarmed));
-        let timeout = |record: &Record| {
-            let (_, after) = record.text.split_once("time-out ")?;
-            let word = after.split([' ', ',', ';', ')']).next()?;
-            Span::parse(word).ok()
+        let span = |record: &Record, name: &str| {
+            let (_, after) = record.text.split_once(name)?;
+            Span::parse(after.split([',', ';', ')']).next()?).ok()
         };
-        armed.map(|record| Armed { text: &record.text, timeout: timeout(record) })
+        armed.map(|record| Armed {
+            text: &record.text,
+            timeout: span(record, TIMEOUT),
+            root_limit: span(record, ROOT_LIMIT),
+        })
+    }
+
+    /// What is known of the silence at the end; `None` where no watchdog was armed that says when
+    /// it fires.
+    pub(super) fn silence(&self) -> Option<Silence<'a>> {
+        let armed = self.armed()?;
+        let timeout = armed.timeout?;
+        let fires_after = timeout.times(if armed.text.contains(TWO_STAGES) { 2 } else { 1 });
+        let (root_limit, others) = (armed.root_limit, &self.evidence.others);
+        Some(Silence { gone: self.gone(), timeout, fires_after, root_limit, others })
     }
 
     /// Why it was not petted any more. A refusal that was taken back is followed by `armed`.
@@ -157,6 +176,10 @@ impl<'a> Facts<'a> {
         if let Some(next) = self.evidence.next_began_ms {
             let gone = self.gone().map(|gone| format!(", {gone} later")).unwrap_or_default();
             lines.push(format!("the next boot began: {}{gone}", moment(next)));
+        }
+        // What was announced needs no sums.
+        if self.going_down().is_none() && self.refused().is_none() {
+            lines.extend(self.silence().and_then(|silence| silence.line()));
         }
         lines.extend(self.records());
         lines.extend(self.events());

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::evidence::{BootStatus, Evidence};
 use super::facts::Facts;
+use super::silence::{EARLY, Meaning, Silence};
 use super::traces::{is_panic, plain};
 use super::wtmp::Accounts;
 use crate::flight::Kind;
@@ -18,8 +19,6 @@ const CARD_RESET: u64 = 0x20;
 /// Drivers that read from the hardware whether it fired, so that their silence counts. Others never
 /// look (softdog, iTCO_wdt, bcm2835_wdt) or depend on the firmware (wdat_wdt).
 const HONEST: [&str; 4] = ["i6300esb", "i6300ESB timer", "sp5100-tco", "SP5100 TCO timer"];
-/// What is petted now and then may have been petted a little before the last sign of life.
-const EARLY: Span = Span::from_secs(5);
 /// From the reset to the kernel's start, on a machine that is quick about it.
 const FIRMWARE: Span = Span::from_secs(60);
 /// Servers take minutes for their self-test. Gone for longer than this it was off.
@@ -134,6 +133,10 @@ fn panic(facts: &Facts<'_>) -> Found {
         None => return None,
     };
     if why.contains("pretimeout") {
+        if let Some(refused) = facts.refused() {
+            let text = format!("mastiffd stopped petting the watchdog, and it warned: {refused}");
+            return Some((Cause::Watchdog, Confidence::Certain, text));
+        }
         let text = format!("The machine hung; the watchdog warned, and the kernel panicked: {why}");
         return Some((Cause::Watchdog, Confidence::Certain, text));
     }
@@ -148,13 +151,37 @@ fn watchdog_says(facts: &Facts<'_>) -> Found {
         let text = format!("mastiffd stopped petting the watchdog, and it fired: {refused}");
         return Some((Cause::Watchdog, Confidence::Certain, text));
     }
-    let (what, confidence) = match facts.going_down() {
-        Some(_) if is_too_soon(facts) => return None,
+    if let Some(how) = facts.going_down() {
         // Some drivers call an orderly reboot a reset of theirs.
-        Some(how) => (format!("while it was going down ({how})"), Confidence::Likely),
-        None => (facts.after_life(), Confidence::Certain),
+        let text = format!("The machine hung while it was going down ({how}), and {who} reset it");
+        let found = Some((Cause::Watchdog, Confidence::Likely, text));
+        return found.filter(|_| !is_too_soon(facts));
+    }
+    let when = facts.after_life();
+    let (confidence, what) = match meaning(facts) {
+        Meaning::Hang => (Confidence::Certain, format!("The machine hung {when}")),
+        Meaning::Either => (Confidence::Certain, format!("The machine hung {when}, {OR_ROOT}")),
+        Meaning::Root { is_sure } => (sure(is_sure), root_died(&when)),
     };
-    Some((Cause::Watchdog, confidence, format!("The machine hung {what}, and {who} reset it")))
+    Some((Cause::Watchdog, confidence, format!("{what}, and {who} reset it")))
+}
+
+/// What else is as silent as a hang.
+const OR_ROOT: &str = "or its root disk stopped answering";
+
+fn root_died(when: &str) -> String {
+    format!(
+        "The root disk seems to have stopped answering {when}; mastiffd petted on for \
+         root-dead-after"
+    )
+}
+
+fn meaning(facts: &Facts<'_>) -> Meaning {
+    facts.silence().as_ref().map_or(Meaning::Hang, Silence::meaning)
+}
+
+fn sure(is_sure: bool) -> Confidence {
+    if is_sure { Confidence::Likely } else { Confidence::Guess }
 }
 
 fn shutdown(facts: &Facts<'_>) -> Found {
@@ -181,12 +208,9 @@ fn watchdog_fits(facts: &Facts<'_>) -> Found {
     let fits = gone.zip(timeout).is_some_and(|(gone, timeout)| {
         gone.plus(EARLY) >= timeout && gone <= timeout.times(2).plus(FIRMWARE)
     });
-    match (gone, timeout) {
-        _ if is_too_soon(facts) => return None,
-        (Some(gone), timeout) if gone > timeout.unwrap_or_default().plus(FIRMWARE_MAX) => {
-            return None;
-        }
-        _ => {}
+    let longest = armed.root_limit.unwrap_or_default().plus(timeout.unwrap_or_default());
+    if is_too_soon(facts) || gone.is_some_and(|gone| gone > longest.plus(FIRMWARE_MAX)) {
+        return None;
     }
     if let Some(refused) = facts.refused() {
         let confidence = if fits { Confidence::Certain } else { Confidence::Likely };
@@ -194,11 +218,15 @@ fn watchdog_fits(facts: &Facts<'_>) -> Found {
         return Some((Cause::Watchdog, confidence, text));
     }
     let after = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
-    let text = format!(
-        "The machine seems to have hung {}, and its watchdog{after} to have reset it{gone_words}",
-        facts.after_life()
-    );
-    Some((Cause::Watchdog, if fits { Confidence::Likely } else { Confidence::Guess }, text))
+    let when = facts.after_life();
+    let hung = format!("The machine seems to have hung {when}");
+    let (is_likely, what) = match meaning(facts) {
+        Meaning::Hang => (fits, hung),
+        Meaning::Either => (false, format!("{hung}, {OR_ROOT}")),
+        Meaning::Root { is_sure } => (is_sure, root_died(&when)),
+    };
+    let text = format!("{what}, and its watchdog{after} to have reset it{gone_words}");
+    Some((Cause::Watchdog, sure(is_likely), text))
 }
 
 /// The records stop, and nothing that we know of has reset it.

@@ -90,6 +90,20 @@ fn the_record_is_taken_apart_by_boots() {
 }
 
 #[test]
+fn what_other_boots_took_is_told_without_the_one_that_is_asked_for() {
+    let tree = Tree::new("others");
+    // Each but the last ended as it began: the next one is alive 5 s after its boot.
+    tree.flight(&[("first", 9000), ("second", 8000), ("third", 7980), ("this-boot", 7000)]);
+    let recorded = tree.recorded();
+    let secs = |all: Vec<Span>| all.iter().map(|it| it.as_millis() / 1000).collect::<Vec<_>>();
+    assert_eq!(secs(recorded.last_end(&tree.root()).others), [15, 995]);
+    assert_eq!(secs(recorded.evidence(1).unwrap().others), [975, 995]);
+    // A clock that went back tells nothing.
+    tree.flight(&[("first", 9000), ("second", 9900), ("this-boot", 0)]);
+    assert!(tree.recorded().last_end(&tree.root()).others.is_empty());
+}
+
+#[test]
 fn the_end_of_an_older_boot_does_not_stand_for_the_last_one() {
     let tree = Tree::new("older");
     tree.flight(&[("long-ago", 9000)]);

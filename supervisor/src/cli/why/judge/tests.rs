@@ -33,6 +33,17 @@ impl Story {
         )
     }
 
+    /// The same with a watchdog of 6 s that is not petted any more once the root disk has answered
+    /// nothing for so long, on a machine of which other boots began so many seconds after the end
+    /// of the one before.
+    fn with_root_limit(gone: u64, limit: u64, others: &[u64]) -> Self {
+        let limit = Span::from_secs(limit);
+        let armed = format!("i6300ESB timer (i6300esb), time-out 6s, root-dead-after {limit}");
+        let mut story = Self::with(gone).and(Kind::Armed, 11, &armed);
+        story.0.others = others.iter().copied().map(Span::from_secs).collect();
+        story
+    }
+
     fn note(&mut self, kind: Kind, secs: u64, text: &str) {
         let boot = &mut self.0.boot;
         boot.id = "ended".into();
@@ -432,6 +443,69 @@ fn each_cause_is_found_with_and_without_each_piece_of_evidence() {
         assert!(verdict.sentence.contains(part), "{name}: {verdict:?}");
         assert!(confidence != Certain || verdict.next_time.is_empty(), "{name}: {verdict:?}");
     }
+}
+
+/// What the silence at the end is worth, with the device's word and without.
+#[test]
+fn a_dead_root_disk_is_named_only_where_a_hang_would_have_been_over_sooner() {
+    use Confidence::{Certain, Guess, Likely};
+    let dead = |gone, others| Story::with_root_limit(gone, 30, others);
+    let says = |story: Story| story.bootstatus("i6300esb", 0x20);
+    let rows: Vec<(&str, Story, Confidence, &str)> = vec![
+        ("dead root", says(dead(45, &[4, 5, 90])), Likely, "root disk seems"),
+        ("dead root, one boot known", says(dead(45, &[5])), Guess, "root disk seems"),
+        ("dead root, silent device", dead(45, &[4, 5]), Likely, "root disk seems"),
+        ("dead root, no boot known", says(dead(45, &[])), Certain, "or its root disk"),
+        ("dead root, no boot, silent device", dead(45, &[]), Guess, "or its root disk"),
+        (
+            "dead root, an hour of patience",
+            says(Story::with_root_limit(3620, 3600, &[4, 5])),
+            Likely,
+            "root disk seems",
+        ),
+        (
+            "an hour of patience, silent device",
+            Story::with_root_limit(3620, 3600, &[4, 5]),
+            Likely,
+            "root disk seems",
+        ),
+        ("whole hang", says(dead(12, &[4, 5])), Certain, "The machine hung"),
+        ("whole hang, silent device", dead(12, &[4, 5]), Likely, "seems to have hung"),
+        ("slow boot after a hang", says(dead(45, &[30, 32])), Certain, "The machine hung"),
+        ("slow boot, silent device", dead(45, &[30, 32]), Guess, "seems to have hung"),
+        ("much slower boot", says(dead(300, &[4, 5])), Certain, "The machine hung"),
+        ("last words", dead(45, &[]).words(Kind::Refused, "no write for 30s"), Certain, "no write"),
+        (
+            "last words of a panic",
+            dead(45, &[])
+                .words(Kind::Refused, "no write for 30s")
+                .trace(Some("Kernel panic - not syncing: watchdog pretimeout event"), false),
+            Certain,
+            "mastiffd stopped petting the watchdog, and it warned: no write",
+        ),
+    ];
+    for (name, story, confidence, part) in rows {
+        let verdict = judge(&story.0);
+        assert_eq!((verdict.cause, verdict.confidence), (Cause::Watchdog, confidence), "{name}");
+        assert!(verdict.sentence.contains(part), "{name}: {}", verdict.sentence);
+        let is_hang = part.contains("hung");
+        assert!(!is_hang || !verdict.sentence.contains("root disk seems"), "{name}");
+    }
+}
+
+#[test]
+fn the_sum_behind_a_dead_root_disk_is_told() {
+    let text = judge(&Story::with_root_limit(45, 30, &[4, 5]).0).evidence.join("\n");
+    for part in ["no record of the last 45s", "within 16s", "within 46s", "4s and 5s"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    // A time of two words is read whole.
+    let text = judge(&Story::with_root_limit(200, 90, &[]).0).evidence.join("\n");
+    assert!(text.contains("1m 30s of root-dead-after more"), "{text}");
+    // Who was told needs no sums, and nor does who asked for nothing.
+    let told = Story::with_root_limit(45, 30, &[4, 5]).and(Kind::Refused, END, "no write for 30s");
+    assert!(!judge(&told.0).evidence.join("\n").contains("no record of"));
+    assert!(!judge(&Story::armed(45).0).evidence.join("\n").contains("no record of"));
 }
 
 #[test]
