@@ -15,6 +15,7 @@ use crate::root::Root;
 use crate::text::{hexadecimal, whole};
 
 pub mod device;
+pub mod governor;
 
 const CLASS: &str = "/sys/class/watchdog";
 /// Devices that are looked at: a machine has one, or a few.

@@ -25,6 +25,7 @@ use mastiff_core::watchdog::pet_every;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::watchdog::Watchdog;
 use mastiff_hwmon::watchdog::device::Device;
+use mastiff_hwmon::watchdog::governor::Governor;
 use mio::Waker;
 
 use crate::fdstore;
@@ -80,8 +81,10 @@ pub struct Start {
 pub struct Times {
     /// After how long it is to reset the machine, in whole seconds.
     pub timeout: Span,
-    /// How long before that it is to warn.
+    /// How long before that it is to warn; zero: it is not to.
     pub pretimeout: Option<Span>,
+    /// What the kernel is to do at that warning; `None`: what it would do anyhow.
+    pub governor: Option<Governor>,
 }
 
 /// A device that counts down.
@@ -97,6 +100,8 @@ pub struct Armed {
     pub timeout: Option<Span>,
     /// How long before that it warns; `None`: it cannot.
     pub pretimeout: Option<Span>,
+    /// Why the kernel would not do at the warning what it is to do.
+    pub ungoverned: Option<String>,
     /// Once started it cannot be stopped; `None`: the kernel does not say.
     pub nowayout: Option<bool>,
     /// Why the machine booted, by the driver (bits).

@@ -2,9 +2,9 @@
 //!
 //! They are called as keepalived calls its `notify` scripts (keepalived.conf(5)): `GROUP`, the
 //! name, `MASTER`, `BACKUP`, `FAULT` or `STOP`, and a priority, which is always 0 here; the
-//! environment says it exactly. One after the other, each awaited: a program that is told of a change sees the
-//! end of the one before. How it ends is told, and changes nothing: what must be up before an
-//! address is a unit of the group.
+//! environment says it exactly. One after the other, each awaited: a program that is told of a
+//! change sees the end of the one before. How it ends is told, and changes nothing: what must be up
+//! before an address is a unit of the group.
 
 use std::collections::VecDeque;
 

@@ -119,7 +119,8 @@ impl Dog {
 }
 
 fn times(config: &WatchdogConfig) -> Times {
-    Times { timeout: config.timeout, pretimeout: config.pretimeout }
+    let WatchdogConfig { timeout, pretimeout, governor, .. } = *config;
+    Times { timeout, pretimeout, governor }
 }
 
 impl Brain {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use mastiff_core::time::Span;
 use mastiff_core::timing::WatchdogFacts;
 use mastiff_core::watchdog::PERMIT_LASTS;
+use mastiff_hwmon::watchdog::governor::{GOVERNORS, Governor};
 use toml::de::DeTable;
 
 use super::checked::{Bounds, span};
@@ -16,8 +17,14 @@ use super::section::{Field, Section};
 use super::show::{Document, exact, quoted};
 use super::{Config, suggest};
 
-pub(super) const WATCHDOG_KEYS: &[&str] =
-    &["device", "timeout", "pretimeout", "shutdown-timeout", "root-dead-after"];
+pub(super) const WATCHDOG_KEYS: &[&str] = &[
+    "device",
+    "timeout",
+    "pretimeout",
+    "pretimeout-governor",
+    "shutdown-timeout",
+    "root-dead-after",
+];
 pub(super) const GUARD_KEYS: &[&str] = &["resets", "within"];
 
 /// `watchdog.timeout`, unless configured: what most drivers have by default, and longer than a busy
@@ -50,6 +57,8 @@ const GUARD_WITHIN: Bounds = Bounds::new(Span::from_secs(60), Span::from_secs(86
 const DEVICE_DIGITS_MAX: usize = 2;
 
 const DEVICE: &str = "\"auto\", a device as in \"/dev/watchdog1\", \"pid1\" or \"off\", in quotes";
+const KEEP: &str = "keep";
+const GOVERNOR: &str = "\"keep\", \"panic\" or \"noop\", in quotes";
 const TIME: &str = "a time in quotes, as in \"30s\"";
 const COUNT: &str = "a whole number without quotes, as in 3";
 
@@ -62,6 +71,9 @@ pub struct WatchdogConfig {
     pub timeout: Span,
     /// `pretimeout`, in whole seconds and less than the time-out; only with a device of our own.
     pub pretimeout: Option<Span>,
+    /// `pretimeout-governor`: what the kernel does then; `None`: what it would do anyhow. Only with
+    /// a `pretimeout`.
+    pub governor: Option<Governor>,
     /// `shutdown-timeout`: how long a shutdown may last before petting ends.
     pub shutdown_timeout: Span,
     /// `root-dead-after`: no pet when the root file system has answered no write for so long.
@@ -133,6 +145,7 @@ pub(super) struct RawWatchdog {
     device: Field<String>,
     timeout: Field<String>,
     pretimeout: Field<String>,
+    governor: Field<String>,
     shutdown_timeout: Field<String>,
     root_dead_after: Field<String>,
 }
@@ -152,6 +165,7 @@ impl RawWatchdog {
             device: section.text("device", DEVICE),
             timeout: section.text("timeout", TIME),
             pretimeout: section.text("pretimeout", TIME),
+            governor: section.text("pretimeout-governor", GOVERNOR),
             shutdown_timeout: section.text("shutdown-timeout", TIME),
             root_dead_after: section.text("root-dead-after", TIME),
         })
@@ -218,11 +232,29 @@ fn section_of_device(raw: &RawWatchdog, review: &mut Review<'_>) -> WatchdogConf
         device,
         timeout,
         pretimeout,
+        governor: governor(&raw.governor, pretimeout.is_some(), review),
         shutdown_timeout: span(&raw.shutdown_timeout, PATIENCE, shutdown, review),
         root_dead_after: root_dead_after
             .given()
             .map(|_| span(root_dead_after, PATIENCE, Span::from_secs(120), review)),
     }
+}
+
+fn governor(
+    field: &Field<String>,
+    has_pretimeout: bool,
+    review: &mut Review<'_>,
+) -> Option<Governor> {
+    let given = field.given()?;
+    let word = given.value.as_str();
+    let governor = GOVERNORS.into_iter().find(|governor| governor.name() == word);
+    if governor.is_none() && word != KEEP {
+        let advice = suggest::advice(word, [KEEP, "panic", "noop"]);
+        review.value(given, format!("must be {GOVERNOR}; {advice}"));
+    } else if !has_pretimeout {
+        review.value(given, "is for a warning, and there is none: set `pretimeout`, too");
+    }
+    governor
 }
 
 fn device(field: &Field<String>, review: &mut Review<'_>) -> DeviceChoice {
@@ -290,12 +322,14 @@ pub(super) fn show(out: &mut Document, config: &Config) {
         out.section("[watchdog]");
         let device = quoted(&watchdog.device.text());
         out.key("device", &device, watchdog.device == DeviceChoice::Auto);
-        let WatchdogConfig { timeout, pretimeout, shutdown_timeout, root_dead_after, .. } =
-            watchdog;
+        let WatchdogConfig { timeout, pretimeout, governor, .. } = watchdog;
+        let WatchdogConfig { shutdown_timeout, root_dead_after, .. } = watchdog;
         let time = |span: &Span| quoted(&exact(*span));
         out.key("timeout", &time(timeout), *timeout == WATCHDOG_TIMEOUT_DEFAULT);
         if let Some(pretimeout) = pretimeout {
             out.key("pretimeout", &time(pretimeout), false);
+            let word = governor.map_or(KEEP, Governor::name);
+            out.key("pretimeout-governor", &quoted(word), governor.is_none());
         }
         let is_default = *shutdown_timeout == SHUTDOWN_TIMEOUT_DEFAULT;
         out.key("shutdown-timeout", &time(shutdown_timeout), is_default);

@@ -11,7 +11,7 @@ use mastiff_core::time::Span;
 use mastiff_hwmon::host::is_machine;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::watchdog::device::Device;
-use mastiff_hwmon::watchdog::{self, Kind, Watchdog};
+use mastiff_hwmon::watchdog::{self, Kind, Watchdog, governor};
 use nix::errno::Errno;
 
 use super::choose::{self, Candidate, Id, Wanted};
@@ -167,26 +167,30 @@ impl Worker {
         let only_looks = adopted && self.start.careful;
         let petted = if only_looks { Ok(()) } else { device.pet() };
         let now = clock::now();
-        let (timeout, pretimeout) = match only_looks {
-            true => (device.timeout().ok().filter(|secs| *secs > 0).map(seconds), None),
-            false => set_times(&device, self.start.times),
-        };
         let identity = device.identity();
         // Of the old path nobody knows whose it is before it is open.
         let by_name = || choose::in_class(&device.name(&Root::machine())?, &Root::machine());
         let found = found.or_else(by_name);
+        let name = found.as_ref().map(|found| found.name.clone());
+        let times = self.start.times;
+        let (ungoverned, (timeout, pretimeout)) = match only_looks {
+            true => (None, (device.timeout().ok().filter(|secs| *secs > 0).map(seconds), None)),
+            // The governor first, so that no warning finds another one.
+            false => (govern(name.as_deref(), times), set_times(&device, times)),
+        };
         let id = found.as_ref().map_or(Id { identity, ..Id::default() }, Id::of);
         let bootstatus = match &found {
             Some(found) => found.bootstatus,
             None => device.bootstatus().ok().map(u64::from),
         };
         let armed = Armed {
-            name: found.as_ref().map(|found| found.name.clone()),
+            name,
             is_software: found.as_ref().is_some_and(|found| found.kind == Kind::Software),
             nowayout: found.as_ref().and_then(|found| found.nowayout),
             id,
             timeout,
             pretimeout,
+            ungoverned,
             bootstatus,
             adopted,
         };
@@ -204,7 +208,9 @@ impl Worker {
     fn show_armed(&self) {
         let Some(armed) = self.armed.clone() else { return };
         let said = said(&armed, self.start.times);
-        let plain = !armed.is_software && armed.timeout == Some(self.start.times.timeout);
+        let is_as_wanted =
+            armed.timeout == Some(self.start.times.timeout) && armed.ungoverned.is_none();
+        let plain = !armed.is_software && is_as_wanted;
         let severity = if plain { Severity::Notice } else { Severity::Warning };
         self.told.show(|shown| shown.state = State::Armed(Box::new(armed)));
         self.told.tell(ARMED, severity, said);
@@ -224,6 +230,10 @@ impl Worker {
     fn tell_times(&mut self) {
         let Some(device) = self.device.as_ref().filter(|_| self.is_untold) else { return };
         self.is_untold = false;
+        // First, so that no warning finds another one.
+        if let Some(armed) = &mut self.armed {
+            armed.ungoverned = govern(armed.name.as_deref(), self.start.times);
+        }
         let (timeout, pretimeout) = set_times(device, self.start.times);
         if let Some(armed) = &mut self.armed {
             (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
@@ -385,6 +395,17 @@ fn seconds(secs: u32) -> Span {
     Span::from_secs(u64::from(secs))
 }
 
+/// Has the kernel do at the warning what is wanted; why it would not.
+fn govern(name: Option<&str>, times: Times) -> Option<String> {
+    let wanted = times.governor?;
+    let Some(name) = name else {
+        return Some(
+            "it has no place in /sys/class/watchdog for a pretimeout governor".to_string(),
+        );
+    };
+    governor::set(&Root::machine(), name, wanted).err().map(|why| why.to_string())
+}
+
 /// The sentence for a device that counts down.
 fn said(armed: &Armed, times: Times) -> String {
     let name = armed.name.as_deref().unwrap_or("the watchdog");
@@ -397,8 +418,11 @@ fn said(armed: &Armed, times: Times) -> String {
         }
         None => text += ": after how long it fires is not known",
     }
-    if times.pretimeout.is_some() && armed.pretimeout.is_none() {
+    if times.pretimeout.is_some_and(|wanted| wanted > Span::ZERO) && armed.pretimeout.is_none() {
         text += "; it has no pretimeout";
+    }
+    if let Some(why) = &armed.ungoverned {
+        text += &format!("; {why}");
     }
     if armed.is_software {
         text += "; it is software, and dies with the kernel that it should reset";

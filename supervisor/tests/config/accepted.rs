@@ -12,6 +12,7 @@ use mastiff::config::{
 use mastiff_core::node::REMIND_DEFAULT;
 use mastiff_core::spec::{Budget, Origin};
 use mastiff_core::time::Span;
+use mastiff_hwmon::watchdog::governor::Governor;
 
 use super::check;
 
@@ -89,6 +90,7 @@ const WATCHDOG: &str = r#"
 device = "/dev/watchdog1"
 timeout = "1min"
 pretimeout = "59s"
+pretimeout-governor = "panic"
 shutdown-timeout = "30min"
 root-dead-after = "2m"
 
@@ -104,6 +106,7 @@ fn every_key_of_a_watchdog_means_what_it_says() {
         device: DeviceChoice::Path("/dev/watchdog1".into()),
         timeout: Span::from_secs(60),
         pretimeout: Some(Span::from_secs(59)),
+        governor: Some(Governor::Panic),
         shutdown_timeout: Span::from_secs(1800),
         root_dead_after: Some(Span::from_secs(120)),
     };
@@ -118,6 +121,7 @@ fn a_watchdog_section_alone_asks_for_the_best_device() {
         device: DeviceChoice::Auto,
         timeout: WATCHDOG_TIMEOUT_DEFAULT,
         pretimeout: None,
+        governor: None,
         shutdown_timeout: SHUTDOWN_TIMEOUT_DEFAULT,
         root_dead_after: None,
     };

@@ -288,8 +288,8 @@ impl Group {
         self.peer.knows_of_us() >= self.spec.stops_within
     }
 
-    /// How long exclusive units may outlive a lease of the peer's, as far as was ever heard: for the
-    /// state file.
+    /// How long exclusive units may outlive a lease of the peer's, as far as was ever heard: for
+    /// the state file.
     #[must_use]
     pub const fn peer_stops_within(&self) -> Option<Span> {
         self.peer.stops_within()

@@ -9,7 +9,7 @@ use crate::clock::{self, boot_id};
 use crate::control::Answer;
 use crate::flight::Kind;
 use crate::petter::choose::Id;
-use crate::petter::{Armed, Petter};
+use crate::petter::{Armed, Order, Petter, Times};
 
 /// How much longer than a device says it may take to fire: some count twice (iTCO), and a machine
 /// needs a moment.
@@ -106,6 +106,9 @@ impl Brain {
         if !self.has_let_go() {
             return refuse("this node has a group; hand it over first with `mastiff switchover`");
         }
+        if !self.warn_before_the_end(false) {
+            return refuse("its driver is busy; try again");
+        }
         let within = timeout.times(FIRES_WITHIN_TIMES).plus(FIRES_WITHIN_MORE);
         self.dog.wishes.self_test = Some(now.after(within));
         self.dog.memory.testing = Some(Testing {
@@ -124,6 +127,19 @@ impl Brain {
         Answer::Done(text)
     }
 
+    /// Has the device warn before it fires, or not, where a warning is configured: the kernel may
+    /// panic at it, and then it was not the device that reset the machine. Whether that could be
+    /// ordered.
+    fn warn_before_the_end(&self, warns: bool) -> bool {
+        let Some(config) = &self.dog.config else { return true };
+        let Some(petter) = self.dog.petter.as_ref().filter(|_| config.pretimeout.is_some()) else {
+            return true;
+        };
+        let times = super::times(config);
+        let silent = Times { pretimeout: Some(Span::ZERO), governor: None, ..times };
+        petter.order(Order::Configure(if warns { times } else { silent }))
+    }
+
     /// Keeps on disk how long it has not been petted, for whoever comes after the reset.
     pub(super) fn go_on_testing(&mut self, now: Mono) {
         let Some(until) = self.dog.wishes.self_test else { return };
@@ -138,6 +154,9 @@ impl Brain {
             return;
         }
         self.dog.wishes.self_test = None;
+        if !self.warn_before_the_end(true) {
+            log::warn!("the watchdog's driver is busy: it has no pretimeout until a reload");
+        }
         self.dog.memory.testing = None;
         self.dog.memory.proven = None;
         self.save_soon(now);
@@ -160,6 +179,7 @@ mod tests {
             is_software: false,
             timeout: timeout.map(Span::from_secs),
             pretimeout: None,
+            ungoverned: None,
             nowayout: None,
             bootstatus: None,
             adopted: false,

@@ -202,6 +202,7 @@ fn config(device: DeviceChoice) -> Option<WatchdogConfig> {
         device,
         timeout: time,
         pretimeout: None,
+        governor: None,
         shutdown_timeout: time,
         root_dead_after: None,
     })
