@@ -30,6 +30,7 @@ mod doctor;
 mod events;
 mod explain;
 mod failure;
+mod generator;
 mod going_down;
 mod guard;
 mod key;
@@ -133,6 +134,8 @@ enum Verb {
     Watchdog(watchdog::Arguments),
     #[command(hide = true)]
     GoingDown(going_down::Arguments),
+    #[command(hide = true)]
+    Generator(generator::Arguments),
     Key(key::Arguments),
     Demo(demo::Arguments),
 }
@@ -274,6 +277,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
         Verb::Doctor(arguments) => doctor::run(arguments, &context),
         Verb::Watchdog(arguments) => watchdog::run(arguments, &context),
         Verb::GoingDown(_) => going_down::run(&context),
+        Verb::Generator(arguments) => generator::run(&context, arguments),
         Verb::Key(arguments) => key::run(&context, arguments),
         Verb::Demo(_) => demo::run(&context),
     };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::brain::Brain;
+use crate::config::pair::PairConfig;
 use crate::config::{self, Config, Faults, NodeConfig, WitnessConfig};
 use crate::witness::{Service, StartError};
 use crate::{fdstore, gate, journal, keeper, petter, signals};
@@ -25,7 +26,7 @@ pub const EXIT_CONFIG: i32 = 78;
 
 /// The last configuration without faults. Not in `state-dir`, which a file with faults may not
 /// tell.
-const LAST_GOOD: &str = "/var/lib/mastiff/last-good.toml";
+pub const LAST_GOOD: &str = "/var/lib/mastiff/last-good.toml";
 
 const HELP: &str = "\
 mastiffd: watches this machine, repairs services, keeps the watchdog and the floating address
@@ -184,14 +185,15 @@ fn run(
         }
     };
     if let Some(text) = text
-        && config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
+        && (config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
+            || config.pair.as_ref().is_some_and(PairConfig::has_data))
     {
         keep_good(Path::new(LAST_GOOD), &text);
     }
     Brain::new(config, path, named, pair, watchdog)?.run().map(|()| EXIT_OK)
 }
 
-/// Keeps a configuration without faults for [`go_on_all_the_same`].
+/// Keeps a configuration without faults for [`go_on_all_the_same`], and for the generator.
 fn keep_good(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return;

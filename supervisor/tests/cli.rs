@@ -787,3 +787,29 @@ fn a_key_is_written_once_and_is_one_that_the_daemon_takes() {
     assert!(done.to_string().contains("web.key"), "{done}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn the_generator_keeps_exclusive_units_from_being_started() {
+    let folder = folder();
+    let file = folder.join("mastiff.toml");
+    let pair = "[watchdog]\n[node]\nname = \"db1\"\n[pair]\nname = \"db\"\npeer = \"db2\"\nkey-file = \"/k\"\n\
+                witness = \"192.0.2.50:4170\"\n\
+                paths = [{ local = \"10.0.0.1:1\", peer = \"10.0.0.2:1\" }]\n\
+                [[group]]\nname = \"db\"\nunits = \"postgresql.service\"\nsafety = \"data\"\n";
+    std::fs::write(&file, pair).unwrap();
+    let run = |file: &Path| {
+        // As systemd calls it: three folders.
+        let folders = ["normal", "early", "late"].map(|name| folder.join(name));
+        let mut command = mastiff(&folder.join("control.sock"), &["generator"]);
+        command.args(folders).arg("--config").arg(file).output().unwrap()
+    };
+    let done = run(&file);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let drop_in = folder.join("normal/postgresql.service.d/50-mastiff.conf");
+    let written = std::fs::read_to_string(drop_in).unwrap();
+    assert!(written.ends_with("AssertPathExists=/run/mastiff/groups/db.active\n"), "{written}");
+    std::fs::write(&file, "[pair\n").unwrap();
+    let done = run(&file);
+    assert!(matches!(done.status.code(), Some(0 | 78)), "78, but for a last good file here");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
