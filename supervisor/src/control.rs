@@ -240,6 +240,12 @@ pub struct GroupStatus {
     pub peer_not_ready: Option<String>,
     /// Its addresses, as configured.
     pub addresses: Vec<String>,
+    /// Its units, as configured.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Why the last step of its units failed, or what the one under way waits for.
+    #[serde(default)]
+    pub units_trouble: Option<String>,
 }
 
 /// A path to another machine.

@@ -279,6 +279,8 @@ impl Brain {
             peer_role: shown.peer.map(|(role, _, _)| role.to_string()),
             peer_not_ready: shown.peer.and_then(|(_, _, why)| why).map(|why| why.to_string()),
             addresses: group.addresses.iter().map(ToString::to_string).collect(),
+            units: group.units.clone(),
+            units_trouble: self.units_trouble(&group.name),
         };
         let ends = config.paths.iter().map(|path| (path.local.to_string(), path.peer.to_string()));
         let ends = ends.map(|(local, remote)| (config.peer.clone(), local, remote));

@@ -63,7 +63,7 @@ pub(super) struct Units {
     /// The last stop did not end in time: the next one kills at once.
     is_stubborn: bool,
     /// Why the last step failed, or what keeps this one.
-    pub(super) trouble: Option<String>,
+    trouble: Option<String>,
 }
 
 impl Units {
@@ -213,6 +213,11 @@ impl Brain {
     pub(super) fn units_deadline(&self, now: Mono) -> Mono {
         let due = self.units.iter().map(|units| units.next_deadline(now));
         due.min().unwrap_or(Mono::FAR)
+    }
+
+    /// Why the last step of a group's units failed, or what the one under way waits for.
+    pub(super) fn units_trouble(&self, group: &str) -> Option<String> {
+        self.units.iter().find(|units| units.name == group)?.trouble.clone()
     }
 
     /// What is due.

@@ -111,7 +111,15 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
         None => format!("none here; highest epoch known {}", group.epoch),
     };
     row("lease", Tone::Plain, &lease);
-    row("addresses", Tone::Plain, &group.addresses.join(", "));
+    if !group.addresses.is_empty() {
+        row("addresses", Tone::Plain, &group.addresses.join(", "));
+    }
+    if !group.units.is_empty() {
+        let trouble = group.units_trouble.as_deref();
+        let text = trouble.map_or(String::new(), |why| format!("; {why}"));
+        let tone = if trouble.is_some() { Tone::Warning } else { Tone::Plain };
+        row("units", tone, &format!("{}{text}", group.units.join(", ")));
+    }
     format!("Group {name} is {headline}\n{}", table.render(out))
 }
 
@@ -240,6 +248,8 @@ pub(in crate::cli) mod tests {
                 peer_role: Some("standby".into()),
                 peer_not_ready: None,
                 addresses: vec!["192.0.2.100/32 dev eth0".into()],
+                units: Vec::new(),
+                units_trouble: None,
             }],
             paths: vec![path("db2", Some(20.0)), path("db2", Some(30.0)), path(WITNESS, Some(9.0))],
         }
@@ -340,6 +350,16 @@ pub(in crate::cli) mod tests {
         assert!(!shown(&pair).contains("timed out"), "the group is here");
         (pair.groups[0].role, pair.groups[0].peer_role) = ("standby".into(), None);
         assert!(shown(&pair).contains("warning: not confirmed off: timed out"));
+    }
+
+    #[test]
+    fn units_are_named_with_what_keeps_them() {
+        let mut pair = pair();
+        assert!(!shown(&pair).contains("units"));
+        pair.groups[0].units = vec!["a.service".into(), "b.service".into()];
+        assert!(shown(&pair).contains("  units      a.service, b.service\n"), "{}", shown(&pair));
+        pair.groups[0].units_trouble = Some("b.service is deactivating".into());
+        assert!(shown(&pair).contains("a.service, b.service; b.service is deactivating\n"));
     }
 
     #[test]
