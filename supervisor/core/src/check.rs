@@ -64,6 +64,8 @@ struct Schedule {
     again: bool,
     /// A first answer has come, or was given up.
     answered: bool,
+    /// The answer that is still to come is about a time before the check rested.
+    stale: bool,
 }
 
 impl Check {
@@ -83,6 +85,7 @@ impl Check {
                 awaited: false,
                 again: false,
                 answered: false,
+                stale: false,
             },
             told: Told::nothing(now),
             spec,
@@ -116,6 +119,27 @@ impl Check {
         self.health.verdict()
     }
 
+    /// Whether nothing is judged, because its group is not active here.
+    pub fn rests(&self) -> bool {
+        self.verdict() == Verdict::Rests
+    }
+
+    /// Begins or ends to rest; whether that is a change. What was known of the service is over with
+    /// either: it is another run of it, or none. What its rungs have used stays (L2).
+    pub(crate) fn rest(&mut self, rests: bool, now: Mono) -> bool {
+        if rests == self.rests() {
+            return false;
+        }
+        self.health = if rests { Health::resting(now) } else { Health::new(now) };
+        self.fail_history = fresh(&self.spec.fail_when);
+        self.warn_history = fresh(&self.spec.warn_when);
+        self.readings = None;
+        self.ladder.recovered(now);
+        self.schedule.stale = self.schedule.awaited;
+        self.schedule.next = now;
+        true
+    }
+
     /// Whether an answer to a reading is still to come.
     pub fn is_awaited(&self) -> bool {
         self.schedule.awaited
@@ -123,7 +147,7 @@ impl Check {
 
     /// Whether it has been read, or its first reading is overdue.
     pub fn has_been_read(&self, now: Mono) -> bool {
-        self.schedule.answered || self.late_at().is_some_and(|late| now >= late)
+        self.schedule.answered || self.rests() || self.late_at().is_some_and(|late| now >= late)
     }
 
     /// Takes the answer to a reading that was asked for. One that comes after it was given up, or a
@@ -137,6 +161,9 @@ impl Check {
         actions: &mut Actions,
     ) -> bool {
         if !core::mem::take(&mut self.schedule.awaited) {
+            return false;
+        }
+        if core::mem::take(&mut self.schedule.stale) || self.rests() {
             return false;
         }
         self.schedule.answered = true;
@@ -286,7 +313,7 @@ impl Check {
             self.read(Err(why.into()), paused, now, actions);
         }
         let ladder_due = self.ladder_reading_due().is_some_and(|due| now >= due);
-        if !self.schedule.awaited && (now >= self.schedule.next || ladder_due) {
+        if !self.schedule.awaited && !self.rests() && (now >= self.schedule.next || ladder_due) {
             self.schedule.awaited = true;
             self.schedule.asked = Some(now);
             let earliest = now.after(READING_GAP).before(Span::from_nanos(1));
@@ -305,7 +332,10 @@ impl Check {
 
     /// When [`tick`](Self::tick) has something to do. After a tick at `now` it lies after `now`.
     pub fn next_deadline(&self, policy: Policy, paused: bool) -> Mono {
-        let read = if self.schedule.awaited { self.late_at() } else { Some(self.schedule.next) };
+        let read = match self.schedule.awaited {
+            true => self.late_at(),
+            false => (!self.rests()).then_some(self.schedule.next),
+        };
         // What is not told in a pause is told when the pause ends, which is a deadline of the node.
         let telling = if paused { None } else { self.tells_at() };
         let reminder = if paused { None } else { self.reminder_at(policy) };
@@ -372,6 +402,12 @@ impl Check {
     pub fn reason(&self) -> String {
         match self.verdict() {
             Verdict::Healthy => String::new(),
+            Verdict::Rests => {
+                format!(
+                    "group \"{}\" is not active here",
+                    self.spec.group.as_deref().unwrap_or("?")
+                )
+            }
             Verdict::Unknown => self.health.blind().unwrap_or("nothing is known").to_string(),
             Verdict::Failed | Verdict::Degraded => {
                 let mut parts = self.holding(&self.spec.fail_when, &self.fail_history);

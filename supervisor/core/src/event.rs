@@ -97,7 +97,7 @@ pub enum AlertKind {
     Problem,
     /// A verdict became better, but not healthy.
     Improved,
-    /// It is healthy again.
+    /// It is healthy again, or rests.
     Recovery,
     /// Still wrong.
     Reminder,

@@ -34,6 +34,8 @@ pub const FLAP_CALM: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
+    /// Not judged: what it watches runs only where its group is active, and that is not here.
+    Rests,
     /// All is well.
     Healthy,
     /// Worth a look, not worth an action.
@@ -48,6 +50,7 @@ impl Verdict {
     /// The word that people read.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Rests => "rests",
             Self::Healthy => "healthy",
             Self::Degraded => "degraded",
             Self::Unknown => "unknown",
@@ -55,10 +58,11 @@ impl Verdict {
         }
     }
 
-    /// The Nagios plugin API's exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    /// The Nagios plugin API's exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Who rests is
+    /// where it should be.
     pub const fn nagios(self) -> u8 {
         match self {
-            Self::Healthy => 0,
+            Self::Rests | Self::Healthy => 0,
             Self::Degraded => 1,
             Self::Failed => 2,
             Self::Unknown => 3,
@@ -116,7 +120,7 @@ impl Streak {
 /// The health of one check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// The last confirmed verdict, never `Unknown`; `None` until one was confirmed.
+    /// The last confirmed verdict, never `Unknown` or `Rests`; `None` until one was confirmed.
     known: Option<Verdict>,
     /// Why nothing can be said now.
     blind: Option<Box<str>>,
@@ -159,6 +163,11 @@ impl Health {
             changes: VecDeque::new(),
             flapping: false,
         }
+    }
+
+    /// Nothing is judged.
+    pub fn resting(now: Mono) -> Self {
+        Self { blind: None, shown: Verdict::Rests, ..Self::new(now) }
     }
 
     /// The verdict.
@@ -222,6 +231,7 @@ impl Health {
             (Verdict::Failed, Glance::Failed)
             | (Verdict::Degraded, Glance::Bad)
             | (Verdict::Healthy | Verdict::Unknown, Glance::Good)
+            | (Verdict::Rests, _)
             | (_, Glance::Blind) => None,
         }
     }
@@ -253,7 +263,7 @@ impl Health {
             }
             Some(Verdict::Degraded) => Some(Verdict::Degraded),
             _ if self.bad.lasts(fail_after, now) => Some(Verdict::Degraded),
-            Some(Verdict::Healthy | Verdict::Unknown) => Some(Verdict::Healthy),
+            Some(Verdict::Rests | Verdict::Healthy | Verdict::Unknown) => Some(Verdict::Healthy),
             // The first word on a check is believed at once when it is good.
             None if glance == Glance::Good => Some(Verdict::Healthy),
             None => None,

@@ -14,6 +14,7 @@ use crate::check::{Check, Told};
 use crate::event::{Action, Actions, AlertKind, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
+use crate::pair::message::Health as Fitness;
 use crate::reading::Readings;
 use crate::recovery::{ActionId, Licence};
 use crate::report::{Outcome, Report};
@@ -44,6 +45,8 @@ pub struct Node {
     places: Map<CheckId, usize>,
     maintenance: Maintenance,
     licence: Licence,
+    /// The groups that are active here.
+    active: Vec<Box<str>>,
     next_check: u32,
     next_action: u64,
     /// What was remembered of checks that are not there (yet): a mount that comes back keeps its
@@ -105,6 +108,7 @@ impl Node {
             places: Map::new(),
             maintenance: Maintenance::default(),
             licence: Licence::All,
+            active: Vec::new(),
             next_check: 0,
             next_action: 0,
             remembered: Vec::new(),
@@ -167,6 +171,9 @@ impl Node {
         }
         let surplus = self.remembered.len().saturating_sub(REMEMBERED_MAX);
         self.remembered.drain(..surplus);
+        for check in &mut self.checks {
+            check.rest(rests(check, &self.active), now);
+        }
         let ids: Vec<CheckId> = self.checks.iter().map(|check| check.id).collect();
         self.places = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         ids
@@ -303,6 +310,48 @@ impl Node {
         }
     }
 
+    /// Says which groups are active here from now on: at first, none. Checks of the others rest.
+    pub fn activate(&mut self, groups: Vec<Box<str>>, now: Mono, actions: &mut Actions) {
+        if groups == self.active {
+            return;
+        }
+        self.active = groups;
+        for check in &mut self.checks {
+            let begins = rests(check, &self.active);
+            if check.rest(begins, now)
+                && let (check, Some(group)) = (check.spec.name.clone(), check.spec.group.clone())
+            {
+                actions.push(Action::Report(Report::Rests { check, group, begins }));
+            }
+        }
+    }
+
+    /// How fit this node is for a group, as its checks tell.
+    ///
+    /// `Failed`, for which the pair moves a group, only by a check that
+    /// [counts](CheckSpec::counts_for): on the node that has the group once its ladder has tried
+    /// the rung that hands over, since the rungs before it come first; elsewhere at once. Any other
+    /// trouble only breaks a tie.
+    pub fn fitness(&self, group: &str, now: Mono) -> Fitness {
+        let is_here = self.active.iter().any(|active| **active == *group);
+        let tried = |check: &Check| {
+            check.spec.handing_over().is_some_and(|rung| check.ladder.has_tried(rung))
+        };
+        let speaks_against = |check: &&Check| {
+            check.verdict() == Verdict::Failed
+                && check.spec.counts_for(group)
+                && (!is_here || tried(check))
+                && self.maintenance.covering(&check.spec.name, now).is_none()
+        };
+        if self.checks.iter().any(|check| speaks_against(&check)) {
+            Fitness::Failed
+        } else if self.verdict(now) == Verdict::Healthy {
+            Fitness::Healthy
+        } else {
+            Fitness::Degraded
+        }
+    }
+
     /// Whether each check has had a reading, or the time for one.
     pub fn first_round_is_over(&self, now: Mono) -> bool {
         self.checks.iter().all(|check| check.has_been_read(now))
@@ -316,10 +365,11 @@ impl Node {
     /// The worst verdict of all checks that are not paused.
     pub fn verdict(&self, now: Mono) -> Verdict {
         let awake = |check: &&Check| self.maintenance.covering(&check.spec.name, now).is_none();
-        self.checks.iter().filter(awake).map(Check::verdict).max().unwrap_or(Verdict::Healthy)
+        let worst = self.checks.iter().filter(awake).map(Check::verdict).max();
+        worst.map_or(Verdict::Healthy, |worst| worst.max(Verdict::Healthy))
     }
 
-    /// How many checks say what: healthy, degraded, unknown, failed.
+    /// How many checks say what: healthy, degraded, unknown, failed. Those that rest say nothing.
     pub fn counts(&self) -> [usize; 4] {
         [Verdict::Healthy, Verdict::Degraded, Verdict::Unknown, Verdict::Failed]
             .map(|verdict| self.checks.iter().filter(|check| check.verdict() == verdict).count())
@@ -327,7 +377,7 @@ impl Node {
 
     /// The names of the worst checks that are not healthy, the worst first.
     pub fn worst(&self, count: usize) -> Vec<&str> {
-        let bad = self.by_importance().into_iter().filter(|c| c.verdict() != Verdict::Healthy);
+        let bad = self.by_importance().into_iter().filter(|c| c.verdict() > Verdict::Healthy);
         bad.take(count).map(|check| &*check.spec.name).collect()
     }
 
@@ -357,6 +407,14 @@ impl Node {
     pub fn readings(&self, id: CheckId) -> Option<&Readings> {
         let check = self.places.get(&id).and_then(|at| self.checks.get(*at))?;
         check.readings.as_ref().map(|(readings, _)| readings)
+    }
+
+    /// Whether a check is confirmed failed and not paused.
+    pub fn is_failed(&self, id: CheckId, now: Mono) -> bool {
+        self.places.get(&id).and_then(|at| self.checks.get(*at)).is_some_and(|check| {
+            check.verdict() == Verdict::Failed
+                && self.maintenance.covering(&check.spec.name, now).is_none()
+        })
     }
 
     /// The definition of a check.
@@ -395,6 +453,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether a check is one of a group that is not active here.
+fn rests(check: &Check, active: &[Box<str>]) -> bool {
+    check.spec.group.as_ref().is_some_and(|group| !active.contains(group))
 }
 
 fn pause_view(pause: &Pause, now: Mono) -> PauseView {

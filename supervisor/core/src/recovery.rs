@@ -118,6 +118,8 @@ pub struct Ladder {
     next: usize,
     /// Rounds without success.
     rounds: u32,
+    /// So many rungs, from the first one, were tried or passed since the check last recovered.
+    tried: usize,
     /// When each rung was used, newest last; as many as its budget counts.
     uses: Vec<VecDeque<Mono>>,
     /// When the check was last seen recovered.
@@ -131,6 +133,7 @@ impl Ladder {
             climb: Climb::Ground,
             next: 0,
             rounds: 0,
+            tried: 0,
             uses: alloc::vec![VecDeque::new(); rungs.len()],
             recovered_at: None,
         }
@@ -144,6 +147,11 @@ impl Ladder {
     /// Rounds without success since the check was last healthy for [`HEALTHY_RESET`].
     pub fn rounds(&self) -> u32 {
         self.rounds
+    }
+
+    /// Whether this rung was tried, or the ladder went past it, since the check last recovered.
+    pub fn has_tried(&self, rung: usize) -> bool {
+        rung < self.tried
     }
 
     /// When each rung was used within its budget's window, by rung.
@@ -194,6 +202,7 @@ impl Ladder {
         let ready = (self.next..rungs.len()).find(|index| {
             rungs.get(*index).is_some_and(|rung| self.free_at(*index, rung.budget, now) <= now)
         });
+        self.tried = self.tried.max(ready.unwrap_or(rungs.len()));
         match ready {
             Some(rung) => Some(Step::Start(rung)),
             None => Some(self.wait(rungs, now)),
@@ -229,6 +238,7 @@ impl Ladder {
     pub fn ended(&mut self, id: ActionId, settle: Span, now: Mono) -> bool {
         match self.climb {
             Climb::Acting { rung, id: acting, .. } if acting == id => {
+                self.tried = self.tried.max(rung.saturating_add(1));
                 self.climb = Climb::Settling { rung, until: now.after(settle) };
                 true
             }
@@ -242,7 +252,7 @@ impl Ladder {
     /// The check has recovered: the next failure starts at the first rung.
     pub fn recovered(&mut self, now: Mono) {
         self.recovered_at = Some(now);
-        self.next = 0;
+        (self.next, self.tried) = (0, 0);
         match self.climb {
             Climb::Acting { .. } => {} // its outcome is still to come
             Climb::Ground | Climb::Settling { .. } | Climb::Waiting { .. } => {
@@ -303,6 +313,7 @@ impl Ladder {
             climb,
             next: 0,
             rounds: self.rounds,
+            tried: self.tried.min(new.len()),
             uses: uses_by_text(old_texts, &self.uses, new),
             recovered_at: self.recovered_at,
         }

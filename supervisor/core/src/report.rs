@@ -88,6 +88,15 @@ pub enum Report {
         /// By itself, or by an operator.
         expired: bool,
     },
+    /// A check began, or ended, to rest: its group went, or came.
+    Rests {
+        /// The check.
+        check: Box<str>,
+        /// Its group.
+        group: Box<str>,
+        /// Begins or ends.
+        begins: bool,
+    },
     /// A check appeared.
     CheckAppears {
         /// The check.
@@ -136,6 +145,8 @@ impl Report {
             Self::Waits { .. } => "ladder-waits",
             Self::PauseBegins { .. } => "pause-begins",
             Self::PauseEnds { .. } => "pause-ends",
+            Self::Rests { begins: true, .. } => "check-rests",
+            Self::Rests { begins: false, .. } => "check-wakes",
             Self::CheckAppears { .. } => "check-appears",
             Self::CheckGoes { .. } => "check-goes",
         }
@@ -150,6 +161,7 @@ impl Report {
             | Self::RungPassed { check, .. }
             | Self::RungEnds { check, .. }
             | Self::Waits { check, .. }
+            | Self::Rests { check, .. }
             | Self::CheckAppears { check }
             | Self::CheckGoes { check } => Some(check),
             Self::PauseBegins { check, .. } | Self::PauseEnds { check, .. } => check.as_deref(),
@@ -168,12 +180,14 @@ impl Report {
             | Self::RungEnds { outcome: Outcome::Failed(_) | Outcome::Unknown(_), .. } => {
                 Severity::Warning
             }
-            Self::Verdict { to: Verdict::Healthy, .. }
+            Self::Verdict { to: Verdict::Rests | Verdict::Healthy, .. }
             | Self::Flapping { begins: false, .. }
             | Self::RungEnds { outcome: Outcome::Done, .. }
             | Self::PauseBegins { .. }
             | Self::PauseEnds { .. } => Severity::Notice,
-            Self::CheckAppears { .. } | Self::CheckGoes { .. } => Severity::Info,
+            Self::Rests { .. } | Self::CheckAppears { .. } | Self::CheckGoes { .. } => {
+                Severity::Info
+            }
         }
     }
 }
@@ -231,6 +245,12 @@ impl fmt::Display for Report {
             }
             Self::PauseEnds { check, expired: false } => {
                 write!(f, "{} resumed", Scope(check.as_deref()))
+            }
+            Self::Rests { check, group, begins: true } => {
+                write!(f, "{check} rests: group \"{group}\" is not active here")
+            }
+            Self::Rests { check, group, begins: false } => {
+                write!(f, "{check} is watched: group \"{group}\" is active here")
             }
             Self::CheckAppears { check } => write!(f, "watching {check}"),
             Self::CheckGoes { check } => write!(f, "no longer watching {check}"),

@@ -38,6 +38,24 @@ pub struct CheckSpec {
     pub on_fail: Vec<Rung>,
     /// Whether somebody wrote it down, or it was found on the machine.
     pub origin: Origin,
+    /// The group whose service it watches: it rests where that group is not active.
+    pub group: Option<Box<str>>,
+}
+
+impl CheckSpec {
+    /// The rung that hands groups over, if its ladder has one.
+    pub fn handing_over(&self) -> Option<usize> {
+        self.on_fail.iter().position(|rung| rung.effect.disruption == Disruption::Group)
+    }
+
+    /// Whether its failure may move `group`, or keep this node from taking it: it is one of the
+    /// group's, or one of the whole node with a rung that hands groups over.
+    pub fn counts_for(&self, group: &str) -> bool {
+        match &self.group {
+            Some(own) => **own == *group,
+            None => self.handing_over().is_some(),
+        }
+    }
 }
 
 /// Where a check comes from.
@@ -88,6 +106,8 @@ pub enum Disruption {
     Nothing,
     /// One service.
     Service,
+    /// The groups that are active here: they go to the other node.
+    Group,
     /// The whole node.
     Node,
 }

@@ -37,6 +37,14 @@ impl Told {
     }
 }
 
+/// What hooks make of a verdict: who rests has nothing to complain of.
+const fn as_told(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Rests => Verdict::Healthy,
+        Verdict::Healthy | Verdict::Degraded | Verdict::Unknown | Verdict::Failed => verdict,
+    }
+}
+
 impl Check {
     /// When the hooks can be told what they do not know yet; none if they know all.
     pub(super) fn tells_at(&self) -> Option<Mono> {
@@ -44,7 +52,7 @@ impl Check {
         let is_news = if self.told.flapping {
             !self.health.is_flapping()
         } else {
-            verdict != self.told.verdict
+            as_told(verdict) != self.told.verdict
         };
         // What is seen, but not long enough to be believed, is no news: it becomes some, one way or
         // the other.
@@ -66,7 +74,7 @@ impl Check {
     /// Tells the hooks if they believe something else, it is worth telling, and nobody asked for
     /// silence.
     pub(super) fn tell(&mut self, paused: bool, now: Mono, actions: &mut Actions) {
-        let verdict = self.verdict();
+        let verdict = as_told(self.verdict());
         if verdict == Verdict::Healthy && !self.told.is_open() {
             self.told.wrong_since = None;
         } else {
@@ -84,7 +92,7 @@ impl Check {
         }
         let was_flapping = core::mem::take(&mut self.told.flapping);
         let kind = match verdict {
-            Verdict::Healthy => AlertKind::Recovery,
+            Verdict::Rests | Verdict::Healthy => AlertKind::Recovery,
             // Nobody can say that it got better.
             Verdict::Unknown => AlertKind::Problem,
             _ if was_flapping || verdict > self.told.verdict => AlertKind::Problem,
@@ -96,7 +104,7 @@ impl Check {
     /// Sends one alert, and remembers what the hooks know now.
     pub(crate) fn alert(&mut self, kind: AlertKind, now: Mono, actions: &mut Actions) {
         let verdict = self.verdict();
-        let was = core::mem::replace(&mut self.told.verdict, verdict);
+        let was = core::mem::replace(&mut self.told.verdict, as_told(verdict));
         self.told.at = now;
         let lasted = self.told.wrong_since.map_or(Span::ZERO, |since| now.since(since));
         if !self.told.is_open() {

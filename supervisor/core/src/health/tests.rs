@@ -18,7 +18,7 @@ fn see(health: &mut Health, glance: Glance, secs: u64) -> Verdict {
 fn health(known: Option<Verdict>, blind: bool) -> Health {
     let mut health = Health::new(at(0));
     let glance = match known {
-        None | Some(Verdict::Unknown) => None,
+        None | Some(Verdict::Rests | Verdict::Unknown) => None,
         Some(Verdict::Healthy) => Some(Glance::Good),
         Some(Verdict::Degraded) => Some(Glance::Bad),
         Some(Verdict::Failed) => Some(Glance::Failed),

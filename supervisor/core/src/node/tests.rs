@@ -5,6 +5,8 @@ use crate::reading::{Quantity, Readings, Unit};
 use crate::spec::{Arguments, Budget, Disruption, EffectSpec, Origin, Rung};
 use alloc::string::ToString;
 
+mod groups;
+
 pub(crate) const QUANTITIES: &[Quantity] = &[
     Quantity { name: "fault", unit: Unit::Flag, meaning: "" },
     Quantity { name: "worn", unit: Unit::Flag, meaning: "" },
@@ -43,6 +45,7 @@ pub(crate) fn spec(name: &str) -> CheckSpec {
         recover_after: Span::ZERO,
         on_fail: Vec::new(),
         origin: Origin::Configured,
+        group: None,
     }
 }
 

@@ -7,8 +7,9 @@ use super::event::REPORT_FRESH;
 use super::message::{Health, NotReady};
 use crate::time::{Mono, Span};
 
-/// Automatic moves of one group within [`MOVES_WITHIN`]; after them it stays where it is unless its
-/// owner dies. A group that moves more often is worse off than one on a bad node.
+/// Automatic moves of one group, away from this node or to it, within [`MOVES_WITHIN`]; after them
+/// it stays where it is unless its owner dies. A group that moves more often is worse off than one
+/// on a bad node.
 pub const MOVES_MAX: usize = 3;
 /// See [`MOVES_MAX`].
 pub const MOVES_WITHIN: Span = Span::from_secs(600);
@@ -138,7 +139,7 @@ impl Fitness {
         self.moves.iter().all(|at| at.is_some_and(|at| now.boot.since(at) < MOVES_WITHIN))
     }
 
-    /// The group moved by itself.
+    /// The group moved by itself, away from this node or to it.
     pub fn moved(&mut self, now: Clocks) {
         self.moves.rotate_left(1);
         if let Some(last) = self.moves.last_mut() {

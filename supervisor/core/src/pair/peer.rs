@@ -121,6 +121,12 @@ impl Peer {
         self.heard.and_then(|heard| heard.not_ready)
     }
 
+    /// Whether it let the group go because it cannot run it, and not because somebody wanted so.
+    #[must_use]
+    pub fn left_in_trouble(&self) -> bool {
+        !matches!(self.not_ready(), None | Some(NotReady::Yielded | NotReady::Paused))
+    }
+
     /// Its health, if it is ready.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {

@@ -6,8 +6,8 @@ use alloc::vec;
 
 use super::arbiters::witness::Witness as WitnessSeat;
 use super::clock::Clocks;
-use super::event::{Order, PairAction, PairReport};
-use super::message::{Beat, Epoch, Health, Role, Sender};
+use super::event::{Order, OrderRefused, PairAction, PairReport};
+use super::message::{Beat, Epoch, Health, NotReady, Role, Sender};
 use super::spec::{Failback, Safety};
 use super::witness::Witness;
 use super::*;
@@ -426,6 +426,53 @@ fn bad_health_moves_a_group_and_it_stays_there() {
     world.turn(A, &[failed]);
     world.run(70_000);
     assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+}
+
+#[test]
+fn a_group_that_fails_on_both_nodes_in_turn_moves_three_times_and_then_stays() {
+    let mut world = World::settled(Safety::Network);
+    let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
+    for (owner, next) in [(A, B), (B, A), (A, B), (B, B)] {
+        world.turn(owner, core::slice::from_ref(&failed));
+        world.run(70_000);
+        assert_eq!(world.role(next), Role::Active, "from {owner}");
+    }
+    // Each saw only its own half go; the other half came to it.
+    world.order(B, Order::MoveAway);
+    let why = OrderRefused::MovesTooOften;
+    let refused = PairReport::Refused { group: KEY, order: Order::MoveAway, why };
+    assert_eq!(world.machines[B].told.last(), Some(&refused));
+    world.order(B, Order::Switchover);
+    world.run(1000);
+    assert_eq!(world.role(A), Role::Active, "an operator may");
+}
+
+#[test]
+fn a_switchover_by_an_operator_is_no_move_by_itself() {
+    let mut world = World::settled(Safety::Network);
+    for owner in [A, B, A, B, A] {
+        world.order(owner, Order::Switchover);
+        world.run(20_000);
+    }
+    let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
+    world.turn(B, &[failed]);
+    world.run(1000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Fault));
+}
+
+#[test]
+fn a_fault_that_both_share_moves_nothing() {
+    let mut world = World::settled(Safety::Network);
+    let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
+    world.turn(B, core::slice::from_ref(&failed));
+    world.run(200);
+    world.turn(A, core::slice::from_ref(&failed));
+    world.order(A, Order::MoveAway);
+    let why = OrderRefused::PeerNotReady(Some(NotReady::CheckFailed));
+    let refused = PairReport::Refused { group: KEY, order: Order::MoveAway, why };
+    assert_eq!(world.machines[A].told.last(), Some(&refused));
+    world.run(500);
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Waiting));
 }
 
 #[test]

@@ -32,6 +32,8 @@ struct Heard {
 pub struct Judge {
     /// Which rungs may start.
     pub licence: Licence,
+    /// Whether the group is active here.
+    pub is_here: bool,
     /// Starts of each rung of each check, by names, on the present clock.
     starts: BTreeMap<(Box<str>, Box<str>), Vec<Mono>>,
     heard: BTreeMap<Box<str>, Heard>,
@@ -72,6 +74,8 @@ impl Judge {
     pub fn action(&mut self, action: &Action, now: Mono, node: &Node, happened: &mut Happened) {
         match action {
             Action::Read { check } => {
+                let spec = node.spec(*check).expect("a reading of a check that there is");
+                assert!(spec.group.is_none() || self.is_here, "a reading of one that rests");
                 let last = self.read_at.insert(*check, now);
                 let is_apart = last.is_none_or(|last| now.since(last) >= READING_GAP);
                 assert!(is_apart, "two readings of {check:?} within the gap");
@@ -94,6 +98,7 @@ impl Judge {
         let view = node.view(&spec.name, now).unwrap();
         let name = &spec.name;
         assert_eq!(view.verdict, Verdict::Failed, "L1: {name} is not confirmed failed");
+        assert!(spec.group.is_none() || self.is_here, "a rung of {name}, which rests");
         assert!(view.paused.is_none(), "a rung of {name} in a pause");
         let (of, readings) = self.newest.as_ref().expect("L1: a rung without a reading");
         assert_eq!(*of, check, "L1: a rung on the reading of another check");
@@ -150,6 +155,12 @@ impl Judge {
                 let may = self.licence == Licence::ObserveOnly && &**rung == "reboot";
                 assert!(may, "L6: {rung} of {check} may start, or nothing may");
             }
+            Report::Rests { check, begins, .. } => {
+                happened.rests += u64::from(*begins);
+                happened.wakes += u64::from(!*begins);
+                assert_eq!(*begins, !self.is_here, "{check} rests where its group is active");
+                self.rests_since.remove(check);
+            }
             Report::Verdict { .. }
             | Report::Flapping { .. }
             | Report::PauseBegins { .. }
@@ -161,14 +172,16 @@ impl Judge {
     fn alert(&mut self, alert: &Alert, now: Mono, node: &Node, happened: &mut Happened) {
         let view = node.view(&alert.check, now).expect("an alert of a check that there is");
         assert!(view.paused.is_none(), "an alert in a pause: {alert:?}");
+        // Who rests has nothing to complain of: for the hooks that is the end of the story.
+        let verdict = alert.verdict.max(Verdict::Healthy);
         let nothing = Heard { verdict: Verdict::Healthy, is_flapping: false, at: Mono::BOOT };
         let heard = self.heard.remove(&alert.check).unwrap_or(nothing);
         let is_open = heard.is_flapping || heard.verdict != Verdict::Healthy;
-        let is_news = heard.is_flapping || alert.verdict != heard.verdict;
+        let is_news = heard.is_flapping || verdict != heard.verdict;
         let makes_sense = match alert.kind {
-            AlertKind::Problem => is_news && alert.verdict != Verdict::Healthy,
+            AlertKind::Problem => is_news && verdict != Verdict::Healthy,
             AlertKind::Improved => is_news && is_open && alert.verdict == Verdict::Degraded,
-            AlertKind::Recovery => is_open && alert.verdict == Verdict::Healthy,
+            AlertKind::Recovery => is_open && verdict == Verdict::Healthy,
             AlertKind::Flapping => is_news && !heard.is_flapping,
             // A rung's word: only a confirmed failure climbs.
             AlertKind::Escalation => alert.verdict == Verdict::Failed,
@@ -180,7 +193,7 @@ impl Judge {
         happened.flapping += u64::from(is_flapping);
         happened.recoveries += u64::from(alert.kind == AlertKind::Recovery);
         happened.reminders += u64::from(alert.kind == AlertKind::Reminder);
-        let heard = Heard { verdict: alert.verdict, is_flapping, at: now };
+        let heard = Heard { verdict, is_flapping, at: now };
         self.heard.insert(alert.check.clone(), heard);
     }
 

@@ -28,13 +28,18 @@ static EFFECT: EffectSpec = EffectSpec {
     settle: Span::from_secs(10),
     budget: Budget { times: 3, within: Span::from_secs(600) },
 };
+static SWITCHOVER: EffectSpec =
+    EffectSpec { name: "switchover", disruption: Disruption::Group, ..EFFECT };
 static REBOOT: EffectSpec = EffectSpec { name: "reboot", disruption: Disruption::Node, ..EFFECT };
 /// Each text has one budget for ever, so that the judge can count without knowing of reloads.
-pub const RUNGS: [(&str, Budget); 3] = [
+pub const RUNGS: [(&str, Budget); 4] = [
     ("restart", Budget { times: 3, within: Span::from_secs(600) }),
     ("run /x", Budget { times: 2, within: Span::from_secs(300) }),
+    ("switchover", Budget { times: 3, within: Span::from_secs(600) }),
     ("reboot", Budget { times: 2, within: Span::from_secs(3600) }),
 ];
+/// The group of some checks; sometimes it is active here.
+const GROUP: &str = "g";
 const NAMES: [&str; 4] = ["c0", "c1", "c2", "c3"];
 /// Random things that happen before the world is healed.
 const BLOWS: u32 = 16;
@@ -101,10 +106,12 @@ pub struct Happened {
     boots: u64,
     pub passes: u64,
     licences: u64,
+    pub rests: u64,
+    pub wakes: u64,
 }
 
 impl Happened {
-    fn counts(&mut self) -> [&mut u64; 14] {
+    fn counts(&mut self) -> [&mut u64; 16] {
         [
             &mut self.readings,
             &mut self.starts,
@@ -120,6 +127,8 @@ impl Happened {
             &mut self.boots,
             &mut self.passes,
             &mut self.licences,
+            &mut self.rests,
+            &mut self.wakes,
         ]
     }
 
@@ -286,7 +295,7 @@ impl World {
 
     /// Something happens.
     fn blow(&mut self) {
-        match self.rng.below(17) {
+        match self.rng.below(18) {
             0..=7 => {
                 let says = self.rng.of(&[
                     Says::Good,
@@ -322,6 +331,10 @@ impl World {
                 let licence = self.rng.of(&[All, ObserveOnly, ObserveOnly, Nothing]);
                 self.license(licence);
             }
+            16 => {
+                let is_here = self.rng.one_in(2);
+                self.activate(is_here);
+            }
             _ => self.restart(),
         }
         self.turn();
@@ -331,6 +344,12 @@ impl World {
         self.happened.licences += 1;
         self.judge.licence = licence;
         self.node.license(licence);
+    }
+
+    fn activate(&mut self, is_here: bool) {
+        let groups = if is_here { vec![GROUP.into()] } else { Vec::new() };
+        self.judge.is_here = is_here;
+        self.act(|node, now, actions| node.activate(groups, now, actions));
     }
 
     fn scope(&mut self) -> Option<&'static str> {
@@ -374,14 +393,18 @@ impl World {
         }
         let rung = |(text, budget): (&str, Budget)| Rung {
             text: text.into(),
-            effect: if text == REBOOT.name { &REBOOT } else { &EFFECT },
+            effect: match text {
+                "reboot" => &REBOOT,
+                "switchover" => &SWITCHOVER,
+                _ => &EFFECT,
+            },
             arguments: Vec::new(),
             budget,
         };
         let mut rungs: Vec<Rung> = RUNGS.into_iter().map(rung).collect();
-        let first = usize::try_from(self.rng.below(3)).unwrap();
+        let first = usize::try_from(self.rng.below(4)).unwrap();
         rungs.rotate_left(first);
-        rungs.truncate(usize::try_from(self.rng.below(4)).unwrap());
+        rungs.truncate(usize::try_from(self.rng.below(5)).unwrap());
         CheckSpec {
             name: name.into(),
             sensor: "test".into(),
@@ -396,6 +419,7 @@ impl World {
             recover_after: Span::from_secs(self.rng.of(&[0, 0, 20, 60])),
             on_fail: rungs,
             origin: Origin::Configured,
+            group: self.rng.one_in(3).then(|| GROUP.into()),
         }
     }
 
@@ -420,12 +444,14 @@ impl World {
         self.node.remember(memory.clone(), self.now);
         self.saved = memory;
         self.configure();
+        self.activate(self.judge.is_here);
     }
 
     /// All that was broken works again.
     fn heal(&mut self) {
         self.healed = true;
         self.license(Licence::All);
+        self.activate(self.now.as_nanos() % 2 == 0);
         self.says = [(Says::Good, 1); NAMES.len()];
         self.reload(true);
         for scope in [None, Some("c0"), Some("c1"), Some("c2"), Some("c3")] {

@@ -104,6 +104,10 @@ impl Group {
             Stage::Step(self.begin(self.spec.taking_step(None), turn))
         };
         self.state = State::Taking { lease, stage, cause };
+        if cause == Cause::OwnerReleased && self.peer.left_in_trouble() {
+            // The other half of a group's way to and fro: each node sees only its own moves.
+            self.fitness.moved(now);
+        }
         self.tell_role(cause, turn);
     }
 
