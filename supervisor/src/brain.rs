@@ -17,6 +17,7 @@
 //! | `going` | the way down: rungs `reboot` and `reset` |
 //! | `bootloop` | the boot-loop guard's file, and whether this boot only observes |
 //! | `flight` | what goes into the flight record, and when it is written |
+//! | `moving` | which checks rest, how fit the node is for a group, the rung `switchover` |
 //! | `fencing` | the fence agent: off, then asked whether it is |
 //! | `units` | the units of groups |
 //! | `hooks` | programs that are told of a change of role |
@@ -67,6 +68,7 @@ mod fencing;
 pub mod flight;
 mod going;
 mod hooks;
+mod moving;
 pub mod notify;
 pub mod pair;
 mod reloading;
@@ -166,6 +168,8 @@ impl Brain {
             let now = clock::now();
             let asked = self.gather(&ready, now);
             self.take_pair_news(now);
+            self.settle_checks(now);
+            self.keep_moving(now);
             self.keep_watchdog(now);
             self.decide(now);
             for asked in asked {
@@ -297,7 +301,7 @@ impl Brain {
         if now >= self.clocks.tell_keeper {
             self.clocks.tell_keeper = now.next_on_grid(TELL_KEEPER_EVERY);
             self.watch_boot_loop(now);
-            self.keeper.tell(self.node.verdict(now), self.boot_loop.observes(), now);
+            self.tell_fitness(now);
             self.tell_watchdog(now);
             self.hold_back(now);
         }

@@ -43,7 +43,7 @@ pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use file::{FILE_BYTES_MAX, read_text};
 pub use pair::{PairConfig, WitnessConfig, not_run};
 pub use raw::{SECTIONS, SectionKeys};
-pub use rung::{LATER_RUNGS, RUNGS_MAX};
+pub use rung::RUNGS_MAX;
 pub use section::TEXT_BYTES_MAX;
 pub use show::show;
 pub use watchdog::{

@@ -13,6 +13,7 @@ pub mod repair;
 pub mod reset;
 pub mod restart;
 pub mod run;
+pub mod switchover;
 
 /// Every effect.
 pub const EFFECTS: &[&Effect] = &[
@@ -22,6 +23,7 @@ pub const EFFECTS: &[&Effect] = &[
     &reset::EFFECT,
     &restart::EFFECT,
     &run::EFFECT,
+    &switchover::EFFECT,
 ];
 
 /// One effect.
@@ -43,6 +45,8 @@ pub enum Work {
     Alert,
     /// By the way down, [`mastiff_core::reboot`], which the brain walks.
     Going(Kind),
+    /// By the pair: the brain asks the keeper.
+    Switchover,
 }
 
 /// Makes the argument lists, the program first in each, from what a rung is climbed for and its

@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use mastiff_core::health::Verdict;
 use mastiff_core::pair::event::{Order, StepId};
-use mastiff_core::pair::message::GroupKey;
+use mastiff_core::pair::message::{GroupKey, Health};
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Refusal, Wishes};
 use mio::{Poll, Waker};
@@ -35,6 +34,7 @@ use setup::{Setup, Work};
 use shell::{Ends, News};
 use turn::Loop;
 
+use crate::config::pair::GROUPS_MAX;
 use crate::petter::Permits;
 
 pub mod address;
@@ -71,8 +71,8 @@ const NEWS: usize = 256;
 pub enum ToKeeper {
     /// How this node is.
     Health {
-        /// Its checks.
-        verdict: Verdict,
+        /// How fit it is for each group, in the order of the configuration.
+        groups: [Health; GROUPS_MAX],
         /// The boot-loop guard lets it only observe.
         observes_only: bool,
         /// As of this moment.
@@ -170,8 +170,8 @@ impl Keeper {
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
     /// its silence.
-    pub fn tell(&mut self, verdict: Verdict, observes_only: bool, now: Mono) {
-        self.give(ToKeeper::Health { verdict, observes_only, at: now });
+    pub fn tell(&mut self, groups: [Health; GROUPS_MAX], observes_only: bool, now: Mono) {
+        self.give(ToKeeper::Health { groups, observes_only, at: now });
     }
 
     /// Hands over what the brain wants of the watchdog; whether there was room.

@@ -12,6 +12,7 @@ use super::Brain;
 use super::clients::ClientId;
 use super::fencing::Fencing;
 use super::hooks::Change;
+use super::moving::Moving;
 use crate::config::PairConfig;
 use crate::config::pair::{ArbiterConfig, GroupConfig};
 use crate::control::{Answer, GroupStatus, PairStatus, PathStatus};
@@ -61,6 +62,8 @@ pub(super) struct Desk {
     paused: Option<bool>,
     /// What the fence agent is doing.
     pub(super) fencing: Fencing,
+    /// Rungs `switchover` under way.
+    pub(super) moving: Vec<Moving>,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,7 @@ impl Desk {
             waiting: Vec::new(),
             paused: None,
             fencing: Fencing::default(),
+            moving: Vec::new(),
         }
     }
 
@@ -98,7 +102,7 @@ impl Desk {
         self.paused = None;
     }
 
-    fn name(&self, key: GroupKey) -> &str {
+    pub(super) fn name(&self, key: GroupKey) -> &str {
         let known = self.groups.iter().find(|(known, _)| *known == key);
         known.map_or("?", |(_, name)| name)
     }
@@ -106,7 +110,8 @@ impl Desk {
     /// When somebody has waited for long enough.
     pub(super) fn next_deadline(&self) -> Mono {
         let due = self.waiting.iter().map(|waiting| waiting.since.after(ORDER_WITHIN));
-        due.min().unwrap_or(Mono::FAR)
+        let moves = self.moving.iter().map(Moving::deadline);
+        due.chain(moves).min().unwrap_or(Mono::FAR)
     }
 }
 
@@ -156,6 +161,7 @@ impl Brain {
                 self.note_epoch(group, matches!(to, Role::Taking | Role::Active), epoch);
                 self.tell_hooks(Change { group, name: &name, from, to, cause, epoch });
                 self.answer_orders(group, from, to, at);
+                self.note_role(group, cause);
             }
             PairReport::Epoch { group, epoch } => {
                 let name = self.desk.name(group).to_string();
@@ -165,6 +171,7 @@ impl Brain {
                 self.note_epoch(group, true, epoch);
             }
             PairReport::Refused { group, order, why } => {
+                self.note_refusal(group, order, why);
                 let text = format!("{order} of \"{}\" is refused: {why}", self.desk.name(group));
                 self.events.record("order-refused", Severity::Warning, None, &text);
                 self.answer(

@@ -45,6 +45,7 @@ impl Brain {
                 };
             }
             Work::Going(kind) => return self.go(id, name, kind, now),
+            Work::Switchover => return self.hand_over(id, check, now),
         };
         let cause = Cause { target: &target, readings: self.node.readings(check) };
         let programs = match make(&cause, arguments) {

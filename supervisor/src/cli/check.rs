@@ -141,6 +141,7 @@ pub(super) fn importance(check: &CheckView) -> (u8, &str) {
         (Verdict::Unknown, false) => 2,
         (Verdict::Failed | Verdict::Degraded | Verdict::Unknown, true) => 3,
         (Verdict::Healthy, _) => 4,
+        (Verdict::Rests, _) => 5,
     };
     (rank, &check.name)
 }
@@ -148,7 +149,7 @@ pub(super) fn importance(check: &CheckView) -> (u8, &str) {
 /// The verdict of the checks that are not paused. Where there are none, nothing is known.
 pub(super) fn overall(checks: &[CheckView]) -> Verdict {
     match checks.iter().filter(|check| check.paused.is_none()).map(|check| check.verdict).max() {
-        Some(verdict) => verdict,
+        Some(verdict) => verdict.max(Verdict::Healthy),
         None if checks.is_empty() => Verdict::Unknown,
         None => Verdict::Healthy,
     }
@@ -196,10 +197,11 @@ fn table(source: &Source, checks: &[CheckView], out: Out) -> Table {
     for check in checks {
         let paused = if is_paused_alone(check) { "paused; " } else { "" };
         let values = key_values(check, room);
-        let calm = check.verdict == Verdict::Healthy || check.paused.is_some();
+        let calm = check.verdict <= Verdict::Healthy || check.paused.is_some();
         let tone = if check.paused.is_some() { Tone::Dim } else { Tone::of(check.verdict) };
         let words = match (check.verdict, source) {
             (Verdict::Healthy, _) => values,
+            (Verdict::Rests, _) => reason(check),
             (_, Source::Daemon { .. }) => {
                 format!("{}, for {}", reason(check), duration(check.for_secs))
             }
@@ -224,7 +226,7 @@ fn footer(source: &Source, checks: &[CheckView]) -> Vec<String> {
         Source::Daemon { up_secs, .. } => {
             let mut lines =
                 vec![format!("{count}, watched by mastiffd for {}.", duration(*up_secs))];
-            let worst = checks.first().filter(|check| check.verdict != Verdict::Healthy);
+            let worst = checks.first().filter(|check| check.verdict > Verdict::Healthy);
             lines.extend(
                 worst.map(|check| format!("More: mastiff explain {}", quoted(&check.name))),
             );

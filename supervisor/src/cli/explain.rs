@@ -226,6 +226,7 @@ fn next(check: &CheckView) -> Vec<String> {
     }
     if lines.is_empty() {
         lines.push(match check.verdict {
+            Verdict::Rests => "It is read again when its group is active here.".into(),
             Verdict::Healthy => {
                 format!("It is read again within {}.", duration(check.interval_secs))
             }
@@ -246,7 +247,7 @@ fn next(check: &CheckView) -> Vec<String> {
 fn ladder_next(check: &CheckView, ladder: &LadderView) -> Option<String> {
     let Some(due) = ladder.due_in_secs else {
         let first = ladder.rungs.first()?;
-        return (check.verdict != Verdict::Healthy).then(|| {
+        return (check.verdict > Verdict::Healthy).then(|| {
             format!("Once it is confirmed as failed, \"{}\" is tried first.", first.text)
         });
     };

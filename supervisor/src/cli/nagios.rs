@@ -15,7 +15,7 @@ const PLAIN: Out = Out { color: false, width: None };
 /// The status word of a verdict.
 const fn word(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Healthy => "OK",
+        Verdict::Rests | Verdict::Healthy => "OK",
         Verdict::Degraded => "WARNING",
         Verdict::Failed => "CRITICAL",
         Verdict::Unknown => "UNKNOWN",
@@ -46,7 +46,7 @@ pub(super) fn render(checks: &[CheckView], perfdata_of_all: bool) -> String {
     }
     first.push('\n');
     if !single {
-        for check in checks.iter().filter(|check| check.verdict != Verdict::Healthy) {
+        for check in checks.iter().filter(|check| check.verdict > Verdict::Healthy) {
             first.push_str(&format!("{} - {}\n", word(check.verdict), sentence(check)));
         }
     }

@@ -51,6 +51,7 @@ impl Tone {
     /// Of a verdict.
     pub(super) const fn of(verdict: Verdict) -> Self {
         match verdict {
+            Verdict::Rests => Self::Dim,
             Verdict::Healthy => Self::Good,
             Verdict::Degraded => Self::Warning,
             Verdict::Unknown => Self::Unknown,

@@ -123,7 +123,7 @@ fn since(status: &Status) -> Option<f64> {
     let counted = status.checks.iter().filter(|check| check.paused.is_none());
     let spans = counted.filter(|check| check.verdict == status.verdict).map(|check| check.for_secs);
     match status.verdict {
-        Verdict::Healthy => spans.reduce(f64::min),
+        Verdict::Rests | Verdict::Healthy => spans.reduce(f64::min),
         Verdict::Degraded | Verdict::Unknown | Verdict::Failed => spans.reduce(f64::max),
     }
 }
@@ -137,7 +137,7 @@ fn table(checks: &[CheckView], out: Out) -> Table {
             verdict_cell(check),
             Cell::plain(&duration(check.for_secs)),
             Cell::new(
-                if check.verdict == Verdict::Healthy { Tone::Dim } else { Tone::Plain },
+                if check.verdict <= Verdict::Healthy { Tone::Dim } else { Tone::Plain },
                 &why(check, out),
             ),
         ]);
@@ -226,7 +226,8 @@ fn lateness(lateness: &Lateness) -> Option<String> {
 /// `1 failed, 2 degraded, 14 healthy`; paused ones are counted apart.
 pub(super) fn tally(checks: &[CheckView], out: Out) -> String {
     let mut parts = Vec::new();
-    for verdict in [Verdict::Failed, Verdict::Degraded, Verdict::Unknown, Verdict::Healthy] {
+    let all = [Verdict::Failed, Verdict::Degraded, Verdict::Unknown, Verdict::Healthy];
+    for verdict in all.into_iter().chain([Verdict::Rests]) {
         let says = |check: &&CheckView| check.verdict == verdict && check.paused.is_none();
         let count = checks.iter().filter(says).count();
         if count > 0 {

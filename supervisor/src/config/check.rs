@@ -13,9 +13,10 @@ use super::checked::{
     span, unknown_sensor,
 };
 use super::fault::{Given, Review, shorten};
+use super::pair::raw::RawGroup;
 use super::raw::RawCheck;
 use super::section::{Field, RawOption};
-use super::{CheckConfig, rung, suggest};
+use super::{CheckConfig, pair, rung, suggest};
 
 /// Conditions in one list at most.
 pub const CONDITIONS_MAX: usize = 32;
@@ -25,6 +26,7 @@ pub(super) struct Checks<'a> {
     node_interval: Span,
     budgets: &'a Budgets,
     registry: &'a [&'static Sensor],
+    groups: &'a [RawGroup],
     /// Each name with its line.
     names: Map<String, usize>,
     list: Vec<CheckConfig>,
@@ -35,8 +37,9 @@ impl<'a> Checks<'a> {
         node_interval: Span,
         budgets: &'a Budgets,
         registry: &'a [&'static Sensor],
+        groups: &'a [RawGroup],
     ) -> Self {
-        Self { node_interval, budgets, registry, names: Map::new(), list: Vec::new() }
+        Self { node_interval, budgets, registry, groups, names: Map::new(), list: Vec::new() }
     }
 
     pub(super) fn end(self) -> Vec<CheckConfig> {
@@ -52,6 +55,7 @@ impl<'a> Checks<'a> {
             sensor,
             target: target.as_deref(),
             runs_script: runs_script(raw, sensor),
+            has_groups: !self.groups.is_empty(),
         };
         let on_fail = rung::ladder(&raw.on_fail, &subject, self.budgets, review);
         let timeout = span(&raw.timeout, TIMEOUT, CHECK_TIMEOUT_DEFAULT, review);
@@ -61,6 +65,8 @@ impl<'a> Checks<'a> {
         let patience = sensor.map_or((Span::ZERO, Span::ZERO), |s| (s.fail_after, s.recover_after));
         let fail_after = span(&raw.fail_after, PATIENCE, patience.0, review);
         let recover_after = span(&raw.recover_after, PATIENCE, patience.1, review);
+        let unit = target.as_deref().filter(|_| sensor.is_some_and(|sensor| sensor.name == "unit"));
+        let group = pair::group_of(raw, unit, self.groups, review);
         let Some(sensor) = sensor else { return };
         let options = options(raw, sensor, review);
         let fail_when = conditions(&raw.fail_when, sensor, sensor.fail_when, review);
@@ -81,6 +87,7 @@ impl<'a> Checks<'a> {
                 recover_after,
                 on_fail,
                 origin: Origin::Configured,
+                group,
             },
             sensor,
             options,

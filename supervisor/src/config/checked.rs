@@ -90,7 +90,7 @@ pub(super) fn config(
 ) -> Config {
     let node = node(&raw.node, review);
     let budgets = budgets(&raw.budgets, review);
-    let mut checks = Checks::new(node.policy.interval, &budgets, registry);
+    let mut checks = Checks::new(node.policy.interval, &budgets, registry, &raw.groups);
     for (index, check) in raw.checks.iter().enumerate() {
         if index == CHECKS_MAX {
             let message =

@@ -70,6 +70,7 @@ fn check(sensor: &'static Sensor, target: &str, name: &str, node: &NodeConfig) -
             recover_after: sensor.recover_after,
             on_fail: Vec::new(),
             origin: Origin::Discovered,
+            group: None,
         },
         sensor,
         options: Options::default(),

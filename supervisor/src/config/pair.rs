@@ -14,11 +14,13 @@ use crate::guard::Wanted;
 
 mod check;
 mod group;
+mod member;
 pub(super) mod raw;
 mod show;
 mod witness;
 
 pub(super) use check::pair;
+pub(super) use member::group_of;
 pub(super) use show::show;
 pub(super) use witness::witness;
 

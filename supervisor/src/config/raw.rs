@@ -59,6 +59,7 @@ const CHECK_KEYS: &[&str] = &[
     "fail-after",
     "recover-after",
     "on-fail",
+    "group",
 ];
 const SERVICE_KEYS: &[&str] = &[
     "name",
@@ -71,6 +72,7 @@ const SERVICE_KEYS: &[&str] = &[
     "fail-after",
     "recover-after",
     "on-fail",
+    "group",
 ];
 const ALERT_KEYS: &[&str] = &["run", "timeout"];
 
@@ -129,6 +131,7 @@ pub(super) struct RawCheck {
     pub(super) fail_after: Field<String>,
     pub(super) recover_after: Field<String>,
     pub(super) on_fail: Field<Vec<Given<String>>>,
+    pub(super) group: Field<String>,
 }
 
 /// `[[alert]]`.
@@ -254,6 +257,7 @@ impl RawCheck {
             fail_after: section.text("fail-after", TIME),
             recover_after: section.text("recover-after", TIME),
             on_fail: section.texts("on-fail", RUNG),
+            group: section.text("group", "the name of a [[group]] in quotes"),
         }
     }
 }

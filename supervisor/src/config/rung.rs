@@ -11,8 +11,6 @@ use crate::effects::{self, EFFECTS, Effect};
 
 /// Rungs of one ladder at most.
 pub const RUNGS_MAX: usize = 16;
-/// Rungs of the format that later versions understand.
-pub const LATER_RUNGS: &[&str] = &["switchover"];
 
 /// What a check is about; `None` where that has a fault of its own.
 pub(super) struct Subject<'a> {
@@ -20,6 +18,8 @@ pub(super) struct Subject<'a> {
     pub(super) target: Option<&'a str>,
     /// It runs a script of `/etc/watchdog.d`.
     pub(super) runs_script: bool,
+    /// There is a group in the file.
+    pub(super) has_groups: bool,
 }
 
 /// The rungs of a check, in their order.
@@ -60,6 +60,11 @@ fn rung(
         let message = "network tests may demote, never reboot: what has failed may be a cable or \
                        another machine, and restarting this one mends neither; give this rung to \
                        a check of the machine itself";
+        review.value(given, message);
+        return None;
+    }
+    if effect.spec.disruption == Disruption::Group && !subject.has_groups {
+        let message = "there is no [[group]] in this file: nothing that the other node could take";
         review.value(given, message);
         return None;
     }
@@ -145,9 +150,6 @@ fn own_unit(
 
 /// What to say of an effect that is not known.
 pub(super) fn unknown_effect(word: &str) -> String {
-    if LATER_RUNGS.contains(&word) {
-        return format!("`{word}` is not supported by this version");
-    }
     let advice = suggest::advice(word, EFFECTS.iter().map(|effect| effect.spec.name));
     format!("`{}` is nothing that can be done; {advice}", shorten(word))
 }

@@ -104,6 +104,9 @@ fn check(out: &mut Document, check: &CheckConfig, node_interval: Span) {
     }
     let rungs = texts(spec.on_fail.iter().map(|rung| &*rung.text));
     out.key("on-fail", &rungs, spec.on_fail.is_empty());
+    if let Some(group) = &spec.group {
+        out.key("group", &quoted(group), false);
+    }
 }
 
 fn alert(out: &mut Document, alert: &AlertConfig) {

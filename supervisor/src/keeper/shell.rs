@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use mastiff_core::health::Verdict;
 use mastiff_core::pair::Pair;
 use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::pair::event::{
@@ -31,6 +30,7 @@ use super::memory::Memory;
 use super::remotes::{Heard, Remotes};
 use super::setup::Setup;
 use crate::clock;
+use crate::config::pair::GROUPS_MAX;
 use crate::guard::{Gate, Slot};
 
 /// A turn that begins so much after its moment is a late one.
@@ -90,7 +90,7 @@ pub(super) struct Shell {
     board: Arc<Board>,
     counts: Counts,
     /// The brain's newest word, and when it came.
-    health: Option<(Health, Mono)>,
+    health: Option<([Health; GROUPS_MAX], Mono)>,
     /// The boot-loop guard lets this node take nothing.
     observes_only: bool,
     /// When the pair's next turn is due.
@@ -241,15 +241,9 @@ impl Shell {
         self.remotes.ready(token);
     }
 
-    /// The brain's word on this node, for all groups.
-    pub(super) fn health(&mut self, verdict: Verdict, observes_only: bool, now: Now) {
-        // Only checks of a group may move it, and there is no way yet to say that a check is one of
-        // a group's. A node that is not well is left for one that is, where all else is equal.
-        let health = match verdict {
-            Verdict::Healthy => Health::Healthy,
-            Verdict::Degraded | Verdict::Unknown | Verdict::Failed => Health::Degraded,
-        };
-        self.health = Some((health, now.at.boot));
+    /// The brain's word on this node, for each group in the order of the configuration.
+    pub(super) fn health(&mut self, groups: [Health; GROUPS_MAX], observes_only: bool, now: Now) {
+        self.health = Some((groups, now.at.boot));
         self.observes_only = observes_only;
         self.tell_health(now);
     }
@@ -257,9 +251,10 @@ impl Shell {
     fn tell_health(&mut self, now: Now) {
         // For the core this is a fresh word, and a cable that comes and goes must not make one of
         // what a brain said that has hung since.
-        let is_fresh = |(_, at): &(_, Mono)| now.at.boot.since(*at) < REPORT_FRESH;
-        let Some((health, _)) = self.health.filter(is_fresh) else { return };
-        for place in &self.slots {
+        let is_fresh =
+            |(_, at): &([Health; GROUPS_MAX], Mono)| now.at.boot.since(*at) < REPORT_FRESH;
+        let Some((groups, _)) = self.health.filter(is_fresh) else { return };
+        for (place, health) in self.slots.iter().zip(groups) {
             let not_ready = match place.ready {
                 // Not instead of a lost link, for which an owner hands over.
                 Some(true) => self.observes_only.then_some(NotReady::ObserveOnly),

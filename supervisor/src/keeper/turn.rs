@@ -158,10 +158,10 @@ impl Loop {
         loop {
             let order = self.orders.try_recv();
             match (order, &mut self.shell) {
-                (Ok(ToKeeper::Health { verdict, observes_only, at }), shell) => {
+                (Ok(ToKeeper::Health { groups, observes_only, at }), shell) => {
                     self.health_of = Some(at);
                     if let Some(shell) = shell {
-                        shell.health(verdict, observes_only, now);
+                        shell.health(groups, observes_only, now);
                     }
                 }
                 (Ok(ToKeeper::Wishes(wishes)), _) => self.wishes = wishes,

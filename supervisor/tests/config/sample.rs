@@ -13,7 +13,7 @@ use super::check;
 const SAMPLE: &str = include_str!("../../../packaging/mastiff.toml");
 const WITNESS: &str = include_str!("../../../packaging/witness.toml");
 /// Sections that need one another.
-const TOGETHER: [&str; 2] = ["[pair]", "[[group]]"];
+const TOGETHER: [&str; 3] = ["[pair]", "[[group]]", "[[check]]\nname = \"db answers\""];
 
 /// The sample with its examples in use: they are the comments without a blank behind the `#`.
 pub(crate) fn uncommented(sample: &str) -> String {

@@ -25,6 +25,7 @@ pub(in crate::cli) fn check(name: &str, verdict: Verdict) -> CheckView {
         verdict,
         for_secs: 60.0,
         reason: match verdict {
+            Verdict::Rests => "group \"db\" is not active here".into(),
             Verdict::Healthy => String::new(),
             Verdict::Unknown => "no reading yet".into(),
             Verdict::Degraded | Verdict::Failed => "used > 95% (96.1%)".into(),

@@ -1,0 +1,46 @@
+//! Which checks belong to a group: those that name it, and those that watch a unit of one.
+
+use super::super::fault::{Review, shorten};
+use super::super::raw::RawCheck;
+use super::super::section::Field;
+use super::super::suggest;
+use super::raw::RawGroup;
+
+/// The group of a check on `unit`, if it is on one. `None` as well where the name is none: that is
+/// a fault.
+pub(in super::super) fn group_of(
+    raw: &RawCheck,
+    unit: Option<&str>,
+    groups: &[RawGroup],
+    review: &mut Review<'_>,
+) -> Option<Box<str>> {
+    let name = |group: &RawGroup| group.name.given().map(|given| given.value.clone());
+    let has = |group: &&RawGroup| {
+        let units = group.units.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        units.iter().any(|given| Some(given.value.as_str()) == unit)
+    };
+    let by_unit = groups.iter().find(has).and_then(name);
+    let given = match &raw.group {
+        Field::Given(given) => given,
+        Field::Missing => return by_unit.map(Into::into),
+        Field::Refused => return None,
+    };
+    let names: Vec<String> = groups.iter().filter_map(name).collect();
+    if !names.contains(&given.value) {
+        let advice = match names.is_empty() {
+            true => "there is no [[group]] in this file".to_string(),
+            false => suggest::advice(&given.value, names.iter().map(String::as_str)),
+        };
+        review.value(given, format!("there is no such group; {advice}"));
+        return None;
+    }
+    if let (Some(own), Some(unit)) = (by_unit.filter(|own| *own != given.value), unit) {
+        let message = format!(
+            "the unit \"{}\" is one of the group \"{}\", and runs where that is active",
+            shorten(unit),
+            shorten(&own)
+        );
+        review.value(given, message);
+    }
+    Some(given.value.as_str().into())
+}

@@ -1,0 +1,33 @@
+//! `switchover`: the group goes to the other node, if that is ready.
+//!
+//! What the other node answers is the core's business ([`mastiff_core::pair`]): it refuses a peer
+//! that is not ready, or a group that has moved too often, and then the next rung follows.
+
+use mastiff_core::pair::fitness::{MOVES_MAX, MOVES_WITHIN};
+use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
+use mastiff_core::time::Span;
+
+use super::{Effect, Work};
+use crate::config::pair::STOP_WITHIN;
+
+/// The longest wait for the other node to find the same fault.
+pub const SHARED_WITHIN: Span = Span::from_secs(30);
+/// Beside the units: the wait above, the addresses, and the way there and back.
+const BESIDE: Span = Span::from_secs(40);
+
+/// Hands over the group of the check, or all groups that are active here.
+pub const EFFECT: Effect = Effect {
+    spec: EffectSpec {
+        name: "switchover",
+        summary: "Hands over the group of the check, or all that are active here, to a node that is ready.",
+        disruption: Disruption::Group,
+        arguments: Arguments::None,
+        deadline: Span::from_nanos(STOP_WITHIN.as_nanos() + BESIDE.as_nanos()),
+        settle: Span::from_secs(1),
+        // As often as a group moves by itself.
+        budget: Budget { times: 3, within: MOVES_WITHIN },
+    },
+    work: Work::Switchover,
+};
+
+const _: () = assert!(MOVES_MAX == 3);
