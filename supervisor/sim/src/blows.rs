@@ -60,6 +60,12 @@ impl World {
                 self.machine(place).wall_error = by;
             }
             Fault::Sick(place, health) => self.set_health(place, health),
+            Fault::SharedFault(place) => {
+                self.set_health(1 - place, Health::Failed);
+                let later = Fault::Sick(place, Health::Failed);
+                let at = now + 5 * SECOND;
+                self.at(at, Coming::Follows(Blow { at, lasts, fault: later }));
+            }
             Fault::LinkLost(place) => self.machine(place).link_lost = true,
             Fault::BrainStall(place) => self.machine(place).brain_stalled = true,
             Fault::StepsFail(place) => self.machine(place).steps = Steps::Fail,
@@ -163,6 +169,7 @@ impl World {
             Fault::Slew(place, _) => self.machine(place).clock.slew(0, now),
             Fault::SetDate(place, _) => self.machine(place).wall_error = 0,
             Fault::Sick(place, _) => self.set_health(place, Health::Healthy),
+            Fault::SharedFault(place) => self.set_health(1 - place, Health::Healthy),
             Fault::LinkLost(place) => self.machine(place).link_lost = false,
             Fault::BrainStall(place) => self.machine(place).brain_stalled = false,
             Fault::StepsFail(place) | Fault::StepsHang(place) => {

@@ -52,6 +52,9 @@ pub enum Fault {
     Forge,
     /// A check fails, or warns.
     Sick(Place, Health),
+    /// A check of both nodes fails. The brain of this one tells it only when that of the other one
+    /// must have (rung `switchover`).
+    SharedFault(Place),
     /// The interface of its addresses goes, and the paths stay.
     LinkLost(Place),
     /// The brain says nothing any more.
@@ -221,6 +224,7 @@ impl Fault {
             Self::CutOff(place) => Self::CutOff(other(place)),
             Self::Deaf(place) => Self::Deaf(other(place)),
             Self::Sick(place, health) => Self::Sick(other(place), health),
+            Self::SharedFault(place) => Self::SharedFault(other(place)),
             Self::LinkLost(place) => Self::LinkLost(other(place)),
             Self::BrainStall(place) => Self::BrainStall(other(place)),
             Self::StepsFail(place) => Self::StepsFail(other(place)),
@@ -266,6 +270,9 @@ impl Fault {
             Self::Replay => "old packets sent again".into(),
             Self::Forge => "forged packets".into(),
             Self::Sick(place, health) => format!("{}: health {health:?}", name(place)),
+            Self::SharedFault(place) => {
+                format!("a check of both nodes failed, {} waits", name(place))
+            }
             Self::LinkLost(place) => format!("{}: interface lost", name(place)),
             Self::BrainStall(place) => format!("{}: brain stalled", name(place)),
             Self::StepsFail(place) => format!("{}: steps fail", name(place)),

@@ -71,6 +71,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("failed check on active", Fault::Sick(ACTIVE, Health::Failed), LONG, Must::HandOver),
     scenario("warning on active", Fault::Sick(ACTIVE, Health::Degraded), LONG, Must::Stay),
     scenario("failed check on standby", Fault::Sick(STANDBY, Health::Failed), LONG, Must::Stay),
+    scenario("failed check on both", Fault::SharedFault(ACTIVE), 10 * SECOND, Must::Stay),
     scenario("interface of active lost", Fault::LinkLost(ACTIVE), LONG, Must::HandOver),
     scenario("interface of standby lost", Fault::LinkLost(STANDBY), LONG, Must::Stay),
     scenario("brain of active stalled", Fault::BrainStall(ACTIVE), LONG, Must::HandOver),

@@ -11,7 +11,7 @@ use mastiff_core::pair::{Identity, Pair};
 use mastiff_core::time::Span;
 
 use crate::clock::{Clock, MS, SECOND, Time};
-use crate::fault::{Fault, Names};
+use crate::fault::{Blow, Fault, Names};
 use crate::judge::{Judge, Violation};
 use crate::kernel::Kernel;
 use crate::machine::{Daemon, Machine, Program, links};
@@ -35,6 +35,8 @@ pub(crate) enum Coming {
     Watchdog,
     /// A fault of the plan begins.
     Begins(usize),
+    /// What comes of another fault begins.
+    Follows(Blow),
     /// It ends.
     Over(Fault),
     /// A daemon starts; `which` of the configurations.
@@ -200,6 +202,7 @@ impl World {
             Coming::Brain(place) => self.brain(place),
             Coming::Watchdog => self.watchdog(),
             Coming::Begins(index) => self.begin_blow(index),
+            Coming::Follows(blow) => self.inflict(blow),
             Coming::Over(fault) => self.end_fault(fault),
             Coming::Starts { place, boot } => self.start_daemon(place, boot),
             Coming::Stops { place, life } => self.stop_for_upgrade(place, life),

@@ -19,6 +19,11 @@ pub const MOVES_WITHIN: Span = Span::from_secs(600);
 /// of a lost carrier up to a second late (linkwatch_schedule_work(), net/core/link_watch.c).
 pub const LINK_SETTLES: Span = Span::from_millis(1500);
 
+/// How long a peer must have been ready before an owner in bad health leaves the group to it by
+/// itself. A fault that both nodes share ends on one of them first, by as much as their checks are
+/// apart: an interval, which is 10 s or less for most. The rung `switchover` does not wait for it.
+pub const HEALTH_SETTLES: Span = Span::from_secs(15);
+
 /// The brain's newest word on a group, and what else speaks against taking it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fitness {

@@ -434,7 +434,7 @@ fn a_group_that_fails_on_both_nodes_in_turn_moves_three_times_and_then_stays() {
     let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
     for (owner, next) in [(A, B), (B, A), (A, B), (B, B)] {
         world.turn(owner, core::slice::from_ref(&failed));
-        world.run(70_000);
+        world.run(60_000 + 40_000);
         assert_eq!(world.role(next), Role::Active, "from {owner}");
     }
     // Each saw only its own half go; the other half came to it.
@@ -452,7 +452,7 @@ fn a_switchover_by_an_operator_is_no_move_by_itself() {
     let mut world = World::settled(Safety::Network);
     for owner in [A, B, A, B, A] {
         world.order(owner, Order::Switchover);
-        world.run(20_000);
+        world.run(50_000);
     }
     let failed = PairEvent::Health { group: KEY, health: Health::Failed, not_ready: None };
     world.turn(B, &[failed]);
@@ -473,6 +473,17 @@ fn a_fault_that_both_share_moves_nothing() {
     assert_eq!(world.machines[A].told.last(), Some(&refused));
     world.run(500);
     assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Waiting));
+    // Nor when it ends there first: B's second is over, A's check is still failed.
+    for _ in 0..10 {
+        world.run(1000);
+        world.turn(A, core::slice::from_ref(&failed));
+        assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
+    }
+    // But it is left to a node that stays well.
+    world.run(30_000);
+    world.turn(A, &[failed]);
+    world.run(1000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Fault, Role::Active));
 }
 
 #[test]

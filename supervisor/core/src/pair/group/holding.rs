@@ -4,7 +4,7 @@ use super::{Group, Stage, State, Turn};
 use crate::pair::arbiters::fence;
 use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, PairReport, Step, StepId};
-use crate::pair::fitness::LINK_SETTLES;
+use crate::pair::fitness::{HEALTH_SETTLES, LINK_SETTLES};
 use crate::pair::lease::{Lease, Seat};
 use crate::pair::spec::{Failback, Safety};
 use crate::pair::takeover::{Candidacy, Won};
@@ -223,14 +223,16 @@ impl Group {
         }
         let health = self.fitness.health(now);
         let bad = self.fitness.bad_health(now);
-        let is_ill = bad.is_some_and(|bad| self.peer.is_healthier_than(bad));
-        let is_cut = self.fitness.has_lost_link(now) && self.peer.ready_for(now) >= LINK_SETTLES;
+        let ready_for = self.peer.ready_for(now);
+        let is_ill =
+            ready_for >= HEALTH_SETTLES && bad.is_some_and(|bad| self.peer.is_healthier_than(bad));
+        let is_cut = self.fitness.has_lost_link(now) && ready_for >= LINK_SETTLES;
         if is_ill || is_cut {
             self.move_by_itself(lease, Cause::BadHealth, turn);
         } else if let Failback::After(long_enough) = self.spec.failback
             && !self.spec.preferred
             && self.peer.standing().is_some_and(|peer| peer.preferred && peer.health >= health)
-            && self.peer.ready_for(now) >= long_enough
+            && ready_for >= long_enough
         {
             self.move_by_itself(lease, Cause::Failback, turn);
         }

@@ -93,6 +93,8 @@ fn group(spec: GroupSpec, arbiter: Arbiter, state: State) -> Group {
     let voter = Voter::forgetful(at(0));
     let mut group = Group::with(ME, spec, arbiter, 1, state, voter, at(T));
     group.fitness.report(Health::Healthy, None, at(T));
+    // It has been ready for long.
+    group.peer.hear(&peer_beat(), true, at(T - 60_000));
     group.peer.hear(&peer_beat(), true, at(T - 50));
     group.highest = EPOCH;
     group.attempts = 20;

@@ -246,6 +246,11 @@ fn an_owner_moves_for_bad_or_unknown_health_only_to_a_ready_peer_and_not_too_oft
     assert_eq!(after(|group| group.fitness.paused = true), "active");
     assert_eq!(after(|group| (0..3).for_each(|_| group.fitness.moved(at(T)))), "active");
     assert_eq!(after(|group| group.peer = Peer::new(None)), "active", "silent");
+    let newly_ready = |group: &mut Group| {
+        group.peer = Peer::new(None);
+        [14_900, 50].into_iter().for_each(|ago| group.peer.hear(&peer_beat(), true, at(T - ago)));
+    };
+    assert_eq!(after(newly_ready), "active", "both may have had it, and its own ended first");
     let unwell = |group: &mut Group, beat| group.peer.hear(&beat, true, at(T - 10));
     for (beat, why) in [
         (Beat { not_ready: Some(LinkDown), ..peer_beat() }, "not ready"),
