@@ -50,6 +50,8 @@ fn round_trip(text: &str) -> Result<Span, String> {
 struct Computed<'a> {
     group: &'a GroupConfig,
     facts: Facts,
+    /// Checks whose failure hands it over.
+    checks: Vec<&'a str>,
     result: Result<(Timing, Sums), Vec<timing::Refusal>>,
 }
 
@@ -80,14 +82,18 @@ pub(super) fn run(
     Ok(if refused { EX_CONFIG } else { 0 })
 }
 
-fn compute<'a>(config: &Config, pair: &'a PairConfig, with: &With) -> ComputedPair<'a> {
+fn compute<'a>(config: &'a Config, pair: &'a PairConfig, with: &With) -> ComputedPair<'a> {
     let wanted = if with.guard == Wanted::Auto { pair.guard } else { with.guard };
     let chosen = guard::choose(wanted, &Root::machine());
     let round_trip = with.round_trip.map_or(RoundTrip::Assumed, RoundTrip::Measured);
     let watchdog = config.watchdog.as_ref().and_then(WatchdogConfig::facts);
     let groups = pair.groups.iter().map(|group| {
         let facts = pair.facts(group, chosen.guard, round_trip, watchdog);
-        Computed { group, facts, result: timing::derive(&facts) }
+        let specs = config.checks.iter().map(|check| &check.spec);
+        let counting =
+            specs.filter(|spec| spec.handing_over().is_some() && spec.counts_for(&group.name));
+        let checks = counting.map(|spec| &*spec.name).collect();
+        Computed { group, facts, checks, result: timing::derive(&facts) }
     });
     ComputedPair { pair, groups: groups.collect(), chosen }
 }
@@ -205,13 +211,20 @@ fn timers_text(text: &mut String, out: Out, facts: &Facts, timing: &Timing) {
 
 /// What moves, and when its units start.
 fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
-    let Computed { group, facts, result } = computed;
+    let Computed { group, facts, checks, result } = computed;
     let addresses = group.addresses.iter().map(ToString::to_string);
     let all: Vec<String> = addresses.chain(group.units.iter().cloned()).collect();
     let name = print::clean(&group.name);
     text.push_str(&format!("\n{}: ", out.paint(Tone::Strong, &format!("Group {name}"))));
     text.push_str(&out.wrap(&all.join(", "), 4));
     text.push('\n');
+    if !checks.is_empty() {
+        let sentence = format!(
+            "Handed over, if the other node is ready, when the rungs before `switchover` do not help: {}.",
+            print::clean(&checks.join(", "))
+        );
+        paragraph(text, out, 2, &sentence);
+    }
     let Ok((_, sums)) = result else { return };
     let Some(stop) = &sums.stop else {
         if !group.units.is_empty() {

@@ -48,6 +48,9 @@ struct GroupExplained<'a> {
     refused: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     promise: Option<PromiseExplained>,
+    /// Checks whose failure hands it over.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    handed_over_by: &'a [&'a str],
     two_owners: Claim,
 }
 
@@ -119,12 +122,13 @@ fn pair_explained<'a>(computed: &'a ComputedPair<'a>) -> PairExplained<'a> {
 }
 
 fn group_explained<'a>(computed: &'a Computed<'a>) -> GroupExplained<'a> {
-    let Computed { group, facts, result } = computed;
+    let Computed { group, facts, checks, result } = computed;
     let refusals = result.as_ref().err().into_iter().flatten();
     GroupExplained {
         name: &group.name,
         refused: refusals.map(ToString::to_string).collect(),
         promise: result.as_ref().ok().map(|(timing, sums)| promise_explained(timing, sums)),
+        handed_over_by: checks,
         two_owners: Claim::new(facts.arbiter, facts.guard, facts.safety),
     }
 }

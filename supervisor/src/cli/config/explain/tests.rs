@@ -163,3 +163,20 @@ fn units_under_network_safety_are_said_to_run_twice_for_a_moment() {
     assert!(text.contains("for a moment they may run on both"), "{text}");
     assert!(!text.contains("a power-off that"), "{text}");
 }
+
+#[test]
+fn the_checks_that_hand_a_group_over_are_named() {
+    let text = format!(
+        "{PAIR}[[check]]\nname = \"gateway\"\nsensor = \"ping\"\ntarget = \"192.0.2.1\"\n\
+         on-fail = \"switchover\"\n[[service]]\nunit = \"postgresql.service\"\n\
+         on-fail = [\"restart\", \"switchover\"]\n[[check]]\nsensor = \"load\"\n"
+    );
+    let config = load_text(&text, Path::new("mastiff.toml")).unwrap();
+    let with = With { guard: Wanted::Lifetime, round_trip: None };
+    let computed = compute(&config, config.pair.as_ref().unwrap(), &with);
+    let checks: Vec<_> = computed.groups.iter().map(|group| group.checks.clone()).collect();
+    assert_eq!(checks, [vec!["gateway", "postgresql.service"], vec!["gateway"]]);
+    let mut shown = String::new();
+    group_text(&mut shown, Out { color: false, width: None }, &computed.groups[1]);
+    assert!(shown.contains("do not help: gateway."), "{shown}");
+}
