@@ -8,7 +8,7 @@ use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 
 use super::{Effect, Work};
-use crate::config::pair::STOP_WITHIN;
+use crate::config::pair::UNITS_WITHIN_DEFAULT;
 
 /// The longest wait for the other node to find the same fault.
 pub const SHARED_WITHIN: Span = Span::from_secs(30);
@@ -22,7 +22,7 @@ pub const EFFECT: Effect = Effect {
         summary: "Hands over the group of the check, or all that are active here, to a node that is ready.",
         disruption: Disruption::Group,
         arguments: Arguments::None,
-        deadline: Span::from_nanos(STOP_WITHIN.as_nanos() + BESIDE.as_nanos()),
+        deadline: Span::from_nanos(UNITS_WITHIN_DEFAULT.as_nanos() + BESIDE.as_nanos()),
         settle: Span::from_secs(1),
         // As often as a group moves by itself.
         budget: Budget { times: 3, within: MOVES_WITHIN },
