@@ -49,7 +49,7 @@ use clock::{Clocks, Now};
 use event::{PairActions, PairEvent, Step};
 use group::{Group, KeptGroup, Turn};
 use message::{Beat, GroupKey, Member, Owner, Session};
-use spec::GroupSpec;
+use spec::{GroupSpec, Terms};
 
 use crate::time::Mono;
 
@@ -151,6 +151,14 @@ impl Pair {
                     group.address_taken(matches!(event, PairEvent::ProbeSeen { .. }), turn);
                 }
             }
+        }
+    }
+
+    /// Takes other terms for a group, which says so with its next beat. A group that is not known
+    /// changes nothing.
+    pub fn agree(&mut self, group: GroupKey, terms: Terms) {
+        if let Some(group) = self.group_mut(group) {
+            group.agree(terms);
         }
     }
 

@@ -36,7 +36,7 @@ use super::jitter::Jitter;
 use super::lease::{Lease, Seat};
 use super::message::{Epoch, GroupKey, Health, NotReady, Owner, Role};
 use super::peer::Peer;
-use super::spec::GroupSpec;
+use super::spec::{GroupSpec, Terms};
 use super::takeover::Candidacy;
 use super::voter::Voter;
 use crate::time::{Mono, Span};
@@ -342,6 +342,11 @@ impl Group {
     /// How long exclusive units may outlive a lease here.
     pub(super) const fn stops_within(&mut self, span: Option<Span>) {
         self.spec.stops_within = span;
+    }
+
+    /// Other terms.
+    pub(super) const fn agree(&mut self, terms: Terms) {
+        self.spec.agree(terms);
     }
 
     /// Once a turn, after its events.

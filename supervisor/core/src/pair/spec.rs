@@ -62,7 +62,28 @@ pub struct GroupSpec {
     pub timing: Timing,
 }
 
+/// What of a [`GroupSpec`] may change while the group is had: where it belongs, not what it is or
+/// how it is kept. No vote, lease or timer rests on it, so it moves nothing by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Hash of the group's definition. A standby with another one is not ready.
+    pub definition: u64,
+    /// Whether this node is preferred where all else is equal.
+    pub preferred: bool,
+    /// Whether it returns to the preferred node.
+    pub failback: Failback,
+    /// How long a node that failed stays away: from the next time on that it does.
+    pub recover_after: Span,
+}
+
 impl GroupSpec {
+    /// Takes other terms.
+    pub(super) const fn agree(&mut self, terms: Terms) {
+        let Terms { definition, preferred, failback, recover_after } = terms;
+        (self.definition, self.preferred) = (definition, preferred);
+        (self.failback, self.recover_after) = (failback, recover_after);
+    }
+
     /// The step of taking after `done`; the first for `None`.
     #[must_use]
     pub(super) const fn taking_step_after(&self, done: Option<Step>) -> Option<Step> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::pair::arbiters::{fence, wire};
 use crate::pair::message::NotReady::LinkDown;
+use crate::pair::spec::Terms;
 
 fn started() -> (Group, Vec<PairAction>) {
     let mut out = PairActions::new();
@@ -461,6 +462,34 @@ fn a_restart_is_announced_when_the_whole_lease_is_long() {
     assert_eq!(in_words(&group, &out), "active, guard to 500");
     let out = hear(&mut group, PEER_NODE, long(T), T + 2);
     assert_eq!(in_words(&group, &out), "active, guard to 7984, restart now");
+}
+
+#[test]
+fn other_terms_move_nothing_and_are_told_with_the_next_beat() {
+    let terms = Terms {
+        definition: 4321,
+        preferred: true,
+        failback: Failback::After(ms(5000)),
+        recover_after: ms(9000),
+    };
+    for state in [idle(), asking(), waiting(), taking(), active(), yielding(), dropping()] {
+        let mut group = with_witness(state);
+        let before = (group.state.clone(), group.voter.clone(), group.role());
+        group.agree(terms);
+        assert_eq!(before, (group.state.clone(), group.voter.clone(), group.role()));
+        let beat = group.beat(at(T));
+        assert_eq!((beat.definition, beat.standing.preferred), (4321, true));
+    }
+    // The owner stays; a standby that has heard the other definition is not ready for it.
+    let mut owner = with_witness(active());
+    owner.agree(terms);
+    let out = hear(&mut owner, PEER_NODE, peer_beat(), T + 1);
+    assert_eq!(in_words(&owner, &out), "active");
+    let mut standby = with_witness(idle());
+    hear(&mut standby, PEER_NODE, peer_beat(), T + 1);
+    assert_eq!(standby.not_ready(at(T + 1)), None);
+    standby.agree(terms);
+    assert_eq!(standby.not_ready(at(T + 1)), Some(NotReady::DefinitionDiffers));
 }
 
 #[test]
