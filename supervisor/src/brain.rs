@@ -23,6 +23,7 @@
 //! | `hooks` | programs that are told of a change of role |
 //! | `notify` | the socket to PID 1 |
 //! | `pair` | what the keeper tells of the groups, and what is wanted of them |
+//! | `parting` | what becomes of the groups when the daemon ends: let go, or left to the next one |
 //! | `watchdog` | which device is petted, how that ends, and the self-test |
 
 use std::collections::VecDeque;
@@ -56,6 +57,7 @@ use going::WayDown;
 use hooks::Hooks;
 use notify::Notify;
 use pair::Desk;
+use parting::Parting;
 use saving::Save;
 use units::Units;
 use watchdog::Dog;
@@ -71,6 +73,7 @@ mod hooks;
 mod moving;
 pub mod notify;
 pub mod pair;
+mod parting;
 mod reloading;
 mod requests;
 mod saving;
@@ -137,8 +140,8 @@ pub struct Brain {
     /// Clients that wait for a reload to end.
     reloading: Option<Vec<ClientId>>,
     ending: Option<Mono>,
-    /// The end waits until then for the groups to be let go.
-    letting_go: Option<Mono>,
+    /// How it parts from its groups, at the end.
+    parting: Option<Parting>,
 }
 
 /// When something is due that belongs to no part.
@@ -310,6 +313,7 @@ impl Brain {
             self.pulse(now);
         }
         self.keep_flight(now);
+        self.keep_parting(now);
         self.clients.tick(now);
         let events = &self.events;
         self.clients.feed(events.next(), |seq| {
@@ -336,10 +340,10 @@ impl Brain {
         }
         self.notify.stopping();
         self.events.record("daemon-stops", Severity::Notice, None, "mastiffd stops");
-        self.letting_go = self.let_go(now);
         self.ending = Some(now.after(LAST_SAVE));
         self.forget_watched_boot(now);
         self.note_end(now);
+        self.part(now);
     }
 
     fn take_last_news(&mut self, now: Mono) {
@@ -358,6 +362,7 @@ impl Brain {
                 }
                 Purpose::BootLoop => self.take_boot_loop(done.result, now),
                 Purpose::Going(stage) => self.take_stage(stage, done.result, now),
+                Purpose::NextConfig => self.take_next_config(done.result, now),
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
                 Purpose::Fence => {}
                 Purpose::GroupUnits(step, call) => {
@@ -372,9 +377,8 @@ impl Brain {
     fn is_over(&mut self, now: Mono) -> bool {
         let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
         let saved = saved && self.flight.is_written() && self.boot_loop.is_saved();
-        let gone = self.has_let_go() && self.hooks.are_done();
-        let let_go = gone || self.letting_go.is_none_or(|limit| now >= limit);
-        let over = self.ending.is_some_and(|deadline| let_go && (saved || now >= deadline));
+        let over = self.ending.is_some_and(|deadline| saved || now >= deadline);
+        let over = over && self.has_parted(now);
         // The last of all: until then it is petted.
         over && self.has_left_watchdog(now)
     }
@@ -397,10 +401,9 @@ impl Brain {
         let due = match self.ending {
             // Nothing else is looked after any more, so it may be overdue.
             Some(ending) => {
-                let let_go = self.letting_go.filter(|limit| *limit > ending);
-                let ending = ending.max(let_go.unwrap_or(Mono::BOOT));
+                let ending = self.parting_deadline(ending);
                 // While units stop, this loop is still looked at.
-                let life = let_go.map_or(Mono::FAR, |_| {
+                let life = self.parting.as_ref().map_or(Mono::FAR, |_| {
                     let pet = self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet);
                     self.clocks.tell_keeper.min(pet).min(self.units_deadline(clock::now()))
                 });

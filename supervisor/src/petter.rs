@@ -52,13 +52,20 @@ const PRIORITY: i32 = crate::keeper::realtime::HANDS;
 /// What the brain asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing more is done with it: it goes on counting, and fires. Something runs that must not.
-    Abandon,
+    /// Nothing more is done with it: it goes on counting, and fires unless a daemon `follows` that
+    /// pets it. Something runs that must not run on without one.
+    Abandon {
+        /// A restart of the daemon.
+        follows: bool,
+    },
     /// Other times for the same device.
     Configure(Times),
     /// The end: closing the device stops it. The descriptor in the store, if there is one, goes on
     /// counting for a daemon that follows.
     Release,
+    /// A restart of the daemon, which leaves groups as they are: the same, but with the time-out as
+    /// it is even where nothing can stop the device. The peer reckons with that (`D`).
+    Pass,
     /// The end of the machine: the device goes on counting for at most so long, and fires if the
     /// machine is not down by then.
     Leave(Span),

@@ -59,6 +59,8 @@ pub enum Purpose {
     GoingDown,
     /// The configuration file.
     Reload,
+    /// The same, as the daemon after this one will find it.
+    NextConfig,
     /// A fence agent.
     Fence,
     /// A call about the units of a group.
@@ -439,6 +441,7 @@ impl Probes {
                 | Purpose::Hook
                 | Purpose::Gates
                 | Purpose::Reload
+                | Purpose::NextConfig
                 | Purpose::BootLoop
                 | Purpose::Going(_)
                 | Purpose::Fence => self.news.push(News::Done(answer)),

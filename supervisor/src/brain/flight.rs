@@ -19,7 +19,7 @@ use crate::effects::restart::SYSTEMCTL;
 use crate::flight::last_words::LastWords;
 use crate::flight::{EventWords, Kind, Lane, Record, file};
 use crate::probes::Purpose;
-use crate::probes::wire::{Job, OUTPUT_BYTES, Output, Run};
+use crate::probes::wire::{Ended, Job, OUTPUT_BYTES, Output, Run};
 
 mod pulse;
 
@@ -209,6 +209,11 @@ impl Flight {
         self.under_way.is_none() && (self.waiting.is_empty() || self.said) && !self.asked
     }
 
+    /// Whether PID 1 was asked for its jobs, and has not answered.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked
+    }
+
     /// For how long its file system has answered no write, not even with an error. Time in suspend
     /// does not count, and neither does what was never asked of it.
     #[must_use]
@@ -337,12 +342,16 @@ impl Brain {
     /// The jobs of PID 1. It was asked for nothing but this.
     pub(super) fn take_going_down(&mut self, result: Result<Output, String>, now: Mono) {
         self.flight.asked = false;
-        if let Ok(Output::Finished(ended)) = result
-            && let Some(how) = going_down(&ended.output)
-        {
+        let jobs = match result {
+            Ok(Output::Finished(Ended { code: Some(0), output, .. })) => Ok(output),
+            Ok(_) => Err(format!("{SYSTEMCTL} failed")),
+            Err(why) => Err(why),
+        };
+        if let Some(how) = jobs.as_ref().ok().and_then(|jobs| going_down(jobs)) {
             self.go_down(how, now);
             self.flight.due = Some(now);
         }
+        self.hear_jobs(jobs.as_deref().map_err(String::as_str), now);
     }
 }
 

@@ -252,7 +252,7 @@ impl Brain {
                 self.save.due = Some(now);
             }
             Stage::LetGo => {
-                self.let_go(now);
+                self.let_go();
                 return Ok(self.has_let_go().then_some(Answer::Done));
             }
             Stage::Sync => {

@@ -23,8 +23,6 @@ use crate::keeper::shell::{News, Notice};
 /// An order that nothing has come of by then is answered so. A switchover takes milliseconds; a
 /// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
 const ORDER_WITHIN: Span = Span::from_secs(15);
-/// The end waits so long for the groups to be let go, besides the time of their units.
-const LET_GO_WITHIN: Span = Span::from_secs(2);
 /// How long a refused message explains why nothing is heard.
 const REFUSAL_FRESH: Span = Span::from_secs(60);
 
@@ -170,6 +168,9 @@ impl Brain {
                 self.remember(&name, epoch, now);
                 self.note_epoch(group, true, epoch);
             }
+            PairReport::Refused { group, order: Order::PrepareRestart, why } => {
+                self.is_not_prepared(group, why);
+            }
             PairReport::Refused { group, order, why } => {
                 self.note_refusal(group, order, why);
                 let text = format!("{order} of \"{}\" is refused: {why}", self.desk.name(group));
@@ -183,6 +184,7 @@ impl Brain {
             PairReport::RestartReady { group } => {
                 let text = format!("group \"{}\": ready for a restart", self.desk.name(group));
                 self.events.record("restart-ready", Severity::Notice, None, &text);
+                self.is_prepared(group);
             }
             PairReport::CannotRemove { group, step } => {
                 let name = self.desk.name(group);
@@ -349,23 +351,5 @@ impl Brain {
         if told.iter().all(|told| *told) {
             self.desk.paused = Some(paused);
         }
-    }
-
-    /// Before the end all groups are let go, so that the peer need not wait for a lease to run out.
-    pub(super) fn let_go(&mut self, now: Mono) -> Option<Mono> {
-        let groups: Vec<GroupKey> = self.desk.groups().iter().map(|(key, _)| *key).collect();
-        for group in &groups {
-            self.keeper.order(*group, Order::LetGo);
-        }
-        // Units are given all the time that they have.
-        let pair = self.config.pair.as_ref();
-        let units = pair.into_iter().flat_map(|pair| &pair.groups).map(GroupConfig::stop_time);
-        let units = units.max().unwrap_or_default();
-        (!groups.is_empty()).then(|| now.after(LET_GO_WITHIN).after(units))
-    }
-
-    /// Whether nothing of any group is here.
-    pub(super) fn has_let_go(&self) -> bool {
-        self.keeper.board().groups.iter().all(|group| group.is_clear)
     }
 }

@@ -105,7 +105,7 @@ impl Brain {
             steps: Map::new(),
             reloading: None,
             ending: None,
-            letting_go: None,
+            parting: None,
         };
         brain.look_back(now);
         brain.close_gates(now);

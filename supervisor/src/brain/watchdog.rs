@@ -273,7 +273,7 @@ impl Brain {
             // A test would cut it short.
             self.dog.wishes.self_test = None;
             self.dog.memory.testing = None;
-            self.let_go(now);
+            self.let_go();
             self.leave_to_pid1(now);
             let wishes = self.dog.wishes;
             self.keeper.wish(wishes);
@@ -338,7 +338,9 @@ impl Brain {
         // Who switches the machine off wants it off: a device that goes on would start it again.
         let last = last_steps();
         let order = match (self.dog.wishes.down_by, last) {
-            _ if self.has_exclusive() => Order::Abandon,
+            // What runs on is ended by the device alone, should no daemon come back for it.
+            _ if self.has_exclusive() => Order::Abandon { follows: self.leaves_groups() },
+            (None, None) if self.leaves_groups() => Order::Pass,
             (_, Some(LastSteps::Off)) | (None, None) => Order::Release,
             (Some(down_by), _) => Order::Leave(down_by.since(now).min(LAST_STEPS)),
             (None, Some(LastSteps::Restart)) => Order::Leave(LAST_STEPS),

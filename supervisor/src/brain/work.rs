@@ -118,6 +118,8 @@ impl Brain {
             Purpose::Flight => self.take_flight_result(result, now),
             Purpose::GoingDown => self.take_going_down(result, now),
             Purpose::Reload => self.take_config(result, now),
+            // Asked at the end only, where nobody decides any more.
+            Purpose::NextConfig => {}
             Purpose::Fence => self.take_fenced(result, now),
             Purpose::GroupUnits(step, call) => self.take_units(step, call, result, now),
             Purpose::Hook => self.take_hook(result),

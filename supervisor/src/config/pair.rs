@@ -12,6 +12,7 @@ use mastiff_core::timing::{
 use super::{Config, Fault};
 use crate::guard::Wanted;
 
+pub mod change;
 mod check;
 mod group;
 mod member;

@@ -47,7 +47,8 @@ pub enum Job {
     AskGateway(Clocks),
     /// Ask whether anybody has the group's addresses.
     Probe(Slot),
-    /// The end. With `remove`, the guard goes, too: nothing is had here any more.
+    /// The end. With `remove`, the guard goes, too: nothing is had here any more. Else the
+    /// addresses that are had last to the end of their leases.
     Stop {
         /// Whether the guard goes.
         remove: bool,

@@ -10,8 +10,7 @@
 //! ended, has ended, whatever else arrived meanwhile.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use mastiff_core::pair::Pair;
 use mastiff_core::pair::clock::{Clocks, Now};
@@ -33,12 +32,12 @@ use crate::clock;
 use crate::config::pair::GROUPS_MAX;
 use crate::guard::{Gate, Slot};
 
+mod ending;
+
 /// A turn that begins so much after its moment is a late one.
 const LATE: Span = Span::from_millis(2);
 /// While datagrams wait that a turn did not take, the next one comes so soon.
 const MORE: Span = Span::from_micros(500);
-/// At the end the removal of the guard is waited for: it waits for the kernel's lock for links.
-const REMOVE_WITHIN: Span = Span::from_secs(2);
 /// A rest is so small a part of a heartbeat, and not longer than [`REST_MAX`]: what comes meanwhile
 /// waits. One that would be shorter than [`REST_MIN`] saves nothing.
 const RESTS_IN_BEAT: u64 = 50;
@@ -110,6 +109,8 @@ struct Place {
     /// Whether its interfaces are up, behind a guard; `None`: the hands have not said so.
     ready: Option<bool>,
     cause: Option<Cause>,
+    /// The long lease for a restart stands, and is to be left behind.
+    held: bool,
 }
 
 /// Where the shell's ends are.
@@ -133,7 +134,8 @@ impl Shell {
     ) -> Self {
         let mut actions = Vec::with_capacity(ACTIONS);
         let Setup { identity, specs, keys, paths, witness, gate, memory, kept, .. } = setup;
-        let place = |spec: &GroupSpec| Place { key: spec.key, ready: None, cause: None };
+        let place =
+            |spec: &GroupSpec| Place { key: spec.key, ready: None, cause: None, held: false };
         let slots = specs.iter().map(|(spec, _)| place(spec)).collect();
         let heartbeats = specs.iter().map(|(spec, _)| spec.timing.heartbeat);
         let heartbeat = heartbeats.min().unwrap_or_default();
@@ -281,33 +283,6 @@ impl Shell {
         self.pair.handle(&PairEvent::Done { step, ok }, now, &mut self.actions);
     }
 
-    /// Ends the hands; the guard goes with them if nothing is had here. The votes stay for a daemon
-    /// that comes after this one, but not that it was told to let go.
-    pub(super) fn stop(&mut self) {
-        let free = self.pair.groups().iter().all(|group| group.lease().is_none());
-        self.give(Job::Stop { remove: free });
-        if free {
-            self.wait_for_hands();
-        }
-    }
-
-    /// The guard goes before the process does, or it would stay for ever. The hands' end of the
-    /// queue goes with them.
-    fn wait_for_hands(&mut self) {
-        let until = clock::now().after(REMOVE_WITHIN);
-        loop {
-            let left = Duration::from_nanos(until.since(clock::now()).as_nanos());
-            match self.outcomes.recv_timeout(left) {
-                Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    log::warn!("the guard may have stayed: the kernel was busy");
-                    return;
-                }
-            }
-        }
-    }
-
     /// Does what the core wants: memory first, datagrams last.
     fn act(&mut self, now: Clocks) {
         let mut actions = std::mem::take(&mut self.actions);
@@ -352,6 +327,7 @@ impl Shell {
                 if let Some(slot) = self.slot(group) {
                     self.board.set_end(slot, None);
                     self.gate.close(slot);
+                    self.set_held(slot, false);
                 }
             }
             PairAction::Report(report) => self.report(report, now),
@@ -396,10 +372,9 @@ impl Shell {
                 }
             }
             PairReport::RestartReady { group } => {
-                let groups = self.pair.groups().iter();
-                let lease = groups.filter(|known| known.key() == group).find_map(|g| g.lease());
-                if let (Some(slot), Some(end)) = (self.slot(group), lease.map(|l| l.end())) {
-                    self.gate.hold(slot, end, now);
+                if let Some(slot) = self.slot(group) {
+                    self.set_held(slot, true);
+                    self.hold(slot, now);
                 }
             }
             PairReport::Refused { .. } | PairReport::Epoch { .. } => {}

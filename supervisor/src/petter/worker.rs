@@ -92,8 +92,9 @@ impl Worker {
                 }
                 return false;
             }
-            Order::Release => self.release(),
-            Order::Abandon => self.abandon(),
+            Order::Release => self.release(false),
+            Order::Pass => self.release(true),
+            Order::Abandon { follows } => self.abandon(*follows),
             Order::Leave(within) => self.leave(*within),
         }
         true
@@ -283,12 +284,13 @@ impl Worker {
         }
     }
 
-    /// From now on closing it stops it. What cannot be stopped is given as long as it takes.
-    fn release(&mut self) {
+    /// From now on closing it stops it. What cannot be stopped is given as long as it takes, unless
+    /// a daemon `follows` at once.
+    fn release(&mut self, follows: bool) {
         self.slot.disarm();
         let Some(mut device) = self.device.take() else { return self.end(State::Released, None) };
         let cannot_stop = self.armed.as_ref().and_then(|armed| armed.nowayout) == Some(true);
-        let longest = cannot_stop.then(|| set_longest(&device, LONGEST)).flatten();
+        let longest = (cannot_stop && !follows).then(|| set_longest(&device, LONGEST)).flatten();
         let allowed = device.allow_close();
         drop(device);
         let unless = "this machine is reset unless mastiffd runs again within";
@@ -296,6 +298,9 @@ impl Worker {
         self.end(
             State::Released,
             Some(match (allowed, cannot_stop) {
+                (Ok(()), _) if follows => {
+                    (Severity::Notice, "the watchdog is left to the next daemon".to_string())
+                }
                 (Ok(()), false) => (Severity::Notice, "the watchdog is released".to_string()),
                 (Ok(()), true) => {
                     let secs = longest.map_or(its, |secs| format!("{secs} s"));
@@ -312,12 +317,18 @@ impl Worker {
     }
 
     /// It goes on counting: closed without the letter that would stop it, and without a pet.
-    fn abandon(&mut self) {
+    fn abandon(&mut self, follows: bool) {
         self.slot.disarm();
         let left = self.device.take().map(drop).is_some();
-        let text = "the watchdog is left counting, and resets this machine: something still runs \
-                    here that must not";
-        self.end(State::Left, left.then(|| (Severity::Error, text.to_string())));
+        let said = match follows {
+            true => (Severity::Notice, "the watchdog goes on counting for the next daemon"),
+            false => (
+                Severity::Error,
+                "the watchdog goes on counting, and resets this machine: something still runs \
+                 here that must not",
+            ),
+        };
+        self.end(State::Left, left.then(|| (said.0, said.1.to_string())));
     }
 
     /// The machine goes down: the device watches over the rest.

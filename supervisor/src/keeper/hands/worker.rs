@@ -188,6 +188,10 @@ impl Worker {
                     if remove && slots.all(|slot| self.remove(slot).is_ok()) {
                         self.wall.remove();
                     }
+                    // What is left for a daemon that follows lasts to the end of its lease.
+                    for slot in (0..self.groups.len()).map(Slot) {
+                        self.renew(slot);
+                    }
                     return true;
                 }
                 Err(TryRecvError::Empty) => return false,

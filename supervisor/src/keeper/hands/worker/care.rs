@@ -166,7 +166,7 @@ impl Worker {
         }
     }
 
-    fn renew(&mut self, slot: Slot) {
+    pub(super) fn renew(&mut self, slot: Slot) {
         let Some(group) = self.groups.get(slot.0) else { return };
         if !group.on || self.board.left(slot, clock::now()).is_none() {
             return;

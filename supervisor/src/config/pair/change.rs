@@ -1,0 +1,205 @@
+//! What of a pair is different in another file, and what that takes.
+//!
+//! | what | takes effect |
+//! |---|---|
+//! | where a group belongs (`prefer`, `failback`, `recover-after`), hooks, options of the agent | at a reload |
+//! | how it is kept: timers, guard, paths, arbiter, key file; a new group | at a restart, which moves nothing |
+//! | what it is: addresses, units; its name, its pair, its nodes | at a restart, which hands it over |
+//!
+//! The last because the daemon that follows would know nothing of what the one before left behind.
+
+use super::{GroupConfig, PairConfig};
+use crate::config::Config;
+
+/// One key that is different, and cannot be taken over while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// As in the file: `pair.guard`, `group "db": units`.
+    pub key: String,
+    /// Whose restart hands something over.
+    pub moves: Moves,
+}
+
+/// What a restart hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moves {
+    /// Nothing.
+    Nothing,
+    /// This group.
+    Group(String),
+    /// All groups.
+    All,
+}
+
+/// What is different, but for what a reload takes over.
+#[must_use]
+pub fn between(old: &Config, new: &Config) -> Vec<Change> {
+    let all = |key: &str| Change { key: key.to_string(), moves: Moves::All };
+    let (before, after) = match (&old.pair, &new.pair) {
+        (None, None) => return Vec::new(),
+        (Some(before), Some(after)) => (before, after),
+        (Some(_), None) => return vec![all("[pair]")],
+        (None, Some(_)) => {
+            return vec![Change { key: "[pair]".to_string(), moves: Moves::Nothing }];
+        }
+    };
+    let names = [
+        ("node.name", old.node.name != new.node.name),
+        ("pair.name", before.name != after.name),
+        ("pair.peer", before.peer != after.peer),
+    ];
+    let mut changes: Vec<Change> =
+        names.iter().filter(|(_, differs)| *differs).map(|(key, _)| all(key)).collect();
+    changes.extend(kept(before, after));
+    for group in &before.groups {
+        match after.groups.iter().find(|other| other.name == group.name) {
+            Some(other) => changes.extend(known(group, other)),
+            None => changes.push(moving(group, "is gone")),
+        }
+    }
+    let is_new = |group: &&GroupConfig| before.groups.iter().all(|it| it.name != group.name);
+    changes.extend(after.groups.iter().filter(is_new).map(|group| Change {
+        key: format!("group \"{}\": is new", group.name),
+        moves: Moves::Nothing,
+    }));
+    changes
+}
+
+/// How the groups are kept.
+fn kept(before: &PairConfig, after: &PairConfig) -> impl Iterator<Item = Change> {
+    let keys = [
+        ("pair.key-file", before.key_file != after.key_file),
+        ("pair.takeover-within", before.takeover_within != after.takeover_within),
+        ("pair.guard", before.guard != after.guard),
+        ("pair.arbiter", before.arbiter != after.arbiter),
+        ("pair.fence", before.fence.is_some() != after.fence.is_some()),
+        ("pair.paths", before.paths != after.paths),
+    ];
+    let differs = keys.into_iter().filter(|(_, differs)| *differs);
+    differs.map(|(key, _)| Change { key: key.to_string(), moves: Moves::Nothing })
+}
+
+/// What a group is.
+fn known<'a>(old: &'a GroupConfig, new: &'a GroupConfig) -> impl Iterator<Item = Change> + 'a {
+    let keys = [
+        ("addresses", old.addresses != new.addresses),
+        ("units", old.units != new.units),
+        ("safety", old.is_data != new.is_data),
+        ("address-after-units", old.address_after_units != new.address_after_units),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| moving(old, key))
+}
+
+fn moving(group: &GroupConfig, key: &str) -> Change {
+    let key = format!("group \"{}\": {key}", group.name);
+    Change { key, moves: Moves::Group(group.name.clone()) }
+}
+
+/// Of these groups the ones that a restart hands over, and the keys for which.
+#[must_use]
+pub fn moved<'a>(changes: &'a [Change], groups: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let moves = |change: &Change, group: &str| match &change.moves {
+        Moves::Nothing => false,
+        Moves::Group(name) => name == group,
+        Moves::All => true,
+    };
+    let is_moved = |group: &&&str| changes.iter().any(|change| moves(change, group));
+    let keys = changes.iter().filter(|change| change.moves != Moves::Nothing);
+    (groups.iter().filter(is_moved).copied().collect(), keys.map(|it| it.key.as_str()).collect())
+}
+
+/// Why a reload does not take these over, and what does.
+#[must_use]
+pub fn refusal(changes: &[Change], groups: &[&str]) -> String {
+    let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    let restart = "at the next `systemctl restart mastiff`";
+    let (moved, _) = moved(changes, groups);
+    let moves = if moved.is_empty() {
+        "which moves no role".to_string()
+    } else {
+        format!("which hands over {}", moved.join(", "))
+    };
+    format!("a reload does not change {}; it takes effect {restart}, {moves}", keys.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FILE: &str = r#"
+[node]
+name = "a"
+[pair]
+name = "db"
+peer = "b"
+key-file = "/k"
+takeover-within = "1s"
+arbiter = "witness"
+witness = "192.0.2.50:4170"
+paths = [{ local = "10.0.0.1:4170", peer = "10.0.0.2:4170" }]
+[[group]]
+name = "web"
+addresses = ["192.0.2.100/32 dev eth0"]
+[[group]]
+name = "mail"
+addresses = ["192.0.2.101/32 dev eth0"]
+"#;
+
+    fn config(text: &str) -> Config {
+        crate::config::load_text(text, Path::new("test")).unwrap()
+    }
+
+    fn refused(from: &str, to: &str) -> String {
+        assert!(FILE.contains(from), "{from}");
+        let (old, new) = (config(FILE), config(&FILE.replacen(from, to, 1)));
+        let changes = between(&old, &new);
+        if changes.is_empty() { String::new() } else { refusal(&changes, &["web", "mail"]) }
+    }
+
+    #[test]
+    fn each_key_says_what_a_restart_moves() {
+        let nothing = "which moves no role";
+        let all = "which hands over web, mail";
+        for (from, to, key, moves) in [
+            ("\"a\"", "\"c\"", "node.name", all),
+            ("name = \"db\"", "name = \"other\"", "pair.name", all),
+            ("\"b\"", "\"c\"", "pair.peer", all),
+            ("\"/k\"", "\"/other\"", "pair.key-file", nothing),
+            ("\"1s\"", "\"2s\"", "pair.takeover-within", nothing),
+            ("arbiter =", "guard = \"bpf\"\narbiter =", "pair.guard", nothing),
+            ("192.0.2.50", "192.0.2.51", "pair.arbiter", nothing),
+            ("10.0.0.2:4170", "10.0.0.2:4171", "pair.paths", nothing),
+            ("192.0.2.100", "192.0.2.102", "group \"web\": addresses", "which hands over web"),
+            ("\"mail\"", "\"post\"", "group \"mail\": is gone", "which hands over mail"),
+        ] {
+            let why = refused(from, to);
+            assert!(why.contains(key) && why.ends_with(moves), "{key}: {why}");
+        }
+    }
+
+    #[test]
+    fn where_a_group_belongs_is_taken_over_by_a_reload() {
+        let back = "prefer = \"a\"\nfailback = \"after 10m\"";
+        for more in ["prefer = \"b\"", back, "recover-after = \"9s\""] {
+            let from = "name = \"mail\"";
+            assert_eq!(refused(from, &format!("{from}\n{more}")), "", "{more}");
+        }
+        // Nor does it matter in which order they are.
+        let (head, groups) = FILE.split_once("[[group]]").unwrap();
+        let (web, mail) = groups.split_once("[[group]]").unwrap();
+        let turned = format!("{head}[[group]]{mail}[[group]]{web}");
+        assert_eq!(between(&config(FILE), &config(&turned)), []);
+    }
+
+    #[test]
+    fn a_pair_that_comes_or_goes_takes_a_restart() {
+        let alone = config("[node]\nname = \"a\"\n");
+        let pair = config(FILE);
+        assert_eq!(between(&alone, &pair).len(), 1);
+        let gone = between(&pair, &alone);
+        assert_eq!(moved(&gone, &["web", "mail"]).0, ["web", "mail"]);
+        assert_eq!(between(&alone, &config("[node]\nname = \"b\"\n")), []);
+    }
+}
