@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Planned restarts of the node that serves, under systemd: who uses the address must not notice.
+"""Planned restarts and reloads of the node that serves, under systemd: who uses the address must not notice.
 
     test_restart.py [NAME ...]     all tests, or those whose names contain one of the words
 
@@ -65,6 +65,7 @@ GAP_MS = 100
 # The longest promise of the protocol, and what a takeover takes after it.
 LONG_SECONDS = 10
 WITHIN = {"bpf": "1s", "nftables": "1s", "nftables-inet": "1s", "lifetime": "5s"}
+RELOADS = 1000
 
 
 class Restart(unittest.TestCase):
@@ -296,10 +297,77 @@ class Many(Restart):
         self.assert_unnoticed(owner, epoch, "20 restarts")
 
 
+class Reloads(Restart):
+    """A reload, again and again, on the node that serves."""
+
+    def usage(self, name):
+        """Of the daemon: processor seconds, KiB, descriptors."""
+        proc = f"/proc/{self.daemons[name].pid()}"
+        times = self.nodes[name].read(f"{proc}/stat").rsplit(")")[-1].split()[11:13]
+        memory = self.nodes[name].read(f"{proc}/status").split("VmRSS:")[1].split()[0]
+        files = self.nodes[name].run("ls", f"{proc}/fd").stdout.split()
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK"), int(memory), len(files)
+
+    def reload(self, name, count):
+        """Load two files by turns: a check comes and goes, and another key of the group changes."""
+        script = ("i=0; while [ $i -lt $0 ]; do i=$((i+1)); cp /root/$((i%2)).toml /etc/mastiff/mastiff.toml; "
+                  "mastiff reload > /root/said 2>&1 || exit 1; done")
+        self.nodes[name].run("sh", "-c", script, count)
+
+    def test_a_thousand(self):
+        owner, other = self.begin()
+        for at, more in enumerate(('recover-after = "9s"\n',
+                                   '[[check]]\nname = "root"\nsensor = "file"\ntarget = "/"\n')):
+            self.nodes[owner].write(f"/root/{at}.toml", self.config(owner, "auto", group=more))
+        self.reload(owner, 100)
+        epoch, before, pid = self.group(owner)["epoch"], self.usage(owner), self.daemons[owner].pid()
+        self.watch()
+        self.reload(owner, RELOADS)
+        after = self.usage(owner)
+        self.assertEqual(pid, self.daemons[owner].pid())
+        spent, grown = (after[0] - before[0]) / RELOADS * 1000, after[1] - before[1]
+        self.assert_unnoticed(owner, epoch, f"{RELOADS} reloads, {spent:.1f} ms of processor each, {grown} KiB more")
+        self.assertLessEqual(after[2], before[2] + 2, "descriptors")
+        self.assertLess(grown, 2048, "KiB")
+        self.wait_ready(other)
+
+    def test_what_takes_a_restart_is_refused_by_name(self):
+        owner, other = self.begin()
+        epoch = self.group(owner)["epoch"]
+        text = self.config(owner, "auto").replace(f'"{VIP}/32', f'"{VIP[:-1]}9/32').replace('"1s"', '"2s"')
+        self.nodes[owner].write(CONFIG, text)
+        said = self.daemons[owner].cli("reload", check=False)
+        self.assertEqual(78, said.returncode)
+        for part in ("pair.takeover-within", 'group "db": addresses', "hands over db"):
+            self.assertIn(part, " ".join(said.stderr.split()))
+        # Where it belongs, on the other hand, is taken over; until both nodes agree nobody could take it.
+        more = 'prefer = "b"\n'
+        for name in (owner, other):
+            self.nodes[name].write(CONFIG, self.config(name, "auto", group=more))
+        self.watch()
+        self.daemons[owner].cli("reload")
+        until("they differ", lambda: self.group(other)["not_ready"] is not None)
+        self.daemons[other].cli("reload")
+        self.wait_ready(other)
+        self.assert_unnoticed(owner, epoch, "another preference")
+
+    def test_trial_goes_back(self):
+        owner, other = self.begin()
+        epoch = self.group(owner)["epoch"]
+        self.nodes[owner].write(CONFIG, self.config(owner, "auto", group='prefer = "b"\n'))
+        self.watch()
+        self.daemons[owner].cli("reload", "--confirm", "3s")
+        until("they differ", lambda: self.group(other)["not_ready"] is not None)
+        self.assertIn("on trial", self.daemons[owner].cli("status").stdout)
+        self.wait_ready(other)
+        self.assertEqual(1, len(self.daemons[owner].events("config-rolled-back")))
+        self.assert_unnoticed(owner, epoch, "a trial")
+
+
 def main():
     words = sys.argv[1:]
     found = unittest.TestSuite()
-    for case in (Planned, Many):
+    for case in (Planned, Many, Reloads):
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
             if not words or any(word in f"{case.__name__}.{name}" for word in words):
                 found.addTest(case(name))

@@ -50,7 +50,7 @@ use crate::probes::wire::Run;
 use crate::probes::{News, Probes, Purpose};
 use alerts::Alerts;
 use bootloop::BootLoop;
-use clients::{Asked, ClientId, Clients};
+use clients::{Asked, Clients};
 use events::Events;
 use flight::Flight;
 use going::WayDown;
@@ -58,6 +58,7 @@ use hooks::Hooks;
 use notify::Notify;
 use pair::Desk;
 use parting::Parting;
+use reloading::Reloading;
 use saving::Save;
 use units::Units;
 use watchdog::Dog;
@@ -137,8 +138,7 @@ pub struct Brain {
     ready: bool,
     /// Programs of the rungs that are under way, still to be started.
     steps: Map<ActionId, VecDeque<Run>>,
-    /// Clients that wait for a reload to end.
-    reloading: Option<Vec<ClientId>>,
+    reloading: Reloading,
     ending: Option<Mono>,
     /// How it parts from its groups, at the end.
     parting: Option<Parting>,
@@ -212,7 +212,7 @@ impl Brain {
     fn take_signals(&mut self, now: Mono) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match i32::try_from(info.ssi_signo).map(Signal::try_from) {
-                Ok(Ok(Signal::SIGHUP)) => self.reload(None, now),
+                Ok(Ok(Signal::SIGHUP)) => self.reload(None, None, now),
                 Ok(Ok(Signal::SIGUSR1)) => self.dump(now),
                 Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => self.end(now),
                 _ => {}
@@ -314,6 +314,7 @@ impl Brain {
         }
         self.keep_flight(now);
         self.keep_parting(now);
+        self.keep_trial(now);
         self.clients.tick(now);
         let events = &self.events;
         self.clients.feed(events.next(), |seq| {
@@ -426,6 +427,7 @@ impl Brain {
                     .min(self.desk.next_deadline())
                     .min(self.units_deadline(clock::now()))
                     .min(self.going_deadline())
+                    .min(self.reloading.next_deadline())
                     .min(self.clocks.pulse)
                     .min(self.clocks.tell_keeper)
                     .min(self.notify.pet_every().map_or(Mono::FAR, |_| self.clocks.pet))

@@ -50,7 +50,13 @@ pub enum Request {
     /// Forgets the resets that the boot-loop guard has counted. For root only.
     ClearBootLoopGuard {},
     /// Reads the configuration again. For root only.
-    Reload {},
+    Reload {
+        /// On trial: after so many seconds the former one is back, unless confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm_secs: Option<f64>,
+    },
+    /// The configuration that is on trial stays. For root only.
+    ConfirmReload {},
     /// Hands a group over, if the peer is ready. For root only.
     Switchover {
         /// The group; not needed where there is one.
@@ -120,6 +126,9 @@ pub struct Status {
     /// The boot-loop guard; a daemon before it had none.
     #[serde(default)]
     pub boot_loop: Option<BootLoopStatus>,
+    /// Seconds until the former configuration is back, unless the one on trial is confirmed.
+    #[serde(default)]
+    pub trial_left_secs: Option<f64>,
     /// The rung by which this machine is on its way down, and how far it is, in words.
     #[serde(default)]
     pub going: Option<String>,

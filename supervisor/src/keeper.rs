@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 
 use mastiff_core::pair::event::{Order, StepId};
 use mastiff_core::pair::message::{GroupKey, Health};
+use mastiff_core::pair::spec::Terms;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Refusal, Wishes};
 use mio::{Poll, Waker};
@@ -80,6 +81,8 @@ pub enum ToKeeper {
     },
     /// Somebody wants something of a group.
     Order(GroupKey, Order),
+    /// Other terms for a group.
+    Agree(GroupKey, Terms),
     /// A step of the brain's ended; whether well.
     Done(StepId, bool),
     /// What the brain wants of the watchdog.
@@ -187,6 +190,11 @@ impl Keeper {
     /// Hands over what somebody wants; whether there was room.
     pub fn order(&mut self, group: GroupKey, order: Order) -> bool {
         self.give(ToKeeper::Order(group, order))
+    }
+
+    /// Hands over other terms for a group; whether there was room.
+    pub fn agree(&mut self, group: GroupKey, terms: Terms) -> bool {
+        self.give(ToKeeper::Agree(group, terms))
     }
 
     /// Hands over how a step ended. What is lost is missed by the step's deadline.

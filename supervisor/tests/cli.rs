@@ -189,6 +189,8 @@ fn json_is_json_in_every_verb() {
         (&["resume", "--json"], "/done", json!("as you wish")),
         (&["resume", "--boot-loop-guard", "--json"], "/done", json!("as you wish")),
         (&["reload", "--json"], "/done", json!("as you wish")),
+        (&["reload", "--confirm", "60s", "--json"], "/done", json!("as you wish")),
+        (&["reload", "--confirmed", "--json"], "/done", json!("as you wish")),
         (&["switchover", "--json"], "/done", json!("as you wish")),
         (&["failover", "--peer-is-off", "--yes", "--json"], "/done", json!("as you wish")),
         (&["doctor", "--json"], "/0/severity", json!("")),
@@ -323,6 +325,12 @@ fn orders_are_sent_whole_and_refusals_have_their_codes() {
     let reload = peer.run(&["reload"]);
     assert_eq!(reload.status.code(), Some(refused(78)));
     assert!(text(&reload.stderr).contains("line 3: no"));
+    peer.requests.recv().unwrap();
+    assert_eq!(peer.requests.recv().unwrap(), json!({"do": "reload"}));
+    peer.run(&["reload", "--confirm", "2min"]);
+    assert_eq!(peer.requests.recv().unwrap(), json!({"do": "reload", "confirm_secs": 120.0}));
+    peer.run(&["reload", "--confirmed"]);
+    assert_eq!(peer.requests.recv().unwrap(), json!({"do": "confirm-reload"}));
 }
 
 fn pair() -> Value {

@@ -7,6 +7,7 @@ use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
 use super::clients::{Asked, Who};
+use super::reloading::{TRIAL_MAX, TRIAL_MIN};
 use crate::control::{Answer, EventView, Lateness, Request, Status};
 use crate::journal;
 
@@ -27,10 +28,14 @@ impl Brain {
             Ok(request) if changes_something(&request) && !who.may_act => {
                 Answer::Error(format!("{} may look, but only root may change something", who.name))
             }
-            Ok(Request::Reload {}) => {
-                self.reload(Some(client), now);
-                return; // answered when it is done
-            }
+            Ok(Request::Reload { confirm_secs }) => match trial(confirm_secs) {
+                Ok(trial) => {
+                    self.reload(Some(client), trial, now);
+                    return; // answered when it is done
+                }
+                Err(why) => Answer::Error(why),
+            },
+            Ok(Request::ConfirmReload {}) => self.confirm_reload(),
             Ok(Request::Events { last, follow }) => {
                 let next = self.events.next();
                 let last: Vec<EventView> =
@@ -135,6 +140,7 @@ impl Brain {
             checks: self.node.views(now),
             pauses: self.node.pauses(now),
             boot_loop: Some(self.boot_loop_status(now)),
+            trial_left_secs: self.reloading.trial_left(now).map(|left| left.as_secs_f64()),
             going: self.going.reason(),
             pair: self.pair_status(now),
             watchdog: self.watchdog_status(now),
@@ -222,12 +228,20 @@ impl Brain {
 
 fn changes_something(request: &Request) -> bool {
     match request {
-        Request::Pause { .. } | Request::Resume { .. } | Request::Reload {} => true,
+        Request::Pause { .. } | Request::Resume { .. } => true,
+        Request::Reload { .. } | Request::ConfirmReload {} => true,
         Request::ClearBootLoopGuard {} => true,
         Request::Switchover { .. } | Request::Failover { .. } => true,
         Request::Prove {} | Request::GoDown { .. } => true,
         Request::Status {} | Request::Explain { .. } | Request::Events { .. } => false,
     }
+}
+
+/// How long a configuration is on trial; `None`: it is not.
+fn trial(confirm_secs: Option<f64>) -> Result<Option<Span>, String> {
+    let Some(secs) = confirm_secs else { return Ok(None) };
+    let span = seconds(secs).filter(|span| (TRIAL_MIN..=TRIAL_MAX).contains(span));
+    span.map(Some).ok_or_else(|| format!("confirm must be between {TRIAL_MIN} and {TRIAL_MAX}"))
 }
 
 /// A length of time from a number that came from outside.

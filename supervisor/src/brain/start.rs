@@ -25,6 +25,7 @@ use super::going::WayDown;
 use super::hooks::Hooks;
 use super::notify::Notify;
 use super::pair::{Desk, GroupMemory};
+use super::reloading::Reloading;
 use super::saving::{Save, state_path};
 use super::state::State;
 use super::units::Units;
@@ -103,7 +104,7 @@ impl Brain {
             going: WayDown::new(waker),
             ready: false,
             steps: Map::new(),
-            reloading: None,
+            reloading: Reloading::default(),
             ending: None,
             parting: None,
         };

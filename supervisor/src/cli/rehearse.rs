@@ -315,6 +315,7 @@ mod tests {
             checks: Vec::new(),
             pauses: Vec::new(),
             boot_loop: None,
+            trial_left_secs: None,
             going: None,
             pair,
             watchdog: None,

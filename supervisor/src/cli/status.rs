@@ -175,6 +175,7 @@ fn why(check: &CheckView, out: Out) -> String {
 
 fn notes(status: &Status, out: Out) -> String {
     let mut lines: Vec<String> = status.pauses.iter().map(pause_sentence).collect();
+    lines.extend(status.trial_left_secs.map(trial));
     lines.extend(status.boot_loop.as_ref().and_then(boot_loop));
     lines.extend(lateness(&status.lateness));
     for (name, what) in COUNTERS_BAD {
@@ -191,6 +192,14 @@ pub(super) fn pause_sentence(pause: &PauseView) -> String {
     let what = pause.check.as_deref().unwrap_or("the whole node");
     let left = duration(pause.left_secs);
     format!("Paused: {what}, for {left} more, by {}: {}", pause.who, pause.why)
+}
+
+fn trial(left_secs: f64) -> String {
+    format!(
+        "The configuration is on trial: the former one is back in {}, unless `mastiff reload \
+         --confirmed`.",
+        duration(left_secs)
+    )
 }
 
 fn boot_loop(guard: &BootLoopStatus) -> Option<String> {
@@ -259,6 +268,7 @@ mod tests {
             checks,
             pauses: Vec::new(),
             boot_loop: None,
+            trial_left_secs: None,
             going: None,
             pair: None,
             watchdog: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mastiff_core::pair::arbiters::{Arbiter, fence, wire, witness};
 use mastiff_core::pair::message::{Epoch, GroupKey, Member, Session, fnv1a};
-use mastiff_core::pair::spec::{self, GroupSpec, Safety};
+use mastiff_core::pair::spec::{self, GroupSpec, Safety, Terms};
 use mastiff_core::pair::{Identity, Kept};
 use mastiff_core::time::Span;
 use mastiff_core::timing::{self, RoundTrip, Timing, WatchdogFacts};
@@ -182,22 +182,34 @@ fn heartbeat(timings: &[Timing]) -> Span {
     timings.iter().map(|timing| timing.heartbeat).min().unwrap_or(Span::from_secs(1))
 }
 
-fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing) -> GroupSpec {
-    GroupSpec {
-        key: group_key(&group.name),
+/// The terms of a group on a node: what a reload may change.
+#[must_use]
+pub fn terms(pair: &PairConfig, group: &GroupConfig, node: &str) -> Terms {
+    Terms {
         definition: fnv1a(definition(pair, group).as_bytes()),
         preferred: group.prefer.as_deref() == Some(node),
-        safety: match group.is_data {
-            true => Safety::Data { fenced: pair.fence.is_some() },
-            false => Safety::Network,
-        },
         failback: match group.failback {
             Failback::Never | Failback::Manual => spec::Failback::Never,
             Failback::After(span) => spec::Failback::After(span),
         },
+        recover_after: group.recover_after,
+    }
+}
+
+fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing) -> GroupSpec {
+    let Terms { definition, preferred, failback, recover_after } = terms(pair, group, node);
+    GroupSpec {
+        key: group_key(&group.name),
+        definition,
+        preferred,
+        safety: match group.is_data {
+            true => Safety::Data { fenced: pair.fence.is_some() },
+            false => Safety::Network,
+        },
+        failback,
         has_units: !group.units.is_empty(),
         address_after_units: group.address_after_units,
-        recover_after: group.recover_after,
+        recover_after,
         address_limit: ADDRESS_LIMIT,
         start_limit: group.start_within,
         stop_limit: group.stop_within,

@@ -19,7 +19,7 @@ use mastiff_core::pair::event::{
 };
 use mastiff_core::pair::group::Group;
 use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
-use mastiff_core::pair::spec::GroupSpec;
+use mastiff_core::pair::spec::{GroupSpec, Terms};
 use mastiff_core::time::{Mono, Span};
 use mio::{Registry, Token, Waker};
 
@@ -276,6 +276,11 @@ impl Shell {
     /// An order, of a person or of the daemon itself.
     pub(super) fn order(&mut self, group: GroupKey, order: Order, now: Now) {
         self.pair.handle(&PairEvent::Order { group, order }, now, &mut self.actions);
+    }
+
+    /// Other terms for a group.
+    pub(super) fn agree(&mut self, group: GroupKey, terms: Terms) {
+        self.pair.agree(group, terms);
     }
 
     /// A step of the brain's ended.

@@ -168,8 +168,16 @@ impl Loop {
                 (Ok(ToKeeper::Order(group, order)), Some(shell)) => shell.order(group, order, now),
                 (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
                 (Ok(ToKeeper::StopsWithin(span)), Some(shell)) => shell.stops_within(span, now),
-                (Ok(ToKeeper::Order(..) | ToKeeper::Done(..) | ToKeeper::StopsWithin(_)), None) => {
-                }
+                (Ok(ToKeeper::Agree(group, terms)), Some(shell)) => shell.agree(group, terms),
+                (
+                    Ok(
+                        ToKeeper::Order(..)
+                        | ToKeeper::Agree(..)
+                        | ToKeeper::Done(..)
+                        | ToKeeper::StopsWithin(_),
+                    ),
+                    None,
+                ) => {}
                 (Ok(ToKeeper::Stop) | Err(TryRecvError::Disconnected), shell) => {
                     if let Some(shell) = shell {
                         shell.stop();

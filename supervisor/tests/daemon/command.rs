@@ -72,7 +72,7 @@ fn a_plugin_that_hangs_is_killed_with_its_children_and_unknown() {
     assert_eq!(pids.len(), 2, "{pids:?}");
     daemon.wait("all are dead", || !pids.iter().any(|pid| is_alive(*pid)));
     daemon.configure("");
-    daemon.order(&Request::Reload {}).unwrap();
+    daemon.order(&Request::Reload { confirm_secs: None }).unwrap();
     daemon.wait("none is left to be reaped", || {
         super::daemon::children(daemon.runner()).iter().all(|pid| daemon.probers().contains(pid))
     });

@@ -135,7 +135,7 @@ fn a_rung_that_hangs_is_killed_and_the_next_one_follows() {
     // Everything else goes on, a reload included, and the end does not wait.
     daemon.folder.file("other", "");
     daemon.await_verdict("other", Verdict::Healthy);
-    daemon.order(&Request::Reload {}).unwrap();
+    daemon.order(&Request::Reload { confirm_secs: None }).unwrap();
     let view = daemon.check("it").ladder.unwrap();
     assert!(view.now.contains("under way"), "{view:?}");
     let pid = daemon.folder.read("pid").trim().parse().unwrap();

@@ -94,7 +94,7 @@ fn systemd_hears_ready_only_after_the_first_round() {
     let begin = systemd.hear_until("WATCHDOG=1");
     assert_eq!(begin.last().unwrap(), "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000");
     // Neither a reload nor an answered request makes it ready.
-    daemon.order(&Request::Reload {}).unwrap();
+    daemon.order(&Request::Reload { confirm_secs: None }).unwrap();
     assert!(!daemon.status().ready);
     daemon.folder.file("go", "");
     let heard = systemd.hear_until("READY=1");
@@ -103,7 +103,7 @@ fn systemd_hears_ready_only_after_the_first_round() {
     systemd.hear_until("STATUS=healthy: 1 checks");
     assert_eq!(systemd.hear_until("WATCHDOG=1").last().unwrap(), "WATCHDOG=1");
     // Once ready, a reload is told from its begin to its end.
-    daemon.order(&Request::Reload {}).unwrap();
+    daemon.order(&Request::Reload { confirm_secs: None }).unwrap();
     let begin = systemd.hear_until("RELOADING=1");
     assert!(begin.last().unwrap().contains("\nMONOTONIC_USEC="), "{begin:?}");
     systemd.hear_until("READY=1");

@@ -53,7 +53,7 @@ pub fn between(old: &Config, new: &Config) -> Vec<Change> {
     changes.extend(kept(before, after));
     for group in &before.groups {
         match after.groups.iter().find(|other| other.name == group.name) {
-            Some(other) => changes.extend(known(group, other)),
+            Some(other) => changes.extend(known(group, other).chain(limits(group, other))),
             None => changes.push(moving(group, "is gone")),
         }
     }
@@ -88,6 +88,17 @@ fn known<'a>(old: &'a GroupConfig, new: &'a GroupConfig) -> impl Iterator<Item =
         ("address-after-units", old.address_after_units != new.address_after_units),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| moving(old, key))
+}
+
+/// How long its units may take: the other node reckons with it.
+fn limits<'a>(old: &'a GroupConfig, new: &'a GroupConfig) -> impl Iterator<Item = Change> + 'a {
+    let keys = [
+        ("start-within", old.start_within != new.start_within),
+        ("stop-within", old.stop_within != new.stop_within),
+    ];
+    let key = |key| format!("group \"{}\": {key}", old.name);
+    let differs = keys.into_iter().filter(|(_, differs)| *differs);
+    differs.map(move |(name, _)| Change { key: key(name), moves: Moves::Nothing })
 }
 
 fn moving(group: &GroupConfig, key: &str) -> Change {
