@@ -14,8 +14,10 @@ clock. So a node shows the daemon under systemd, killed, frozen or cut off; not 
         lab["a"].link("eth0", up=False)              # pull the cable: the node sees no carrier
         lab["a"].freeze(); lab["a"].thaw()           # every process stops; the kernel still answers ARP
         lab["a"].cut(); lab["a"].boot()              # power cut; the disk is kept
+        lab.part("a", "b"); lab.heal()               # the switches carry nothing between them; as before
 
-Each node has eth0 on one switch (10.77.0.11, .12, ...) and eth1 on a second (10.77.1.x). Labs run side by side: each has
+Each node has eth0 on one switch (10.77.0.11, .12, ...) and eth1 on a second (10.77.1.x), and all have one directory in
+common (/srv/shared), as if both were cabled to one disk. Labs run side by side: each has
 its own switches. Namespaces and mounts exist only in a lab's processes, which the kernel kills when this program ends,
 however it ends; its cgroups and files are then swept by the next lab. Files: $MASTIFF_LAB (/var/tmp/mastiff-nodes).
 
@@ -51,17 +53,23 @@ MASKED = [
     "systemd-logind.service", "getty.target", "console-getty.service", "apt-daily.timer", "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "systemd-firstboot.service",
 ]
+# What nodes serve in tests (test_groups.py). For all labs, since one root file system is built sooner than two.
+SERVICES = ["postgresql-15", "nginx-light"]
+NOT_AT_BOOT = ["nginx.service", "postgresql.service"]
+SHARED = "/srv/shared"
 SWITCHES = {"eth0": "10.77.0", "eth1": "10.77.1"}
 BOOT_SECONDS = 60
+REAL_TIME_US = 200_000  # of each second, for each node
 PREFIX = "mastiff-lab-"  # of every cgroup made here
 
 # The first process of a node, already in its own namespaces: build the mount tree, wait for the network, become PID 1.
 # /proc/sys is read-only and sysrq is gone: a node must not set the host's kernel parameters, or reset the host.
 INIT = r"""
 set -e
-tell=$1 root=$2 lower=$3 disk=$4 name=$5; shift 5
+tell=$1 root=$2 lower=$3 disk=$4 name=$5 shared=$6; shift 6
 hostname "$name"
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$root"
+mkdir -p "$root/srv/shared"; mount --bind "$shared" "$root/srv/shared"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 if [ $# -eq 0 ]; then
@@ -125,7 +133,7 @@ def until(what, true, seconds=10, every=0.05):
 def base(more=()):
     """The directory that nodes share as their lower layer, with these packages more; built when missing or changed."""
     packages = [*PACKAGES, *more]
-    recipe = hashlib.sha256(repr((SUITE, packages, MASKED)).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(repr((SUITE, packages, MASKED, NOT_AT_BOOT)).encode()).hexdigest()[:12]
     ready = HOME / f"base-{recipe}"
     HOME.mkdir(parents=True, exist_ok=True)
     with open(HOME / "lock", "w") as lock:
@@ -142,6 +150,8 @@ def base(more=()):
                 link = fresh / "etc/systemd/system" / unit
                 link.unlink(missing_ok=True)
                 link.symlink_to("/dev/null")
+            for unit in NOT_AT_BOOT:
+                (fresh / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
             (fresh / "etc/hostname").unlink(missing_ok=True)
             fresh.rename(ready)
     return ready
@@ -178,6 +188,11 @@ class Node:
 
     def boot(self):
         """Start PID 1, for the first time or again after `cut`, and wait until systemd has started everything."""
+        self.power_on()
+        return self.wait_booted()
+
+    def power_on(self):
+        """Start PID 1. To be called by the main thread: what a thread starts here ends with it (PR_SET_PDEATHSIG)."""
         for part in ("upper/etc", "work", "root"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
         (self.home / "upper/etc/hostname").write_text(self.name + "\n")
@@ -191,7 +206,8 @@ class Node:
             self.parent = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "bash", "-ec",
                  enter + 'exec unshare --pid --mount --uts --ipc --net --cgroup --fork --kill-child bash -c "$@"',
-                 "enter", INIT, "init", str(tell), self.home / "root", self.lab.base, self.home, self.name, *version_1],
+                 "enter", INIT, "init", str(tell), self.home / "root", self.lab.base, self.home, self.name,
+                 self.lab.shared, *version_1],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[tell], text=True)
         os.close(tell)
         with open(mounted) as pipe:
@@ -203,6 +219,8 @@ class Node:
         self.parent.stdin.write("go\n")
         self.parent.stdin.close()
 
+    def wait_booted(self):
+        """Wait until systemd has started everything."""
         def started():
             return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
@@ -216,6 +234,8 @@ class Node:
                     with contextlib.suppress(OSError):  # the host may forbid it; tests look at what is there
                         (path.parent / "cgroup.subtree_control").write_text(f"+{controller}")
             path.mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):  # a v1 cgroup has no real-time budget of its own; nor may it have all
+                (path / "cpu.rt_runtime_us").write_text(str(REAL_TIME_US))
             if kind and "cpuset" in kind:  # empty in a new v1 cgroup, and then no process may enter
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (path / file).write_text((path.parent / file).read_text())
@@ -297,10 +317,11 @@ class Lab:
     numbers = itertools.count(1)
 
     def __init__(self, *names, packages=()):
-        self.packages = packages  # wanted on the nodes beyond PACKAGES
+        self.packages = packages  # wanted on the nodes beyond PACKAGES and SERVICES
         self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.nodes = {name: Node(self, name, number) for number, name in enumerate(names, 1)}
+        self.shared = self.home / "shared"
         self.layout = "hybrid" if any(hierarchies().values()) else "unified"
         self.switch = None
 
@@ -309,8 +330,9 @@ class Lab:
 
     def __enter__(self):
         try:
-            self.base = base(self.packages)
+            self.base = base((*SERVICES, *self.packages))
             sweep()
+            self.shared.mkdir(parents=True)
             self.switch = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "echo; exec sleep infinity"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -331,6 +353,18 @@ class Lab:
     def ip(self, *words, check=True):
         """Run ip(8) in the namespace of the switches."""
         return command("nsenter", "-t", self.switch.pid, "-n", "ip", *words, check=check)
+
+    def part(self, one, *others):
+        """The switches carry nothing between a node and others any more, in both directions."""
+        rules = "".join(f'  iifname "{source}-*" oifname "{target}-*" drop\n'
+                        for other in others for source, target in ((one, other), (other, one)))
+        command("nsenter", "-t", self.switch.pid, "-n", "nft", "-f", "-", input=(
+            "table bridge fault\ndelete table bridge fault\ntable bridge fault {\n chain forward {\n"
+            f"  type filter hook forward priority 0; policy accept;\n{rules} }}\n}}\n"))
+
+    def heal(self):
+        """End `part`."""
+        self.part("")
 
     def close(self):
         """Stop and remove everything, as far as it exists."""
