@@ -54,6 +54,8 @@ class Daemon:
         self.machine.copy(BINARIES / "mastiff", "/usr/bin/mastiff")
         for unit in sorted(UNIT_FILE.parent.glob("mastiff*.service")):
             self.machine.copy(unit, f"/etc/systemd/system/{unit.name}")
+        generator = UNIT_FILE.with_name("mastiff-generator")
+        self.machine.write(f"/usr/lib/systemd/system-generators/{generator.name}", generator.read_text(), 0o755)
         self.machine.write(HOOK, f"#!/bin/sh\ncat >> {ALERTS}\n", 0o755)
         self.machine.write("/usr/local/bin/beating", BEATING, 0o755)
         self.machine.write("/usr/local/bin/greedy", GREEDY, 0o755)

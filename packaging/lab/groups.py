@@ -219,7 +219,6 @@ class GroupLab(Lab):
             daemon.machine.write("/etc/mastiff/lab.key", self.key, 0o600)
         for name in NODES:
             self._install_services(self[name])
-            self.daemons[name].configure(self.config(name))
         witness = self["w"]
         witness.copy(PROJECT / "systemd/mastiff-witness.sysusers", "/usr/lib/sysusers.d/mastiff-witness.conf")
         witness.run("systemd-sysusers")
@@ -254,10 +253,13 @@ class GroupLab(Lab):
                            witness=self["w"].address(), **ADDRESSES)
 
     def begin(self):
-        """Start the witness, both daemons and the clients."""
+        """Start the witness, both daemons and the clients. PostgreSQL is left as Debian installs it: started by every
+        boot, as far as the boot is concerned."""
         self.daemons["w"].systemctl("enable", "--now", "mastiff-witness")
         for name in NODES:
+            self.daemons[name].configure(self.config(name))
             self.daemons[name].systemctl("enable", "--now", "mastiff")
+            self.daemons[name].systemctl("enable", "postgresql")
         self.power.on_at = dict.fromkeys(self.nodes, now())
         self.add_client("db", "postgres")
         self.add_client("web", "http")

@@ -236,7 +236,6 @@ class ColdStart(GroupTest):
         lab.wait_active("a", "web", 60)
         self.pass_time()
         self.assertEqual("taking", lab.role("a", "db"))
-        print(lab.cli("a", "status", check=False).stdout)
         lab.cli("a", "failover", "db", "--peer-is-off", "--yes")
         lab.wait_active("a", "db")
         self.judge("one alone after a cold start", began, compare=False)
