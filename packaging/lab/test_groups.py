@@ -98,7 +98,7 @@ class GroupTest(unittest.TestCase):
         table.append((fault, outages["db"], outages["web"], PACEMAKER if compare else "-", KEEPALIVED.get(fault, "-")))
         lab.check_ledger()
         print(f"  {lab.check_rows()} rows, none lost")
-        self.assertEqual(fenced, any(off >= begin for off in lab.power.off_at[self.owner]), "the other node was cut off")
+        self.assertEqual(fenced, any(off >= begin for off in lab.power.off_at[self.owner]), "the owner was cut off")
         if fenced:
             self.assertGreater(lab.runs(begin / 1e9)[-1].began, lab.power.off_at[self.owner][-1] / 1e9, "and before")
         return outages
