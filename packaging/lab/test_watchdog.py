@@ -339,13 +339,25 @@ class TestLong(WatchdogTest):
         self.assert_reset(hang, ROOT_DEAD_SECONDS + 60,
                           {"watchdog"}, "answered no write", by_watchdog=None)
 
-    def test_a_shutdown_that_hangs(self):
+    def endless(self):
+        """A service that never ends, nor does any shutdown."""
         self.vm.write("/etc/systemd/system/endless.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
                       "ExecStart=true\nExecStop=sleep infinity\nTimeoutStopSec=infinity\n")
         self.daemon.systemctl("daemon-reload")
         self.daemon.systemctl("start", "endless")
+
+    def test_a_shutdown_that_hangs(self):
+        self.endless()
         self.assert_reset(lambda: self.vm.tell("systemctl", "reboot"),
                           SHUTDOWN_SECONDS + TIMEOUT_SECONDS + PERMIT_SECONDS + LATE_SECONDS, {"watchdog"}, "shutdown|down")
+
+    def test_a_crash_during_a_shutdown(self):
+        """systemd starts nothing any more then, so nobody pets: the shutdown is cut short, not left uncovered."""
+        self.endless()
+        self.vm.run("systemctl", "reboot", "--no-block")
+        until("the daemon knows", lambda: self.daemon.events("going-down"), 60)
+        self.assert_reset(lambda: self.daemon.kill(UNIT, "KILL"), TIMEOUT_SECONDS + LATE_SECONDS, {"watchdog"},
+                          "going down")
 
     def test_prove(self):
         self.assert_reset(lambda: self.vm.run("mastiff", "watchdog", "prove", "--yes"), TIMEOUT_SECONDS + LATE_SECONDS,
@@ -386,6 +398,34 @@ class TestLong(WatchdogTest):
         with self.no_reset(2 * TIMEOUT_SECONDS):
             self.daemon.systemctl("isolate", "rescue.target", check=False)
         self.daemon.systemctl("isolate", "multi-user.target", check=False)
+
+    def test_emergency_mode(self):
+        with self.no_reset(2 * TIMEOUT_SECONDS):
+            self.daemon.systemctl("isolate", "emergency.target", check=False)
+            until("the daemon has ended", lambda: self.daemon.show(UNIT, "ActiveState") == "inactive", 30)
+            self.assertFalse(self.device()["active"], "it was stopped with the daemon")
+        self.daemon.systemctl("isolate", "multi-user.target", check=False)
+        until("mastiffd has armed the device again", self.is_armed, 60)
+
+    def test_a_boot_that_ends_in_emergency_mode(self):
+        """Where a file system is missing, the daemon runs, and pets, but resets no machine that somebody repairs."""
+        self.arm(ROOT_WATCH + RUNG.replace('"reset"', '"reboot"'))
+        fstab = self.vm.read("/etc/fstab")
+        self.vm.write("/etc/fstab", fstab + "/dev/missing /mnt ext4 x-systemd.device-timeout=2s 0 0\n")
+        self.vm.run("sync")
+        try:
+            self.vm.wait_reset(lambda: self.vm.monitor.call("system_reset"), 10)
+            until("it is in emergency mode", lambda: self.daemon.show("emergency.target", "ActiveState") == "active", 60)
+            until("mastiffd has armed the device", self.is_armed, 60)
+            with self.no_reset(2 * TIMEOUT_SECONDS):
+                self.vm.write(TROUBLE, "")
+                end = self.daemon.wait_event("rung-ends", "trouble", seconds=60)[0]
+                self.assertIn("emergency or rescue mode", end["text"])
+            self.assertTrue(self.is_armed())
+        finally:
+            self.vm.write("/etc/fstab", fstab)
+            self.vm.run("sync")
+            self.vm.wait_reset(lambda: self.vm.monitor.call("system_reset"), 10)
 
     def test_a_device_that_cannot_be_stopped(self):
         self.daemon.systemctl("stop", "mastiff")

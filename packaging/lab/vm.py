@@ -63,8 +63,11 @@ while IFS= read -r line <&3; do
     echo "$code $(base64 -w0 /run/agent.out). $(base64 -w0 /run/agent.err)." >&3
 done
 """
+# It must be there in emergency mode, too, where sysinit.target is stopped, and until the end of a shutdown.
 AGENT_UNIT = """[Unit]
 Description=Command channel of the lab
+DefaultDependencies=no
+After=sysinit.target
 IgnoreOnIsolate=yes
 [Service]
 ExecStart=/usr/local/sbin/lab-agent
