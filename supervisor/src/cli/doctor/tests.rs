@@ -316,6 +316,10 @@ fn systemd_and_mastiffd_cannot_both_have_the_only_device() {
     let by_bus = held(Tree::new());
     let to_do = found(&by_bus, watchdog::rivals, Some(DeviceChoice::Auto)).unwrap().2;
     assert!(to_do.contains("RuntimeWatchdogUSec t 0"), "{to_do}");
+    // The daemon has it open, and systemd only stores it for the next one.
+    let stored = held(Tree::new()).with("/proc/9/comm", "mastiffd\n");
+    let stored = stored.linked("/proc/9/fd/4", "/dev/watchdog0");
+    assert_eq!(found(&stored, watchdog::rivals, Some(DeviceChoice::Auto)), None);
     let two = held(Tree::new()).dog(1, "i6300ESB timer\n", "inactive\n");
     assert_eq!(found(&two, watchdog::rivals, Some(DeviceChoice::Auto)), None);
 }

@@ -159,8 +159,11 @@ fn let_go(set: Option<&Setting>) -> String {
     format!("[Manager] RuntimeWatchdogSec=0 in {file}, and systemctl daemon-reexec")
 }
 
+/// Whether systemd uses the device. What another process has open, too, systemd only stores for it
+/// (FileDescriptorStoreMax=, systemd.service(5)): a device can be opened once.
 fn held_by_pid1(device: &Watchdog, holders: &[Holder]) -> bool {
-    holders.iter().any(|holder| holder.pid == 1 && holder.device == device.name)
+    let mut holders = holders.iter().filter(|holder| holder.device == device.name).peekable();
+    holders.peek().is_some() && holders.all(|holder| holder.pid == 1)
 }
 
 /// The device that the configuration means, or the best.
