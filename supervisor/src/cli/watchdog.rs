@@ -141,7 +141,12 @@ fn rows(device: &Watchdog, holders: &[&Holder]) -> Table {
         None => (Tone::Warning, "not known: the kernel does not say (CONFIG_WATCHDOG_SYSFS)"),
     };
     row("state", tone, state);
+    let is_shared = holders.iter().any(|holder| holder.pid != 1);
     for holder in holders {
+        if holder.pid == 1 && is_shared {
+            row("stored by", Tone::Plain, &format!("{} (pid 1) over a restart", holder.process));
+            continue;
+        }
         let unit = holder.unit.as_ref().map_or(String::new(), |unit| format!(", {unit}"));
         row("held by", Tone::Plain, &format!("{} (pid {}{unit})", holder.process, holder.pid));
     }
@@ -224,6 +229,10 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+        let daemon = Holder { pid: 9, process: "mastiffd".into(), unit: None, ..holder.clone() };
+        let text = render(&[device()], &[holder.clone(), daemon], false, TERMINAL);
+        assert!(text.contains("stored by  systemd (pid 1) over a restart"), "{text}");
+        assert!(text.contains("held by    mastiffd (pid 9)"), "{text}");
         let json = as_json(&[device()], &[holder], false);
         assert_eq!(json["devices"][0]["held_by"][0]["pid"], 1);
         assert_eq!(json["devices"][0]["timeleft_secs"], 24);
