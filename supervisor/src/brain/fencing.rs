@@ -62,7 +62,8 @@ impl Brain {
             return;
         }
         let peer = self.config.pair.as_ref().map_or("", |pair| pair.peer.as_str());
-        let text = format!("the power of {peer} is being cut: it is silent");
+        let text =
+            format!("the power of {peer} is being cut: it is silent, or cannot stop what it must");
         self.events.record("fence-begins", Severity::Warning, None, &text);
         self.run_agent(Action::Off, now);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mastiff_core::pair::event::{Order, PairReport, Step, StepId};
+use mastiff_core::pair::event::{Cause, Order, PairReport, Step, StepId};
 use mastiff_core::pair::message::{Epoch, GroupKey, Role};
 use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
@@ -147,14 +147,20 @@ impl Brain {
                 } else {
                     format!(" (epoch {})", epoch.0)
                 };
-                let text = format!("group \"{name}\": {from} -> {to}{number}: {cause}");
+                // A daemon that was restarted has changed nothing.
+                let (kind, text) = match cause {
+                    Cause::Resumed => {
+                        ("role-kept", format!("group \"{name}\": {to}{number}: {cause}"))
+                    }
+                    _ => ("role", format!("group \"{name}\": {from} -> {to}{number}: {cause}")),
+                };
                 let severity = match to {
                     Role::Fault => Severity::Error,
                     Role::Waiting => Severity::Warning,
                     Role::Standby | Role::Maintenance | Role::Taking => Severity::Notice,
                     Role::Active | Role::Yielding => Severity::Notice,
                 };
-                self.events.record("role", severity, None, &text);
+                self.events.record(kind, severity, None, &text);
                 self.remember(&name, epoch, now);
                 self.note_epoch(group, matches!(to, Role::Taking | Role::Active), epoch);
                 self.tell_hooks(Change { group, name: &name, from, to, cause, epoch });

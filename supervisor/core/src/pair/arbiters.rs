@@ -40,6 +40,8 @@ pub struct Question<'a> {
     pub ask: &'a Ask,
     /// Whether the peer has been silent for as long as its lease may last.
     pub peer_silent: bool,
+    /// Whether it is heard, and cannot stop what must not run twice.
+    pub peer_stuck: bool,
     /// Whether the peer has been heard since this daemon's machine booted.
     pub peer_known: bool,
     /// The group's lease length.

@@ -1,7 +1,8 @@
 //! Arbiter `fence`: an agent that cuts the peer's power and confirms it.
 //!
 //! The active node stays whatever becomes of the peer: only a candidate shoots, and only when its
-//! own promise to the owner has run out. A node that has not heard its peer since its own boot
+//! own promise to the owner has run out. It shoots a silent peer, and one that says that it cannot
+//! stop what must not run twice. A node that has not heard its peer since its own boot
 //! never shoots, or two nodes with a dead link between them would shoot each other in turns for
 //! ever. No confirmed power-off, no vote.
 
@@ -32,7 +33,8 @@ impl Fence {
         if question.ask.held || self.off {
             return Some(Vote::Granted { peer_stopped: self.off });
         }
-        if !question.peer_silent || !question.peer_known || self.shooting.is_some() {
+        let is_lost = question.peer_silent || question.peer_stuck;
+        if !is_lost || !question.peer_known || self.shooting.is_some() {
             return None;
         }
         let id = StepId { group: question.group, step: Step::Fence, attempt: question.attempt };
@@ -84,9 +86,10 @@ mod tests {
         held: bool,
         silent: bool,
         known: bool,
+        stuck: bool,
     }
 
-    const CANDIDATE: Given = Given { held: false, silent: true, known: true };
+    const CANDIDATE: Given = Given { held: false, silent: true, known: true, stuck: false };
 
     /// The vote, and whether the agent was begun.
     fn ask(fence: &mut Fence, given: &Given, attempt: u32) -> (Option<Vote>, bool) {
@@ -96,6 +99,7 @@ mod tests {
             group: GroupKey(1),
             ask: &ask,
             peer_silent: given.silent,
+            peer_stuck: given.stuck,
             peer_known: given.known,
             lease,
             now: at(7),
@@ -113,6 +117,7 @@ mod tests {
             ("an owner stays", Given { held: true, ..CANDIDATE }, (GRANTED, false)),
             ("a candidate", CANDIDATE, (None, true)),
             ("the peer lives", Given { silent: false, ..CANDIDATE }, (None, false)),
+            ("it is stuck", Given { silent: false, stuck: true, ..CANDIDATE }, (None, true)),
             ("never heard of it", Given { known: false, ..CANDIDATE }, (None, false)),
         ] {
             assert_eq!(ask(&mut Fence::default(), &given, 1), answer, "{what}");

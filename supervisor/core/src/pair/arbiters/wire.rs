@@ -117,6 +117,7 @@ mod tests {
             group: GroupKey(1),
             ask: &ask,
             peer_silent,
+            peer_stuck: false,
             peer_known: true,
             lease: LEASE,
             now,

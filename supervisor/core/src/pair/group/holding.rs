@@ -138,16 +138,22 @@ impl Group {
     }
 
     /// Where a fence agent is there beside another arbiter, it ends the wait for units that may
-    /// still run. As everywhere: only a silent peer is shot, and not by a node that has never heard
-    /// it.
+    /// still run. As everywhere: only a silent peer is shot, or one that cannot stop what it must,
+    /// and not by a node that has never heard it.
     fn fence_owner_before(&mut self, turn: &mut Turn<'_>) {
         let now = turn.at();
         let has_agent = self.spec.safety == Safety::Data { fenced: true };
         let silent = !self.peer.heard_within(self.spec.timing.promise, now);
+        let lost = silent || self.peer_is_stuck(now);
         let idle = self.fencing.is_none() && now.boot >= self.fence_again;
-        if has_agent && silent && idle && self.peer.is_known() {
+        if has_agent && lost && idle && self.peer.is_known() {
             self.fencing = Some(self.begin(Step::Fence, turn).id);
         }
+    }
+
+    /// Whether the peer cannot stop what must not run twice.
+    pub(super) fn peer_is_stuck(&self, now: Clocks) -> bool {
+        self.spec.is_exclusive() && self.peer.is_stuck(self.fresh(), now)
     }
 
     /// The agent is done: confirmed off, or to be asked again.

@@ -419,6 +419,7 @@ impl Group {
             group: self.spec.key,
             ask,
             peer_silent: !self.peer.heard_within(self.spec.timing.promise, turn.at()),
+            peer_stuck: self.peer_is_stuck(turn.at()),
             peer_known: self.peer.is_known(),
             lease: self.spec.timing.lease,
             now: turn.at(),

@@ -598,6 +598,18 @@ fn a_fence_agent_beside_a_witness_ends_the_wait_for_units_that_may_still_run() {
     done(&mut group, Step::Fence, shot, T + 100);
     turn(&mut group, None, T + 101);
     assert_eq!(state_name(&group), "taking");
+    // One that lives is left alone as long as it may still stop, and shot when it says it cannot.
+    let mut stuck = new();
+    let mut word =
+        Beat { role: Role::Yielding, not_ready: Some(NotReady::Starting), ..peer_beat() };
+    stuck.peer.hear(&word, true, at(T + 40));
+    assert!(!in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
+    word.role = Role::Fault;
+    stuck.peer.hear(&word, true, at(T + 40));
+    assert!(in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
+    word.not_ready = Some(NotReady::Recovering);
+    stuck.peer.hear(&word, true, at(T + 40));
+    assert!(!in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
     // Not confirmed: no units, and again later.
     let event = PairEvent::Done {
         step: StepId { group: KEY, step: Step::Fence, attempt: shot },
