@@ -365,7 +365,7 @@ impl Brain {
                 Purpose::Going(stage) => self.take_stage(stage, done.result, now),
                 Purpose::NextConfig => self.take_next_config(done.result, now),
                 Purpose::Check(_) | Purpose::Units | Purpose::Effect(_) | Purpose::Reload => {}
-                Purpose::Fence => {}
+                Purpose::Fence | Purpose::Readiness(_) => {}
                 Purpose::GroupUnits(step, call) => {
                     self.take_units(step, call, done.result, now);
                 }

@@ -23,7 +23,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use mastiff_core::pair::event::{Order, StepId};
-use mastiff_core::pair::message::{GroupKey, Health};
+use mastiff_core::pair::message::{GroupKey, Health, NotReady};
 use mastiff_core::pair::spec::Terms;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::watchdog::{Refusal, Wishes};
@@ -67,13 +67,22 @@ const QUEUE: usize = 64;
 /// News of the pair that may wait for the brain: what 32 groups report in a few turns.
 const NEWS: usize = 256;
 
+/// The brain's word on one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fitness {
+    /// How well it could run, or runs, here.
+    pub health: Health,
+    /// What speaks against taking it.
+    pub not_ready: Option<NotReady>,
+}
+
 /// What the brain tells the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToKeeper {
     /// How this node is.
     Health {
         /// How fit it is for each group, in the order of the configuration.
-        groups: [Health; GROUPS_MAX],
+        groups: [Fitness; GROUPS_MAX],
         /// The boot-loop guard lets it only observe.
         observes_only: bool,
         /// As of this moment.
@@ -173,7 +182,7 @@ impl Keeper {
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
     /// its silence.
-    pub fn tell(&mut self, groups: [Health; GROUPS_MAX], observes_only: bool, now: Mono) {
+    pub fn tell(&mut self, groups: [Fitness; GROUPS_MAX], observes_only: bool, now: Mono) {
         self.give(ToKeeper::Health { groups, observes_only, at: now });
     }
 

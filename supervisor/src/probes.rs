@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
 use mastiff_core::pair::event::StepId;
+use mastiff_core::pair::message::GroupKey;
 use mastiff_core::reading::Readings;
 use mastiff_core::reboot::Stage;
 use mastiff_core::recovery::ActionId;
@@ -69,6 +70,8 @@ pub enum Purpose {
     Hook,
     /// Units that are to be loaded again.
     Gates,
+    /// Whether the units of a group could be started.
+    Readiness(GroupKey),
     /// The boot-loop guard's file.
     BootLoop,
     /// A stage of the way down.
@@ -440,6 +443,7 @@ impl Probes {
                 | Purpose::GroupUnits(..)
                 | Purpose::Hook
                 | Purpose::Gates
+                | Purpose::Readiness(_)
                 | Purpose::Reload
                 | Purpose::NextConfig
                 | Purpose::BootLoop

@@ -341,6 +341,7 @@ fn pair() -> Value {
             "name": "web", "role": "active", "for_secs": 7500.0, "cause": "everything is in place",
             "epoch": 7, "lease_left_ms": 412.0, "not_ready": null, "peer_role": "standby",
             "peer_not_ready": null, "addresses": ["192.0.2.100/32 dev eth0"],
+            "units": [], "units_trouble": null,
         }],
         "paths": [{
             "to": "witness", "local": "", "remote": "192.0.2.50:4170", "open": true,

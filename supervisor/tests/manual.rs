@@ -133,7 +133,7 @@ fn pages_have_no_line_that_a_formatter_would_swallow() {
                 line.strip_prefix('.').map(|rest| rest.split(' ').next().unwrap_or_default());
             let known = [
                 "TH", "SH", "SS", "PP", "TP", "B", "BR", "I", "IR", "br", "nf", "fi", "\\\"", "RS",
-                "RB", "RE",
+                "RB", "RE", "IP",
             ];
             assert!(
                 request.is_none_or(|request| known.contains(&request)),

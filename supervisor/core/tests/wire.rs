@@ -221,6 +221,7 @@ fn every_value_of_every_enum_survives() {
         NotReady::ObserveOnly,
         NotReady::Recovering,
         NotReady::PeerStopUnknown,
+        NotReady::Units,
         NotReady::NoWatchdog,
         NotReady::Yielded,
     ] {
@@ -315,7 +316,7 @@ fn every_fault_of_an_honest_sender_has_its_own_name() {
         (18, &[8], Error::Role),
         (19, &[0], Error::Health),
         (19, &[5], Error::Health),
-        (20, &[12], Error::NotReady),
+        (20, &[13], Error::NotReady),
         (21, &[9], Error::Vote),
         (22, &[0x07, 0xEF], Error::Reserved), // a flag without meaning
         (22, &[0x03, 0x6F], Error::Reserved), // no ask, and its fields

@@ -8,7 +8,7 @@
 
 use mastiff_core::event::{Action, CheckId, Event};
 use mastiff_core::pair::event::{Cause, Order, OrderRefused};
-use mastiff_core::pair::message::{GroupKey, Health, Role};
+use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
 use mastiff_core::recovery::ActionId;
 use mastiff_core::report::Outcome;
 use mastiff_core::time::{Mono, Span};
@@ -16,6 +16,7 @@ use mastiff_core::time::{Mono, Span};
 use super::{Brain, TELL_KEEPER_EVERY};
 use crate::config::pair::GROUPS_MAX;
 use crate::effects::switchover::SHARED_WITHIN;
+use crate::keeper::Fitness;
 
 /// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
 /// much again for the readings, which are on a grid of each node's own, and the heartbeat.
@@ -56,9 +57,11 @@ impl Brain {
 
     /// Tells the keeper how fit this node is.
     pub(super) fn tell_fitness(&mut self, now: Mono) {
-        let mut groups = [Health::Unknown; GROUPS_MAX];
+        let nothing = Fitness { health: Health::Unknown, not_ready: None };
+        let mut groups = [nothing; GROUPS_MAX];
         for (told, (_, name)) in groups.iter_mut().zip(self.desk.groups()) {
-            *told = self.node.fitness(name, now);
+            told.health = self.node.fitness(name, now);
+            told.not_ready = (!self.could_start(name, now)).then_some(NotReady::Units);
         }
         self.keeper.tell(groups, self.boot_loop.observes(), now);
     }

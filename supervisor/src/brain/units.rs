@@ -34,8 +34,10 @@ use crate::keeper::setup::group_key;
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, OUTPUT_BYTES, OUTPUT_BYTES_MAX, Output, Run};
 use course::{Answer, Course, Next};
+use readiness::Readiness;
 
 mod course;
+mod readiness;
 
 pub use course::Call;
 
@@ -62,6 +64,7 @@ pub(super) struct Units {
     starting: u32,
     /// The last stop did not end in time: the next one kills at once.
     is_stubborn: bool,
+    readiness: Readiness,
     /// Why the last step failed, or what keeps this one.
     trouble: Option<String>,
 }
@@ -81,6 +84,7 @@ impl Units {
             course: None,
             starting: 0,
             is_stubborn: false,
+            readiness: Readiness::default(),
             trouble: None,
         };
         config.pair.iter().flat_map(|pair| &pair.groups).map(units).collect()
@@ -212,7 +216,7 @@ impl Brain {
     /// When something of them is due.
     pub(super) fn units_deadline(&self, now: Mono) -> Mono {
         let due = self.units.iter().map(|units| units.next_deadline(now));
-        due.min().unwrap_or(Mono::FAR)
+        due.min().unwrap_or(Mono::FAR).min(self.readiness_deadline())
     }
 
     /// Why the last step of a group's units failed, or what the one under way waits for.
@@ -222,6 +226,7 @@ impl Brain {
 
     /// What is due.
     pub(super) fn tick_units(&mut self, now: Mono) {
+        self.ask_readiness(now);
         for place in 0..self.units.len() {
             self.go_on_with_units(place, now);
         }

@@ -124,6 +124,7 @@ impl Brain {
             Purpose::GroupUnits(step, call) => self.take_units(step, call, result, now),
             Purpose::Hook => self.take_hook(result),
             Purpose::Gates => self.take_gates(result),
+            Purpose::Readiness(group) => self.take_readiness(group, result, now),
             Purpose::BootLoop => self.take_boot_loop(result, now),
             Purpose::Going(stage) => self.take_stage(stage, result, now),
             // The probes keep these to themselves.

@@ -18,11 +18,12 @@ use mastiff_core::pair::event::{
     Cause, Order, PairAction, PairActions, PairEvent, PairReport, REPORT_FRESH, Step, StepId,
 };
 use mastiff_core::pair::group::Group;
-use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
+use mastiff_core::pair::message::{GroupKey, NotReady, Role};
 use mastiff_core::pair::spec::{GroupSpec, Terms};
 use mastiff_core::time::{Mono, Span};
 use mio::{Registry, Token, Waker};
 
+use super::Fitness;
 use super::board::{Board, Counts, GroupShown, PathShown};
 use super::hands::{Hands, Job, Outcome};
 use super::memory::Memory;
@@ -89,7 +90,7 @@ pub(super) struct Shell {
     board: Arc<Board>,
     counts: Counts,
     /// The brain's newest word, and when it came.
-    health: Option<([Health; GROUPS_MAX], Mono)>,
+    health: Option<([Fitness; GROUPS_MAX], Mono)>,
     /// The boot-loop guard lets this node take nothing.
     observes_only: bool,
     /// When the pair's next turn is due.
@@ -244,7 +245,7 @@ impl Shell {
     }
 
     /// The brain's word on this node, for each group in the order of the configuration.
-    pub(super) fn health(&mut self, groups: [Health; GROUPS_MAX], observes_only: bool, now: Now) {
+    pub(super) fn health(&mut self, groups: [Fitness; GROUPS_MAX], observes_only: bool, now: Now) {
         self.health = Some((groups, now.at.boot));
         self.observes_only = observes_only;
         self.tell_health(now);
@@ -254,12 +255,13 @@ impl Shell {
         // For the core this is a fresh word, and a cable that comes and goes must not make one of
         // what a brain said that has hung since.
         let is_fresh =
-            |(_, at): &([Health; GROUPS_MAX], Mono)| now.at.boot.since(*at) < REPORT_FRESH;
+            |(_, at): &([Fitness; GROUPS_MAX], Mono)| now.at.boot.since(*at) < REPORT_FRESH;
         let Some((groups, _)) = self.health.filter(is_fresh) else { return };
-        for (place, health) in self.slots.iter().zip(groups) {
+        for (place, Fitness { health, not_ready }) in self.slots.iter().zip(groups) {
             let not_ready = match place.ready {
                 // Not instead of a lost link, for which an owner hands over.
-                Some(true) => self.observes_only.then_some(NotReady::ObserveOnly),
+                Some(true) if self.observes_only => Some(NotReady::ObserveOnly),
+                Some(true) => not_ready,
                 Some(false) => Some(NotReady::LinkDown),
                 None => Some(NotReady::Starting),
             };

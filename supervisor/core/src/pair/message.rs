@@ -130,6 +130,8 @@ pub enum NotReady {
     PeerStopUnknown,
     /// Units that must run once cannot be guarded here: no armed watchdog and no fence agent.
     NoWatchdog,
+    /// PID 1 could not start its units here, or does not say.
+    Units,
 }
 
 /// What a node is for a group, as others see it.

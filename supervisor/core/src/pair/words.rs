@@ -43,6 +43,7 @@ impl fmt::Display for NotReady {
             Self::Recovering => "it failed here, and `recover-after` is not over",
             Self::Yielded => "it has just handed the group over",
             Self::PeerStopUnknown => "how long the other node needs to stop is not known",
+            Self::Units => "its units could not be started here",
             Self::NoWatchdog => "no armed watchdog and no fence agent guards its units",
         })
     }

@@ -66,6 +66,7 @@ codes!(not_ready_code, not_ready, NotReady, Error::NotReady, {
     9 NotReady::PeerStopUnknown,
     10 NotReady::NoWatchdog,
     11 NotReady::Yielded,
+    12 NotReady::Units,
 });
 
 codes!(refusal_code, refusal, Refusal, Error::Vote, {
