@@ -13,11 +13,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::event::CheckId;
-use mastiff_core::pair::event::StepId;
-use mastiff_core::pair::message::GroupKey;
 use mastiff_core::reading::Readings;
-use mastiff_core::reboot::Stage;
-use mastiff_core::recovery::ActionId;
 use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
@@ -25,11 +21,11 @@ use mastiff_hwmon::sensor::{End, Finished, Probe, Source, Wake, Wanted};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::brain::units::Call;
 use crate::clock;
 use crate::config::CheckConfig;
 use heartbeats::Heartbeats;
 use lanes::{Counters, Done, Lanes};
+pub use purpose::Purpose;
 use units::Units;
 use wire::{Ended, Job, OUTPUT_BYTES, Order, Output, Run};
 
@@ -37,46 +33,10 @@ pub mod child;
 pub mod heartbeats;
 pub mod lanes;
 pub mod prober;
+mod purpose;
 pub mod runner;
 pub mod units;
 pub mod wire;
-
-/// What an answer of the lanes is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A reading.
-    Check(CheckId),
-    /// The state of units.
-    Units,
-    /// An attempt of a rung.
-    Effect(ActionId),
-    /// An alert hook.
-    Alert,
-    /// The state file.
-    State,
-    /// The flight record.
-    Flight,
-    /// Whether the machine goes down.
-    GoingDown,
-    /// The configuration file.
-    Reload,
-    /// The same, as the daemon after this one will find it.
-    NextConfig,
-    /// A fence agent.
-    Fence,
-    /// A call about the units of a group.
-    GroupUnits(StepId, Call),
-    /// A program that is told of a change of role.
-    Hook,
-    /// Units that are to be loaded again.
-    Gates,
-    /// Whether the units of a group could be started.
-    Readiness(GroupKey),
-    /// The boot-loop guard's file.
-    BootLoop,
-    /// A stage of the way down.
-    Going(Stage),
-}
 
 /// A reading, or why there is none.
 pub type Reading = (CheckId, Result<Readings, Box<str>>);

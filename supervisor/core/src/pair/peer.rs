@@ -115,8 +115,8 @@ impl Peer {
         })
     }
 
-    /// Whether it says that something of the group must go there and does not, although its time for
-    /// that is over: it has no lease, gives no vote, and nothing but its power ends that.
+    /// Whether it says that something of the group must go there and does not, although its time
+    /// for that is over: it has no lease, gives no vote, and nothing but its power ends that.
     #[must_use]
     pub fn is_stuck(&self, limit: Span, now: Clocks) -> bool {
         self.fresh(limit, now).is_some_and(|heard| {
