@@ -63,7 +63,7 @@ impl Part {
             }
             Self::Detection | Self::Election => Some("pair.paths"),
             Self::Fence => Some("pair.fence"),
-            Self::Stop => Some("group.units"),
+            Self::Stop => Some("group.stop-within"),
             Self::Watchdog => Some("watchdog.timeout"),
             Self::Turns
             | Self::Address
