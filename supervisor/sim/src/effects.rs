@@ -100,6 +100,7 @@ impl World {
         let time = self.now;
         let longest = match id.step {
             Step::AddAddresses | Step::RemoveAddresses | Step::Fence => MS,
+            Step::EndConnections => 5 * MS,
             Step::StartUnits => 500 * MS,
             Step::StopUnits => 1000 * MS,
         };
@@ -113,7 +114,7 @@ impl World {
             Step::RemoveAddresses => kernel.addresses &= !works,
             // Even a start that fails may leave something running.
             Step::StartUnits => kernel.units = true,
-            Step::StopUnits | Step::Fence => {}
+            Step::EndConnections | Step::StopUnits | Step::Fence => {}
         }
         kernel.begins(id);
         if steps != Steps::Hang {

@@ -232,6 +232,7 @@ impl Plan {
                     failback: self.failback,
                     has_units: self.exclusive,
                     address_after_units: self.address_after_units,
+                    ends_connections: !self.seed.is_multiple_of(2),
                     recover_after: RECOVER_AFTER,
                     address_limit: Span::from_secs(1),
                     start_limit: Span::from_secs(2),

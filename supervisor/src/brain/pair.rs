@@ -336,7 +336,7 @@ impl Brain {
         match step.step {
             Step::StartUnits | Step::StopUnits => self.move_units(step, now),
             Step::Fence => self.fence(step, now),
-            Step::AddAddresses | Step::RemoveAddresses => {}
+            Step::AddAddresses | Step::EndConnections | Step::RemoveAddresses => {}
         }
     }
 

@@ -209,6 +209,7 @@ fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing
         failback,
         has_units: !group.units.is_empty(),
         address_after_units: group.address_after_units,
+        ends_connections: false,
         recover_after,
         address_limit: ADDRESS_LIMIT,
         start_limit: group.start_within,

@@ -362,7 +362,7 @@ impl Shell {
 
     fn begin(&mut self, id: StepId) {
         match id.step {
-            Step::AddAddresses | Step::RemoveAddresses => {
+            Step::AddAddresses | Step::EndConnections | Step::RemoveAddresses => {
                 if let Some(slot) = self.slot(id.group) {
                     self.give(Job::Step(id, slot));
                 }

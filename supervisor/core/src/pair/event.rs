@@ -95,6 +95,9 @@ pub enum Order {
 pub enum Step {
     /// Put the addresses on their interfaces and announce them. The guard stands already.
     AddAddresses,
+    /// End the connections with them while their ends can still be told. What it leaves, and
+    /// whether it is done in time, changes nothing.
+    EndConnections,
     /// Take them away.
     RemoveAddresses,
     /// Start the units in order.

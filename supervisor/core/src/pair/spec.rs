@@ -5,6 +5,9 @@ use super::message::{Epoch, GroupKey, NotReady};
 use crate::time::Span;
 use crate::timing::Timing;
 
+/// How long ending connections may take: they end by themselves, later.
+const CONNECTIONS_LIMIT: Span = Span::from_secs(1);
+
 /// How much a second copy would harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Safety {
@@ -44,6 +47,8 @@ pub struct GroupSpec {
     pub has_units: bool,
     /// Whether the addresses come after the units.
     pub address_after_units: bool,
+    /// Whether connections with its addresses are ended before a planned change of owner.
+    pub ends_connections: bool,
     /// How long a node that failed stays away.
     pub recover_after: Span,
     /// How long adding or removing addresses may take.
@@ -102,15 +107,21 @@ impl GroupSpec {
         self.taking_step_after(done).unwrap_or(Step::AddAddresses)
     }
 
-    /// The step of yielding after `done`: taking in reverse.
+    /// The step of yielding after `done`: taking in reverse. Connections end right before the
+    /// addresses go, so that nobody has the time to make new ones.
     #[must_use]
     pub(super) const fn yielding_step_after(&self, done: Option<Step>) -> Option<Step> {
         match (done, self.has_units, self.address_after_units) {
+            (Some(Step::EndConnections), _, _) => Some(Step::RemoveAddresses),
             (None, true, false) | (Some(Step::RemoveAddresses), true, true) => {
                 Some(Step::StopUnits)
             }
             (None, false, _) | (None, true, true) | (Some(Step::StopUnits), true, false) => {
-                Some(Step::RemoveAddresses)
+                Some(if self.ends_connections {
+                    Step::EndConnections
+                } else {
+                    Step::RemoveAddresses
+                })
             }
             _ => None,
         }
@@ -127,6 +138,7 @@ impl GroupSpec {
     pub(super) const fn step_limit(&self, step: Step) -> Span {
         match step {
             Step::AddAddresses | Step::RemoveAddresses => self.address_limit,
+            Step::EndConnections => CONNECTIONS_LIMIT,
             Step::StartUnits => self.start_limit,
             Step::StopUnits => self.stop_limit,
             // The agent has its own deadline, in the shell: an answer always comes.

@@ -31,6 +31,7 @@ fn spec(safety: Safety) -> GroupSpec {
         failback: Failback::Never,
         has_units: true,
         address_after_units: false,
+        ends_connections: true,
         recover_after: Span::from_secs(60),
         address_limit: Span::from_secs(1),
         start_limit: Span::from_secs(20),
@@ -197,6 +198,7 @@ impl World {
                         Step::RemoveAddresses => machine.address = false,
                         Step::StartUnits => machine.units = true,
                         Step::StopUnits => machine.units = false,
+                        Step::EndConnections => {}
                         Step::Fence => unreachable!("no fence here"),
                     }
                     machine.steps.push((self.millis + 5, PairEvent::Done { step: id, ok }));

@@ -83,6 +83,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AddAddresses => "add the addresses",
+            Self::EndConnections => "end the connections",
             Self::RemoveAddresses => "remove the addresses",
             Self::StartUnits => "start the units",
             Self::StopUnits => "stop the units",

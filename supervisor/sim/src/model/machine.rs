@@ -39,7 +39,7 @@ impl Kernel {
         match step {
             Step::AddAddresses => self.addresses = true,
             Step::StartUnits => self.units = true,
-            Step::RemoveAddresses | Step::StopUnits | Step::Fence => {}
+            Step::EndConnections | Step::RemoveAddresses | Step::StopUnits | Step::Fence => {}
         }
     }
 
@@ -47,7 +47,7 @@ impl Kernel {
         match step {
             Step::RemoveAddresses => self.addresses = false,
             Step::StopUnits => self.units = false,
-            Step::AddAddresses | Step::StartUnits | Step::Fence => {}
+            Step::AddAddresses | Step::EndConnections | Step::StartUnits | Step::Fence => {}
         }
     }
 }

@@ -79,6 +79,7 @@ pub fn group(data: bool) -> (GroupSpec, Arbiter) {
         failback: Failback::Never,
         has_units: data,
         address_after_units: false,
+        ends_connections: true,
         recover_after: ticks(2),
         address_limit: ticks(STEP_TICKS),
         start_limit: ticks(STEP_TICKS),

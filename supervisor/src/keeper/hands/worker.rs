@@ -204,7 +204,7 @@ impl Worker {
         let ended = match id.step {
             Step::AddAddresses => self.add(slot),
             Step::RemoveAddresses => self.remove(slot),
-            Step::StartUnits | Step::StopUnits | Step::Fence => Ok(()),
+            Step::EndConnections | Step::StartUnits | Step::StopUnits | Step::Fence => Ok(()),
         };
         if let Err(why) = &ended {
             self.told.tell("addresses-failed", Severity::Error, why.clone());

@@ -49,6 +49,7 @@ fn spec() -> GroupSpec {
         failback: Failback::Never,
         has_units: true,
         address_after_units: false,
+        ends_connections: false,
         recover_after: Span::from_secs(60),
         address_limit: Span::from_secs(1),
         start_limit: Span::from_secs(20),
@@ -230,6 +231,7 @@ fn action_in_words(action: &PairAction) -> Option<String> {
         PairAction::CloseGuard { .. } => "guard closed".to_string(),
         PairAction::Begin(id) => match id.step {
             Step::AddAddresses => "add addresses",
+            Step::EndConnections => "end connections",
             Step::RemoveAddresses => "remove addresses",
             Step::StartUnits => "start units",
             Step::StopUnits => "stop units",

@@ -38,9 +38,11 @@ impl Group {
     /// released with an open one (I9).
     pub(super) const fn has_closed_guard(&self) -> bool {
         match &self.state {
-            State::Yielding { step, .. } => {
-                matches!(step.id.step, Step::RemoveAddresses) || self.spec.address_after_units
-            }
+            State::Yielding { step, .. } => match step.id.step {
+                Step::RemoveAddresses => true,
+                Step::StopUnits => self.spec.address_after_units,
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -109,7 +111,7 @@ impl Group {
     pub(super) fn left_step_done(&mut self, id: StepId, ok: bool, turn: &mut Turn<'_>) {
         match self.state.clone() {
             State::Yielding { lease, cause, step } if step.id == id => {
-                if !ok {
+                if !ok && id.step != Step::EndConnections {
                     // What does not stop in time is not waited for: no renewal, and the watchdog
                     // decides (I13).
                     self.tell_stuck(id, turn);

@@ -72,12 +72,16 @@ fn a_lease_ends_by_whichever_clock_says_so_first() {
 
 #[test]
 fn nothing_is_released_before_the_guard_is_closed_and_everything_is_gone() {
-    for (has_units, address_after_units, steps) in [
-        (false, false, &[Step::RemoveAddresses][..]),
-        (true, false, &[Step::StopUnits, Step::RemoveAddresses]),
-        (true, true, &[Step::RemoveAddresses, Step::StopUnits]),
+    use Step::{EndConnections, RemoveAddresses, StopUnits};
+    for (has_units, address_after_units, ends_connections, steps) in [
+        (false, false, false, &[RemoveAddresses][..]),
+        (true, false, false, &[StopUnits, RemoveAddresses]),
+        (true, true, false, &[RemoveAddresses, StopUnits]),
+        (false, false, true, &[EndConnections, RemoveAddresses]),
+        (true, false, true, &[StopUnits, EndConnections, RemoveAddresses]),
+        (true, true, true, &[EndConnections, RemoveAddresses, StopUnits]),
     ] {
-        let spec = GroupSpec { has_units, address_after_units, ..spec() };
+        let spec = GroupSpec { has_units, address_after_units, ends_connections, ..spec() };
         let mut group = group(spec, Arbiter::Witness(witness::Witness::default()), active());
         let order = PairEvent::Order { group: KEY, order: Order::LetGo };
         let mut closed = false;
@@ -87,7 +91,8 @@ fn nothing_is_released_before_the_guard_is_closed_and_everything_is_gone() {
             assert_eq!(group.released(), None);
             let words = in_words(&group, &out);
             closed |= words.contains("guard closed");
-            assert_eq!(closed, *step == Step::RemoveAddresses || address_after_units, "{words}");
+            let after = address_after_units && *step == StopUnits;
+            assert_eq!(closed, *step == RemoveAddresses || after, "{words}");
             // It renews to the end; a closed guard stays closed.
             let out_of_grant = hear(&mut group, Sender::Witness, granted(T), T + 1);
             assert_eq!(in_words(&group, &out_of_grant).contains("guard to"), !closed);
@@ -95,6 +100,28 @@ fn nothing_is_released_before_the_guard_is_closed_and_everything_is_gone() {
         }
         let words = in_words(&group, &out);
         assert_eq!(words, "idle, release 50 to peer, release 50 to witness");
+    }
+}
+
+#[test]
+fn connections_that_do_not_end_keep_nothing() {
+    let spec = GroupSpec { ends_connections: true, has_units: false, ..spec() };
+    let order = PairEvent::Order { group: KEY, order: Order::LetGo };
+    for late in [false, true] {
+        let mut group =
+            group(spec.clone(), Arbiter::Witness(witness::Witness::default()), active());
+        let out = turn(&mut group, Some(&order), T);
+        assert!(in_words(&group, &out).contains("end connections"));
+        let words = if late {
+            hear(&mut group, Sender::Witness, granted(T + 400), T + 450);
+            hear(&mut group, Sender::Witness, granted(T + 800), T + 850);
+            turn(&mut group, None, T + 1000)
+        } else {
+            let step = StepId { group: KEY, step: Step::EndConnections, attempt: 21 };
+            turn(&mut group, Some(&PairEvent::Done { step, ok: false }), T + 1)
+        };
+        let words = in_words(&group, &words);
+        assert!(words.starts_with("yielding, guard closed, remove addresses"), "{late}: {words}");
     }
 }
 
