@@ -41,6 +41,7 @@ use crate::petter::Permits;
 pub mod address;
 pub mod announce;
 pub mod board;
+pub mod connections;
 pub mod devices;
 pub mod hands;
 mod lateness;

@@ -216,6 +216,8 @@ pub enum Family {
     Route,
     /// nf_tables (linux/netfilter/nfnetlink.h).
     Netfilter,
+    /// Sockets (sock_diag(7)).
+    Diagnosis,
 }
 
 /// A socket to the kernel. The kernel has done what was asked, and its answer is there, when the
@@ -235,6 +237,7 @@ impl Socket {
         let protocol = match family {
             Family::Route => SockProtocol::NetlinkRoute,
             Family::Netfilter => SockProtocol::NetlinkNetFilter,
+            Family::Diagnosis => SockProtocol::NetlinkSockDiag,
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
