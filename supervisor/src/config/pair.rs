@@ -119,6 +119,8 @@ pub struct GroupConfig {
     pub is_data: bool,
     /// `address-after-units`.
     pub address_after_units: bool,
+    /// `connections = "reset"`: those with its addresses end when the addresses change machines.
+    pub resets_connections: bool,
     /// `prefer`: the node that breaks a tie.
     pub prefer: Option<String>,
     /// `failback`.

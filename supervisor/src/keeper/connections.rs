@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use crate::clock;
 use crate::netlink::{ACK, DUMP, Family, Message, Request, Socket};
 
-/// Connections that are listed at once. There may be more: those are listed next.
-const LISTED_MAX: usize = 4096;
+/// Connections that are taken from one list. There may be more: those are in the next one.
+const LISTED_MAX: usize = 1024;
 
 const BY_FAMILY: u16 = 20; // SOCK_DIAG_BY_FAMILY, linux/sock_diag.h
 const DESTROY: u16 = 21; // SOCK_DESTROY
@@ -89,6 +89,9 @@ impl Connections {
         let mut ended = Ended { count: 0, all: true };
         for of in families {
             loop {
+                if clock::now() >= until {
+                    return Ok(Ended { all: false, ..ended });
+                }
                 let found = self.find(ip, family(*of), side).map_err(in_words)?;
                 for found in &found {
                     if clock::now() >= until {

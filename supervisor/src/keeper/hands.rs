@@ -35,7 +35,7 @@ pub enum Job {
     /// Make the guard stand on every interface that is there. The first job: gates that must be
     /// open are open by now.
     Stand,
-    /// Add or remove the addresses of a group.
+    /// Add or remove the addresses of a group, or end the connections with them.
     Step(StepId, Slot),
     /// Go on with the addresses of a group that the daemon before had.
     Adopt(Slot),

@@ -47,6 +47,8 @@ pub struct Setup {
 pub struct Work {
     /// The groups with their addresses.
     pub groups: Vec<(GroupKey, Vec<AddressConfig>)>,
+    /// Which of them have their connections ended when they change machines.
+    pub resets: Vec<bool>,
     /// The hands' half of the guard.
     pub wall: Box<dyn Wall>,
     /// What the guard is, in words.
@@ -112,6 +114,7 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
             .iter()
             .map(|group| (group_key(&group.name), group.addresses.clone()))
             .collect(),
+        resets: pair.groups.iter().map(resets).collect(),
         guard: guard.wall.describe(),
         daemon,
         wall: guard.wall,
@@ -177,6 +180,11 @@ fn timings(
     pair.groups.iter().map(derive).collect()
 }
 
+/// Whether there is something to end.
+fn resets(group: &GroupConfig) -> bool {
+    group.resets_connections && !group.addresses.is_empty()
+}
+
 /// The shortest of all groups: what a guard with a time-out must keep up with.
 fn heartbeat(timings: &[Timing]) -> Span {
     timings.iter().map(|timing| timing.heartbeat).min().unwrap_or(Span::from_secs(1))
@@ -209,7 +217,7 @@ fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing
         failback,
         has_units: !group.units.is_empty(),
         address_after_units: group.address_after_units,
-        ends_connections: false,
+        ends_connections: resets(group),
         recover_after,
         address_limit: ADDRESS_LIMIT,
         start_limit: group.start_within,

@@ -217,6 +217,7 @@ addresses = ["192.0.2.100/24 dev eth0", "2001:db8::100 dev eth0.7"]
 units = ["postgresql.service", "pgbouncer.service"]
 safety = "data"
 address-after-units = true
+connections = "keep"
 prefer = "db1"
 failback = "after 10m"
 recover-after = "2m"
@@ -242,7 +243,7 @@ fn every_key_of_a_pair_means_what_it_says() {
     let addresses: Vec<String> = db.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.0.2.100/24 dev eth0", "2001:db8::100/128 dev eth0.7"]);
     assert_eq!(db.units, ["postgresql.service", "pgbouncer.service"]);
-    assert!(db.is_data && db.address_after_units);
+    assert!(db.is_data && db.address_after_units && !db.resets_connections);
     assert_eq!(db.prefer.as_deref(), Some("db1"));
     assert_eq!(db.failback, Failback::After(Span::from_secs(600)));
     assert_eq!(db.recover_after, Span::from_secs(120));
@@ -250,6 +251,7 @@ fn every_key_of_a_pair_means_what_it_says() {
 
     assert_eq!(web.addresses[0].to_string(), "192.0.2.101/32 dev eth0");
     assert!(!web.is_data && !web.address_after_units && web.units.is_empty());
+    assert!(web.resets_connections);
     assert_eq!((web.failback, web.recover_after), (Failback::Never, GROUP_RECOVER_DEFAULT));
     assert_eq!(web.prefer, None);
 }

@@ -89,6 +89,7 @@ fn group(
         addresses,
         units,
         is_data: is_data(raw, is_ended, review),
+        resets_connections: resets_connections(raw, review),
         address_after_units: raw.address_after_units.given().is_some_and(|given| given.value),
         failback: failback(raw, review),
         prefer,
@@ -189,6 +190,19 @@ fn is_data(raw: &RawGroup, is_ended: bool, review: &mut Review<'_>) -> bool {
             let advice = suggest::advice(word, ["network", "data"]);
             review.value(given, format!("must be \"network\" or \"data\"; {advice}"));
             false
+        }
+    }
+}
+
+fn resets_connections(raw: &RawGroup, review: &mut Review<'_>) -> bool {
+    let Field::Given(given) = &raw.connections else { return true };
+    match given.value.as_str() {
+        "reset" => true,
+        "keep" => false,
+        word => {
+            let advice = suggest::advice(word, ["reset", "keep"]);
+            review.value(given, format!("must be \"reset\" or \"keep\"; {advice}"));
+            true
         }
     }
 }

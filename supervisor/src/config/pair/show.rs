@@ -63,6 +63,8 @@ fn group(out: &mut Document, group: &GroupConfig) {
     out.key("safety", if group.is_data { "\"data\"" } else { "\"network\"" }, !group.is_data);
     let after = group.address_after_units;
     out.key("address-after-units", &after.to_string(), !after);
+    let resets = group.resets_connections;
+    out.key("connections", if resets { "\"reset\"" } else { "\"keep\"" }, resets);
     if let Some(prefer) = &group.prefer {
         out.key("prefer", &quoted(prefer), false);
     }

@@ -23,8 +23,10 @@ use crate::keeper::address::{Address, Addresses, Leftovers, takes_others_along};
 use crate::keeper::board::Board;
 use crate::keeper::devices::{Device, Devices, State};
 use crate::keeper::setup::Work;
+use parting::{Parting, Rest};
 
 mod care;
+mod parting;
 
 pub(super) const WAKE: Token = Token(0);
 const DEVICES: Token = Token(1);
@@ -57,6 +59,8 @@ struct GroupWork {
     ready: Option<bool>,
     /// Why something of it is not where it should be: said once, and tried again.
     trouble: Option<String>,
+    /// Connections with its addresses that are to end.
+    rest: Option<Rest>,
 }
 
 /// The thread.
@@ -70,6 +74,7 @@ pub(super) struct Worker {
     devices: Devices,
     addresses: Addresses,
     air: Air,
+    parting: Parting,
     wall: Box<dyn Wall>,
     daemon: String,
     groups: Vec<GroupWork>,
@@ -100,7 +105,8 @@ impl Worker {
         let registry = poll.registry();
         let readable = Interest::READABLE;
         registry.register(&mut SourceFd(&devices.as_fd().as_raw_fd()), DEVICES, readable)?;
-        let group = |addresses| GroupWork { addresses, on: false, ready: None, trouble: None };
+        let group =
+            |addresses| GroupWork { addresses, on: false, ready: None, trouble: None, rest: None };
         let now = clock::now();
         Ok(Self {
             poll,
@@ -115,6 +121,7 @@ impl Worker {
                 AskGateway { enabled: work.asks_gateway, ip: work.gateway },
                 FIRST_TAP,
             )?,
+            parting: Parting::new(work.resets),
             is_guard: matches!(work.wall.form(), timing::Guard::Lifetime),
             wall: work.wall,
             daemon: work.daemon,
@@ -168,6 +175,7 @@ impl Worker {
                     self.stand();
                     self.air.listen(&self.devices, self.poll.registry());
                     self.tell_ready();
+                    self.prepare_parting();
                 }
                 Ok(Job::Step(id, slot)) => self.step(id, slot),
                 Ok(Job::Adopt(slot)) => self.adopt(slot),
@@ -203,14 +211,24 @@ impl Worker {
     fn step(&mut self, id: StepId, slot: Slot) {
         let ended = match id.step {
             Step::AddAddresses => self.add(slot),
+            Step::EndConnections => {
+                self.end_before_leaving(slot);
+                Ok(())
+            }
             Step::RemoveAddresses => self.remove(slot),
-            Step::EndConnections | Step::StartUnits | Step::StopUnits | Step::Fence => Ok(()),
+            Step::StartUnits | Step::StopUnits | Step::Fence => Ok(()),
         };
         if let Err(why) = &ended {
             self.told.tell("addresses-failed", Severity::Error, why.clone());
         }
         let event = PairEvent::Done { step: id, ok: ended.is_ok() };
         self.answers.give(Outcome::Event(event));
+        // Nobody waits for what is left of the connections.
+        match id.step {
+            Step::AddAddresses if ended.is_ok() => self.end_after_arriving(slot),
+            Step::RemoveAddresses => self.end_once_elsewhere(slot),
+            _ => {}
+        }
     }
 
     /// Puts the addresses of a group on, if it may be had.

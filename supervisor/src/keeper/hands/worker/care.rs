@@ -149,6 +149,7 @@ impl Worker {
             if self.groups.iter().any(|group| group.ready.is_none()) {
                 self.tell_ready();
             }
+            self.end_rests();
             match self.wall.stands() {
                 Ok(true) if self.fault.is_none() => {}
                 Ok(stands) => {

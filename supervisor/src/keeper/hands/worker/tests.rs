@@ -1,14 +1,17 @@
 //! The hands on a real interface, with a guard that does as the test wants.
 
+use std::io::ErrorKind::{self, ConnectionAborted, ConnectionReset, WouldBlock};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use mastiff_core::pair::clock::Clocks;
-use mastiff_core::pair::message::GroupKey;
+use mastiff_core::pair::message::{GroupKey, Health, Role};
 use mio::Waker;
 
 use super::*;
-use crate::keeper::namespace::{inside, run};
+use crate::keeper::namespace::{Other, eventually, inside, run};
 use crate::keeper::shell::News;
 
 const SLOT: Slot = Slot(0);
@@ -83,6 +86,7 @@ fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
     }];
     let work = Work {
         groups: vec![(GROUP, addresses)],
+        resets: vec![true],
         guard: wall.describe(),
         daemon: "test/a".into(),
         wall: Box::new(wall),
@@ -170,6 +174,95 @@ fn a_gate_that_could_not_be_made_anew_is_told_of_once() {
             assert!(!worker.do_jobs());
             assert_eq!((is_on(), ends.told("addresses-failed")), (is_it, told));
         }
+    });
+}
+
+/// A client on the other end of the cable, and its server here.
+fn connect(other: &Other) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((IP, 0)).unwrap();
+    let to = listener.local_addr().unwrap();
+    let client = other.within(|| TcpStream::connect(to).unwrap());
+    let server = listener.accept().unwrap().0;
+    for end in [&client, &server] {
+        end.set_nonblocking(true).unwrap();
+    }
+    (client, server)
+}
+
+/// What a program would read now.
+fn reads(end: &mut TcpStream) -> ErrorKind {
+    end.read(&mut [0]).unwrap_err().kind()
+}
+
+fn with_client() -> (Worker, Ends, Other, (TcpStream, TcpStream)) {
+    let other = Other::with_cable("d0", "d1");
+    other.run("ip address add 192.0.2.2/24 dev d1");
+    run("ip address add 192.0.2.1/24 dev d0");
+    let (mut worker, ends) = worker("d0", Paper::default());
+    lease(&worker);
+    for job in [Job::Stand, add(1)] {
+        ends.jobs.send(job).unwrap();
+    }
+    assert!(!worker.do_jobs());
+    let ends_of_one = connect(&other);
+    (worker, ends, other, ends_of_one)
+}
+
+#[test]
+fn clients_are_told_before_the_address_leaves() {
+    inside(|| {
+        let (mut worker, ends, _other, (mut client, mut server)) = with_client();
+        worker.end_rests();
+        assert_eq!((reads(&mut client), ends.told("connections-reset")), (WouldBlock, 0));
+        let id = StepId { group: GROUP, step: Step::EndConnections, attempt: 2 };
+        ends.jobs.send(Job::Step(id, SLOT)).unwrap();
+        assert!(!worker.do_jobs());
+        assert!(is_on());
+        assert_eq!(ends.told("connections-reset"), 1);
+        eventually("the client is told", || reads(&mut client) == ConnectionReset);
+        assert_eq!(reads(&mut server), ConnectionAborted);
+        ends.jobs.send(Job::Step(StepId { attempt: 3, ..id }, SLOT)).unwrap();
+        assert!(!worker.do_jobs());
+        assert_eq!(ends.told("connections-reset"), 0, "there were none");
+    });
+}
+
+#[test]
+fn servers_are_told_once_the_other_node_is_the_owner() {
+    inside(|| {
+        let (mut worker, ends, _other, (_client, mut server)) = with_client();
+        let id = StepId { group: GROUP, step: Step::RemoveAddresses, attempt: 2 };
+        ends.jobs.send(Job::Step(id, SLOT)).unwrap();
+        assert!(!worker.do_jobs());
+        assert!(!is_on());
+        for (peer, reads_then, told) in [
+            (None, WouldBlock, 0),
+            (Some(Role::Standby), WouldBlock, 0),
+            (Some(Role::Active), ConnectionAborted, 1),
+        ] {
+            let peer = peer.map(|role| (role, Health::Healthy, None));
+            worker.board.write(|shown| shown.groups[0].peer = peer);
+            worker.end_rests();
+            assert_eq!((reads(&mut server), ends.told("connections-reset")), (reads_then, told));
+        }
+    });
+}
+
+#[test]
+fn a_server_goes_on_when_the_address_comes_back() {
+    inside(|| {
+        let (mut worker, ends, _other, (_client, mut server)) = with_client();
+        let id = StepId { group: GROUP, step: Step::RemoveAddresses, attempt: 2 };
+        for job in [Job::Step(id, SLOT), add(3)] {
+            ends.jobs.send(job).unwrap();
+        }
+        assert!(!worker.do_jobs());
+        // What the board says is older.
+        worker.board.write(|shown| {
+            shown.groups[0].peer = Some((Role::Active, Health::Healthy, None));
+        });
+        worker.end_rests();
+        assert_eq!((reads(&mut server), ends.told("connections-reset")), (WouldBlock, 0));
     });
 }
 
