@@ -90,11 +90,12 @@ fn known<'a>(old: &'a GroupConfig, new: &'a GroupConfig) -> impl Iterator<Item =
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| moving(old, key))
 }
 
-/// How long its units may take: the other node reckons with it.
+/// How it is taken and let go: a restart reads it, and hands nothing over.
 fn limits<'a>(old: &'a GroupConfig, new: &'a GroupConfig) -> impl Iterator<Item = Change> + 'a {
     let keys = [
         ("start-within", old.start_within != new.start_within),
         ("stop-within", old.stop_within != new.stop_within),
+        ("connections", old.resets_connections != new.resets_connections),
     ];
     let key = |key| format!("group \"{}\": {key}", old.name);
     let differs = keys.into_iter().filter(|(_, differs)| *differs);
