@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Planned restarts and reloads of the node that serves, under systemd: who uses the address must not notice.
 
-    test_restart.py [NAME ...]     all tests, or those whose names contain one of the words
+    test_restart.py [--long] [NAME ...]     all tests, or those whose names contain one of the words
 
-Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs. The last line is `N passed, N failed`.
+Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs. --long tries every guard, and repeats more. The last line is `N passed, N failed`.
 """
 import json
 import os
@@ -65,7 +65,13 @@ GAP_MS = 100
 # The longest promise of the protocol, and what a takeover takes after it.
 LONG_SECONDS = 10
 WITHIN = {"bpf": "1s", "nftables": "1s", "nftables-inet": "1s", "lifetime": "5s"}
-RELOADS = 1000
+LONG = "--long" in sys.argv
+RELOADS = 1000 if LONG else 100
+# Each takes half a minute; without --long one guard stands for the others.
+SLOW = {
+    "test_nftables_inet", "test_lifetime", "test_slow_start", "test_never_back_nftables", "test_never_back_nftables_inet",
+    "test_never_back_lifetime", "test_other_address_hands_over", "test_twenty_restarts",
+}
 
 
 class Restart(unittest.TestCase):
@@ -365,11 +371,12 @@ class Reloads(Restart):
 
 
 def main():
-    words = sys.argv[1:]
+    words = [word for word in sys.argv[1:] if word != "--long"]
     found = unittest.TestSuite()
     for case in (Planned, Many, Reloads):
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            if not words or any(word in f"{case.__name__}.{name}" for word in words):
+            wanted = any(word in f"{case.__name__}.{name}" for word in words) if words else LONG or name not in SLOW
+            if wanted:
                 found.addTest(case(name))
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
     failed = found.countTestCases() - result.passed
