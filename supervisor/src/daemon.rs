@@ -82,7 +82,7 @@ pub fn main() -> i32 {
         }
     };
     // Who comes to run at last has to pet it: what it counts for may run on.
-    let is_needed = gate::any_is_open(&config);
+    let is_needed = gate::any_is_open(&config.node.run_dir);
     let spare = watchdog.as_ref().filter(|_| !is_needed).and_then(|fd| fd.try_clone().ok());
     let done = match &config.witness {
         // A witness pets nothing.
@@ -145,7 +145,7 @@ fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
     let good = load(Path::new(LAST_GOOD), true);
     let why = if left.cannot_stop() {
         "the watchdog cannot be stopped (nowayout)"
-    } else if good.as_ref().is_ok_and(|(config, _)| gate::any_is_open(config)) {
+    } else if gate::any_is_open(run_dir_of(good.as_ref().ok().map(|(config, _)| config))) {
         "units that must not run twice may run here, and the watchdog is what ends them"
     } else {
         left.stop().unwrap_or_else(|why| log::error!("{why}"));
@@ -165,6 +165,11 @@ fn go_on_all_the_same(watchdog: Option<OwnedFd>) -> Option<(Config, OwnedFd)> {
             None
         }
     }
+}
+
+/// Where the gates are, as far as it is known.
+fn run_dir_of(config: Option<&Config>) -> &Path {
+    config.map_or(Path::new(config::RUN_DIR_DEFAULT), |config| &config.node.run_dir)
 }
 
 fn run(

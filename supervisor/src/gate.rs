@@ -1,7 +1,7 @@
 //! The gate of a group: a file that is there as long as this node has it.
 //!
-//! `RUN-DIR/groups/NAME.active` says `epoch=N`, for applications that fence by the number. The
-//! units of a group with `safety = "data"` have an `AssertPathExists=` of it (systemd.unit(5)), so
+//! `RUN-DIR/groups/NAME.active` says `epoch=N`, for applications that fence by the number, and the
+//! group's safety, for a daemon that cannot read its file. The units of a group with `safety = "data"` have an `AssertPathExists=` of it (systemd.unit(5)), so
 //! that nothing but the daemon starts them: no boot, no `Restart=`, no hand. That assertion is a
 //! drop-in of the unit, written by the generator (systemd.generator(7)) before PID 1 starts
 //! anything, and by the daemon where the generator has not run with this configuration.
@@ -19,6 +19,8 @@ use crate::config::Config;
 
 /// Below the run-dir.
 const FOLDER: &str = "groups";
+/// The line of a group whose units must not run twice.
+const DATA: &str = "safety=data";
 /// The drop-in's name below `UNIT.d`.
 const DROP_IN: &str = "50-mastiff.conf";
 /// Where generators write with the ordinary priority (systemd.generator(7)).
@@ -30,6 +32,7 @@ const RUNTIME: &str = "/run/systemd/system";
 #[derive(Debug)]
 pub struct Gate {
     path: PathBuf,
+    is_data: bool,
 }
 
 /// Where the gate of a group is.
@@ -41,8 +44,8 @@ pub fn path(run_dir: &Path, group: &str) -> PathBuf {
 impl Gate {
     /// Of this group.
     #[must_use]
-    pub fn new(run_dir: &Path, group: &str) -> Self {
-        Self { path: path(run_dir, group) }
+    pub fn new(run_dir: &Path, group: &str, is_data: bool) -> Self {
+        Self { path: path(run_dir, group), is_data }
     }
 
     /// Whether this node has the group.
@@ -61,7 +64,8 @@ impl Gate {
                 fs::create_dir_all(folder)?;
             }
             let beside = self.path.with_extension("new");
-            fs::write(&beside, format!("epoch={}\n", epoch.0))?;
+            let safety = if self.is_data { DATA } else { "safety=network" };
+            fs::write(&beside, format!("epoch={}\n{safety}\n", epoch.0))?;
             fs::rename(&beside, &self.path)
         };
         write().map_err(|error| format!("cannot write {}: {error}", self.path.display()))
@@ -163,11 +167,16 @@ fn remove_stale(wanted: &[DropIn], generated: &Path, runtime: &Path) -> bool {
     changed
 }
 
-/// Whether the gate of an exclusive group is open: its units may run here.
+/// Whether the gate of any exclusive group is open below a run-dir, whatever the configuration says
+/// by now: its units may run here.
 #[must_use]
-pub fn any_is_open(config: &Config) -> bool {
-    let mut groups = config.pair.iter().flat_map(|pair| &pair.groups);
-    groups.any(|group| group.is_data && path(&config.node.run_dir, &group.name).exists())
+pub fn any_is_open(run_dir: &Path) -> bool {
+    let Ok(gates) = fs::read_dir(run_dir.join(FOLDER)) else { return false };
+    gates.filter_map(Result::ok).any(|gate| {
+        let is_gate = gate.path().extension().is_some_and(|it| it == "active");
+        // One that cannot be read may be of such a group.
+        is_gate && fs::read_to_string(gate.path()).map_or(true, |text| text.contains(DATA))
+    })
 }
 
 #[cfg(test)]
@@ -177,15 +186,18 @@ mod tests {
     #[test]
     fn it_is_there_as_long_as_it_is_open_and_names_the_epoch() {
         let folder = std::env::temp_dir().join(format!("mastiff-gate-{}", std::process::id()));
-        let gate = Gate::new(&folder, "db");
+        let gate = Gate::new(&folder, "db", true);
         assert!(!gate.is_open());
         gate.close().unwrap();
         gate.open(Epoch(7)).unwrap();
         gate.open(Epoch(8)).unwrap();
         assert!(gate.is_open());
-        assert_eq!(fs::read_to_string(path(&folder, "db")).unwrap(), "epoch=8\n");
+        assert_eq!(fs::read_to_string(path(&folder, "db")).unwrap(), "epoch=8\nsafety=data\n");
+        assert!(any_is_open(&folder));
         gate.close().unwrap();
-        assert!(!gate.is_open());
+        assert!(!gate.is_open() && !any_is_open(&folder));
+        Gate::new(&folder, "web", false).open(Epoch(1)).unwrap();
+        assert!(!any_is_open(&folder), "of these two may run");
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "").unwrap();
         let why = gate.open(Epoch(9)).unwrap_err();

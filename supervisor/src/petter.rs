@@ -115,6 +115,10 @@ pub struct Armed {
     pub bootstatus: Option<u64>,
     /// It was armed already, by a daemon before this one.
     pub adopted: bool,
+    /// Closing it without the letter leaves it counting: else the end of the daemon stops it.
+    pub magic_close: bool,
+    /// What it was last asked to take; `None`: what it has is of a daemon before.
+    pub given: Option<Times>,
 }
 
 /// Where the petter stands.
@@ -388,11 +392,13 @@ impl Left {
     }
 }
 
-/// The next order, if there is one; a brain that is gone releases.
-fn next(orders: &Receiver<Order>) -> Option<Order> {
+/// The next order, if there is one. A brain that is gone releases; where units must not run twice,
+/// nobody knows then whether they run.
+fn next(orders: &Receiver<Order>, careful: bool) -> Option<Order> {
     match orders.try_recv() {
         Ok(order) => Some(order),
         Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) if careful => Some(Order::Abandon { follows: false }),
         Err(TryRecvError::Disconnected) => Some(Order::Release),
     }
 }

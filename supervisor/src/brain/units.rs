@@ -79,7 +79,7 @@ impl Units {
             units: group.units.clone(),
             start_within: group.start_within,
             stop_within: group.stop_within,
-            gate: Gate::new(run_dir, &group.name),
+            gate: Gate::new(run_dir, &group.name, group.is_data),
             epoch: Epoch::NONE,
             course: None,
             starting: 0,

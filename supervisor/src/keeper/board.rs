@@ -36,8 +36,8 @@ pub struct GroupShown {
     pub peer_stops_within: Option<Span>,
     /// Whether nothing of it is here, for certain.
     pub is_clear: bool,
-    /// Whether the peer is known to reckon with this node's.
-    pub stop_is_acknowledged: bool,
+    /// How long the peer is known to reckon with for this node.
+    pub stop_acknowledged: Option<Span>,
 }
 
 /// One path.
@@ -102,7 +102,7 @@ impl Board {
             peer: None,
             peer_stops_within: None,
             is_clear: false,
-            stop_is_acknowledged: false,
+            stop_acknowledged: None,
         };
         let shown = Shown {
             at: Clocks::ZERO,

@@ -439,7 +439,7 @@ impl Shell {
                     peer: group.peer(now),
                     peer_stops_within: group.peer_stops_within(),
                     is_clear: group.is_clear(),
-                    stop_is_acknowledged: group.stop_is_acknowledged(),
+                    stop_acknowledged: group.stop_acknowledged(),
                 };
             }
             let mut paths = shown.paths.iter_mut();

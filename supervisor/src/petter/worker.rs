@@ -66,7 +66,7 @@ impl Worker {
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
         self.inherit();
         loop {
-            while let Some(order) = next(orders) {
+            while let Some(order) = next(orders, self.start.careful) {
                 if self.obey(&order) {
                     return;
                 }
@@ -108,6 +108,8 @@ impl Worker {
             Err(why) => return log::warn!("{why}"),
         };
         let is_wanted = match &self.start.wanted {
+            // With care another one takes its place only when nothing is had.
+            _ if self.start.careful => true,
             Wanted::Auto(_) => true,
             Wanted::Path(path) => choose::name(path).is_some_and(|name| left.name == Some(name)),
         };
@@ -194,6 +196,8 @@ impl Worker {
             ungoverned,
             bootstatus,
             adopted,
+            magic_close: device.has_magic_close(),
+            given: (!only_looks).then_some(times),
         };
         if !only_looks {
             self.slot.petted(now);
@@ -238,6 +242,7 @@ impl Worker {
         let (timeout, pretimeout) = set_times(device, self.start.times);
         if let Some(armed) = &mut self.armed {
             (armed.timeout, armed.pretimeout) = (timeout, pretimeout);
+            armed.given = Some(self.start.times);
         }
         self.slot.arm(timeout);
         self.show_armed();
@@ -248,9 +253,10 @@ impl Worker {
         if self.device.is_none() || !self.may_pet() {
             return;
         }
+        // To give it times is to pet it, too.
+        let began = clock::now();
         self.tell_times();
         let Some(device) = &mut self.device else { return };
-        let began = clock::now();
         match device.pet() {
             Ok(()) => {
                 // The device counts from some moment within the call: the earliest is the safe one.

@@ -281,11 +281,11 @@ impl Group {
         (overdue || *cause == Cause::Start) && (units || left.addresses != Left::Gone)
     }
 
-    /// Whether the peer is known to reckon with this node's stop time: a longer one is valid only
-    /// then.
+    /// The stop time of this node that the peer is known to reckon with: a longer one is valid only
+    /// when it does.
     #[must_use]
-    pub fn stop_is_acknowledged(&self) -> bool {
-        self.peer.knows_of_us() >= self.spec.stops_within
+    pub fn stop_acknowledged(&self) -> Option<Span> {
+        self.peer.knows_of_us()
     }
 
     /// How long exclusive units may outlive a lease of the peer's, as far as was ever heard: for

@@ -4,6 +4,7 @@ use super::clock::Clocks;
 use super::event::{Cause, REPORT_FRESH};
 use super::message::{Beat, Epoch, Health, Member, NotReady, Release, Role, Standing};
 use crate::time::{Mono, Span};
+use crate::wire::SPAN_MAX;
 
 /// What was last heard of the peer, for one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,15 @@ struct Heard {
     ready_since: Option<Mono>,
 }
 
+/// What counts once a node has said how long its units may outlive its lease: the largest that it
+/// ever said, but that nothing bounds it ([`SPAN_MAX`]) is taken back by its next word.
+pub(super) fn newest_stop(known: Option<Span>, said: Option<Span>) -> Option<Span> {
+    match (known, said) {
+        (Some(known), Some(said)) if known >= SPAN_MAX => Some(said),
+        (known, said) => known.max(said),
+    }
+}
+
 impl Peer {
     /// Nothing heard yet; `stops_within` is remembered from earlier boots.
     #[must_use]
@@ -48,11 +58,11 @@ impl Peer {
             knows_of_us: beat.peer_stops_within,
             ready_since: ready.then(|| before.unwrap_or(now.boot)),
         });
-        self.learn_stop(beat.stops_within);
+        self.stops_within = newest_stop(self.stops_within, beat.stops_within);
         self.released = beat.released.or(self.released);
     }
 
-    /// A stop time of it was heard, here or by the witness: the largest counts.
+    /// A stop time of it was heard by the witness, or by a daemon before: the largest counts.
     pub(super) fn learn_stop(&mut self, span: Option<Span>) {
         self.stops_within = self.stops_within.max(span);
     }

@@ -110,7 +110,7 @@ impl Watched {
             Member::First => &mut self.first,
             Member::Second => &mut self.second,
         };
-        known.stops_within = known.stops_within.max(beat.stops_within);
+        known.stops_within = super::peer::newest_stop(known.stops_within, beat.stops_within);
     }
 
     fn reply(&self, to: Member, answer: Option<Answer>) -> Beat {

@@ -183,6 +183,8 @@ mod tests {
             nowayout: None,
             bootstatus: None,
             adopted: false,
+            magic_close: true,
+            given: None,
         }
     }
 

@@ -17,9 +17,13 @@ impl Brain {
         let state = self.dog.petter.as_ref().map(|petter| petter.shown());
         match state.map(|shown| (shown.state, shown.slowest)) {
             Some((State::Armed(armed), slowest)) => {
-                let facts = self.facts(&armed, slowest);
-                self.keeper.stops_within(facts.map(|facts| facts.stops_within(stop)));
-                self.give_times(&armed);
+                let span = self.facts(&armed, slowest).map(|facts| facts.stops_within(stop));
+                self.give_times(&armed, span);
+                // What a daemon before has left on the device holds only as long as something is
+                // had here: told, it would count for ever.
+                if armed.given.is_some() || self.has_data_lease() {
+                    self.keeper.stops_within(span);
+                }
             }
             // Not looked yet: what a daemon before has told holds.
             Some((State::Looking(None), _)) => {}
@@ -33,6 +37,10 @@ impl Brain {
     fn facts(&self, armed: &Armed, slowest: Span) -> Option<WatchdogFacts> {
         let config = self.dog.config.as_ref()?;
         let assumed = config.facts()?;
+        // What the end of the daemon stops ends no units.
+        if !armed.magic_close && armed.nowayout != Some(true) {
+            return None;
+        }
         let read_back = armed.timeout?;
         Some(WatchdogFacts {
             pet: assumed.pet.max(slowest),
@@ -44,22 +52,29 @@ impl Brain {
     }
 
     /// The times of the file. A longer time-out than the device has is set once the peer reckons
-    /// with it, or while nothing is had here that it would have to wait for.
-    fn give_times(&mut self, armed: &Armed) {
+    /// with the `span` that goes with it, or while nothing is had here that it would wait for.
+    fn give_times(&mut self, armed: &Armed, span: Option<Span>) {
         let (Some(config), Some(petter)) = (&self.dog.config, &self.dog.petter) else { return };
         let wanted = times(config);
         let is_longer = armed.timeout.is_none_or(|timeout| timeout < wanted.timeout);
-        let may = !is_longer || !self.has_exclusive() || self.is_acknowledged();
+        let may = !is_longer || !self.has_exclusive() || self.is_acknowledged(span);
         // A driver that caps them is not asked again and again.
-        if may && self.dog.asked != Some(wanted) && petter.order(Order::Configure(wanted)) {
+        let is_new = armed.given != Some(wanted) && self.dog.asked != Some(wanted);
+        if may && is_new && petter.order(Order::Configure(wanted)) {
             self.dog.asked = Some(wanted);
         }
     }
 
-    fn is_acknowledged(&self) -> bool {
+    fn is_acknowledged(&self, span: Option<Span>) -> bool {
         let shown = self.keeper.board();
         let mut groups = self.all_groups().zip(&shown.groups);
-        groups.all(|(config, group)| !config.is_data || group.stop_is_acknowledged)
+        groups.all(|(config, group)| !config.is_data || group.stop_acknowledged >= span)
+    }
+
+    fn has_data_lease(&self) -> bool {
+        let shown = self.keeper.board();
+        let mut groups = self.all_groups().zip(&shown.groups);
+        groups.any(|(config, group)| config.is_data && group.lease_end.is_some())
     }
 
     /// Whether something that must not run twice is, or may be, here.

@@ -51,6 +51,15 @@ pub fn between(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes: Vec<Change> =
         names.iter().filter(|(_, differs)| *differs).map(|(key, _)| all(key)).collect();
     changes.extend(kept(before, after));
+    let device = |config: &Config| config.watchdog.as_ref().map(|it| it.device.clone());
+    if device(old) != device(new) {
+        // The next daemon's device would not be the one that ends what runs.
+        let data = before.groups.iter().filter(|group| group.is_data);
+        changes.extend(data.map(|group| Change {
+            key: "watchdog.device".to_string(),
+            moves: Moves::Group(group.name.clone()),
+        }));
+    }
     for group in &before.groups {
         match after.groups.iter().find(|other| other.name == group.name) {
             Some(other) => changes.extend(known(group, other).chain(limits(group, other))),

@@ -321,7 +321,10 @@ impl Group {
     /// end, since its watchdog is gone or was taken away, must not be waited for by a time of
     /// before.
     fn told_stop(&self) -> Option<Span> {
-        let only_fenced = self.spec.safety == Safety::Data { fenced: true } && !self.is_clear();
+        // At a start nobody knows yet.
+        let starts = matches!(self.state, State::Dropping { cause: Cause::Start, .. });
+        let is_had = !self.is_clear() && !starts;
+        let only_fenced = self.spec.safety == Safety::Data { fenced: true } && is_had;
         self.spec.stops_within.or(only_fenced.then_some(SPAN_MAX))
     }
 

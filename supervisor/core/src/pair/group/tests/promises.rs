@@ -445,6 +445,23 @@ fn an_owner_without_its_watchdog_lets_exclusive_units_go_even_if_nobody_can_take
     assert_eq!(state_name(&fenced), "active", "the agent does not need it");
     let told = fenced.beat(at(T)).stops_within;
     assert!(told > Some(Span::from_secs(86_400 * 365)), "nobody waits for a watchdog: {told:?}");
+    // Nothing is said at a start, when nobody has looked yet.
+    let (first, _) = started();
+    let spec = GroupSpec { stops_within: None, ..fenced.spec.clone() };
+    assert_eq!(Group { spec, ..first }.beat(at(T)).stops_within, None);
+}
+
+#[test]
+fn of_stop_times_the_longest_counts_but_for_one_that_nothing_bounds() {
+    let mut peer = Peer::new(None);
+    let mut hear = |secs| {
+        let span = if secs == 0 { crate::wire::SPAN_MAX } else { Span::from_secs(secs) };
+        peer.hear(&Beat { stops_within: Some(span), ..peer_beat() }, true, at(T));
+        peer.stops_within().map(|span| span.as_millis() / 1000)
+    };
+    assert_eq!([hear(30), hear(60), hear(30)], [Some(30), Some(60), Some(60)]);
+    assert!(hear(0) > Some(86_400));
+    assert_eq!(hear(40), Some(40), "it has a watchdog again");
 }
 
 #[test]
