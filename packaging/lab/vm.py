@@ -182,15 +182,26 @@ def pack_disk(root, fresh):
 class Vm:
     """One machine, as a context manager."""
 
-    def __init__(self, packages=()):
-        """`packages` are installed in addition."""
+    def __init__(self, packages=(), options="", via=()):
+        """`packages` are installed in addition, `options` are more of QEMU's, and `via` are the words of a program that
+        becomes QEMU."""
         self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.layout = "unified"
-        self.packages = packages
+        self.packages, self.options, self.via = packages, options, via
         self.qemu = self.channel = self.monitor = None
 
     def __enter__(self):
+        self.switch_on()
+        try:
+            self.wait_boot()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def switch_on(self):
+        """Have a new machine begin to boot."""
         files = image(self.packages)
         sweep()
         self.home.mkdir(parents=True)
@@ -198,7 +209,7 @@ class Vm:
             parcel.truncate(PARCEL_BYTES)
         log = open(self.home / "qemu.log", "w")
         self.qemu = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *f"""
+            ["setpriv", "--pdeathsig", "KILL", *self.via, "qemu-system-x86_64", *f"""
             -nodefaults -no-user-config -display none -machine q35 -accel tcg,thread=multi -cpu max -m {MEMORY_MIB}
             -kernel {files}/vmlinux -initrd {files}/initramfs.cpio
             -drive if=none,id=root,file={files}/root.img,format=raw,snapshot=on -device virtio-blk-pci,drive=root
@@ -209,16 +220,14 @@ class Vm:
             -qmp unix:{self.home}/qmp,server=on,wait=off
             -object memory-backend-file,id=erst,mem-path={self.home}/erst,size=64K,share=on
             -device acpi-erst,memdev=erst
-            -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset
+            -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset {self.options}
             """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
             self._connect()
-            self.wait_boot()
         except BaseException:
             self.close()
             raise
-        return self
 
     def __exit__(self, *_):
         self.close()
