@@ -257,6 +257,8 @@ impl Group {
                 let epoch = lease.epoch;
                 self.drop_everything(epoch, Cause::NewerOwner, turn);
             }
+            // It will grant this number as soon as it may vote, whatever it has heard of.
+            Vote::Busy { why: Refusal::Silent | Refusal::Unheard, .. } => {}
             // Only promised, or run out: go on with a still higher number, once it is granted.
             Vote::Busy { why, .. } if highest > lease.asks || why == Refusal::Epoch => {
                 lease.asks = raised;

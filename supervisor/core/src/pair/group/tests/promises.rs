@@ -605,6 +605,24 @@ fn an_operators_word_stands_in_for_a_silent_peer_but_not_against_a_voter() {
 }
 
 #[test]
+fn an_owner_goes_on_under_a_higher_number_only_where_its_own_is_refused() {
+    // The peer asked for 60 while it was alone, and got nothing.
+    let asks_after = |why| {
+        let mut group = group(spec(), Arbiter::Witness(witness::Witness::default()), active());
+        let busy = Vote::Busy { left: ms(100), why };
+        let beat = Beat { highest: Epoch(60), ..answer(EPOCH, T, ms(1000), busy) };
+        hear(&mut group, PEER_NODE, beat, T + 10);
+        group.lease().unwrap().asks
+    };
+    for why in [Refusal::Silent, Refusal::Unheard] {
+        assert_eq!(asks_after(why), EPOCH, "{why:?}");
+    }
+    for why in [Refusal::Promised, Refusal::Epoch] {
+        assert!(asks_after(why) > Epoch(60), "{why:?}");
+    }
+}
+
+#[test]
 fn a_candidate_with_a_fence_takes_when_the_peer_is_confirmed_off() {
     let mut group = lonely(Arbiter::Fence(fence::Fence::default()));
     group.peer.hear(&peer_beat(), true, at(T - 5000));
