@@ -214,7 +214,10 @@ impl<'a> Facts<'a> {
             (Kind::GoingDown, "clean shutdown"),
             (Kind::Stop, "the daemon was stopped"),
         ];
+        // What was taken back ended nothing.
+        let stands = |kind| kind != Kind::Refused || self.refused().is_some();
         let ends = words.into_iter().filter(|(kind, _)| self.at_the_end(*kind).is_some());
+        let ends = ends.filter(|(kind, _)| stands(*kind));
         let ends = ends.filter_map(|(kind, what)| noted(kind, what));
         armed.into_iter().chain(ends).collect()
     }
