@@ -146,9 +146,11 @@ impl Brain {
             == refusal.map(|new| std::mem::discriminant(&new));
         if !same && self.dog.petter.is_some() {
             let (severity, text) = match refusal {
-                Some(why) => {
-                    if why != Refusal::SelfTest {
-                        self.flight.note(Kind::Refused, &why.to_string(), now);
+                Some(refusal) => {
+                    let held = if refusal == Refusal::Lease { self.held() } else { String::new() };
+                    let why = format!("{refusal}{held}");
+                    if refusal != Refusal::SelfTest {
+                        self.flight.note(Kind::Refused, &why, now);
                     }
                     (Severity::Error, format!("the watchdog is not petted: {why}"))
                 }

@@ -84,6 +84,18 @@ impl Brain {
         groups.any(|(config, group)| config.is_data && !group.is_clear)
     }
 
+    /// The groups of which that is so, and their units, to follow a sentence.
+    pub(super) fn held(&self) -> String {
+        let shown = self.keeper.board();
+        let mut text = String::new();
+        for (config, group) in self.all_groups().zip(&shown.groups) {
+            if config.is_data && !group.is_clear {
+                text.push_str(&format!("; {} with {}", config.name, config.units.join(", ")));
+            }
+        }
+        text
+    }
+
     fn all_groups(&self) -> impl Iterator<Item = &GroupConfig> {
         self.config.pair.iter().flat_map(|pair| &pair.groups)
     }
