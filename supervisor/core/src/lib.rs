@@ -57,7 +57,7 @@
 //!   voters, by its own later word, by the fence agent or the operator; or when its stop time is
 //!   over.
 //! - **I13**: a node that holds something exclusive without a lease for longer than its stop time
-//!   does not pet the watchdog; after a start not before leftovers are gone.
+//!   does not pet the watchdog; after a start without memory not before leftovers are gone.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

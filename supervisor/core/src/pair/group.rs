@@ -272,7 +272,8 @@ impl Group {
     }
 
     /// Whether exclusive things have been held without a lease for longer than their stop time:
-    /// then the watchdog must not be petted (I13). At a start not even before that.
+    /// then the watchdog must not be petted (I13). After a start that does not know since when, not
+    /// even before that.
     #[must_use]
     pub fn forbids_pet(&self, now: Clocks) -> bool {
         let State::Dropping { cause, left, .. } = &self.state else { return false };

@@ -24,6 +24,9 @@ pub struct KeptGroup {
     fitness: Fitness,
     peer_stops_within: Option<Span>,
     stops_within: Option<Span>,
+    /// How long it would have petted after its lease; none in what older daemons left.
+    #[serde(default)]
+    pub(super) stop_limit: Option<Span>,
 }
 
 impl Group {
@@ -43,12 +46,14 @@ impl Group {
         group.peer.learn_stop(kept.peer_stops_within);
         // The watchdog goes on counting, too.
         group.spec.stops_within = group.spec.stops_within.or(kept.stops_within);
-        group.go_on(turn);
+        let is_known = kept.stop_limit.is_some_and(|before| group.spec.stop_limit <= before);
+        group.go_on(is_known, turn);
         group
     }
 
-    /// The former daemon's steps are lost with it: begin them again.
-    fn go_on(&mut self, turn: &mut Turn<'_>) {
+    /// The former daemon's steps are lost with it: begin them again. `is_known`: the peer reckons
+    /// with no shorter stop limit than this one.
+    fn go_on(&mut self, is_known: bool, turn: &mut Turn<'_>) {
         match self.state.clone() {
             State::Idle { .. } => {}
             State::Asking(candidacy) => self.withdraw(candidacy, turn),
@@ -57,8 +62,9 @@ impl Group {
             | State::Yielding { lease, .. }
                 if lease.is_over(turn.at()) =>
             {
-                // No pet before exclusive units are gone: nobody counted while no daemon ran (I13).
-                self.drop_everything(lease.epoch, Cause::Start, turn);
+                // The memory knows since when: units have the time that they always have (I13).
+                let cause = if is_known { Cause::LeaseLost } else { Cause::Start };
+                self.drop_everything(lease.epoch, cause, turn);
                 self.left_since(lease.end());
             }
             State::Active { lease } => self.open_guard(&lease, turn),
@@ -70,6 +76,7 @@ impl Group {
             }
             State::Yielding { lease, cause, .. } => self.yield_with(lease, cause, turn),
             State::Dropping { epoch, cause, left } => {
+                let cause = if is_known { cause } else { Cause::Start };
                 self.drop_everything(epoch, cause, turn);
                 self.left_since(left.since);
             }
@@ -89,6 +96,7 @@ impl Group {
             fitness: self.fitness.clone(),
             peer_stops_within: self.peer.stops_within(),
             stops_within: self.spec.stops_within,
+            stop_limit: Some(self.spec.stop_limit),
         }
     }
 }

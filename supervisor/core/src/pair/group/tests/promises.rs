@@ -175,23 +175,40 @@ fn a_restart_does_not_prolong_the_stop_time() {
 }
 
 #[test]
-fn a_daemon_that_resumes_no_lease_does_not_pet_before_leftovers_are_gone() {
-    let (over, _) = restarted(&with_witness(active()), 600);
-    for mut group in [over, started().0] {
-        assert!(group.forbids_pet(at(T + 600)), "{}", state_name(&group));
+fn a_daemon_whose_lease_ended_meanwhile_pets_as_long_as_one_that_ran() {
+    let network = GroupSpec { safety: Safety::Network, has_units: false, ..spec() };
+    let arbiter = Arbiter::Witness(witness::Witness::default());
+    let network = super::group(network, arbiter, active());
+    // The lease ended at 500 ms, the stop time is 5 s.
+    for (before, back) in [(&with_witness(active()), 600), (&network, 5400)] {
+        let (group, _) = restarted(before, back);
+        assert_eq!(state_name(&group), "dropping");
+        assert!(!group.forbids_pet(at(T + 5499)), "back at {back}");
+        assert!(group.forbids_pet(at(T + 5500)), "back at {back}");
+    }
+    assert!(restarted(&with_witness(active()), 6000).0.forbids_pet(at(T + 6000)));
+}
+
+#[test]
+fn a_daemon_that_does_not_know_what_the_peer_counts_on_pets_only_when_all_is_gone() {
+    let resumed = |stop_limit| {
+        let before = with_witness(active());
+        let mut kept = before.kept();
+        kept.stop_limit = stop_limit;
+        let mut out = PairActions::new();
+        let mut turn = Turn { now: now(T + 600), out: &mut out };
+        Group::resume(ME, before.spec, before.arbiter, 1, kept, &mut turn)
+    };
+    assert!(!resumed(Some(Span::from_secs(6))).forbids_pet(at(T + 600)), "it is shorter now");
+    // Another file has a longer one, or an older daemon did not say.
+    for mut group in [started().0, resumed(Some(Span::from_secs(4))), resumed(None)] {
+        assert!(group.forbids_pet(at(T + 600)));
         let stop = group.attempts;
         done(&mut group, Step::StopUnits, stop, T + 700);
         assert!(group.forbids_pet(at(T + 700)), "the addresses are still there");
         done(&mut group, Step::RemoveAddresses, stop - 1, T + 800);
         assert!(!group.forbids_pet(at(T + 800)));
     }
-    let network = GroupSpec { safety: Safety::Network, has_units: false, ..spec() };
-    let arbiter = Arbiter::Witness(witness::Witness::default());
-    let (mut over, _) = restarted(&super::group(network, arbiter, active()), 600);
-    assert!(over.forbids_pet(at(T + 600)));
-    let remove = over.attempts;
-    done(&mut over, Step::RemoveAddresses, remove, T + 700);
-    assert!(!over.forbids_pet(at(T + 700)));
 }
 
 #[test]
