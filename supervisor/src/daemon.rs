@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::brain::Brain;
-use crate::config::pair::PairConfig;
+use crate::config::pair::{GroupConfig, PairConfig, change};
 use crate::config::{self, Config, Faults, NodeConfig, WitnessConfig};
 use crate::witness::{Service, StartError};
 use crate::{fdstore, gate, journal, keeper, petter, signals};
@@ -72,7 +72,10 @@ pub fn main() -> i32 {
     // A daemon before this one may have left its watchdog counting.
     let watchdog = fdstore::inherited(petter::STORED);
     let (config, text, watchdog) = match loaded {
-        Ok((config, text)) => (config, Some(text), watchdog),
+        Ok((config, text)) => match left_behind(&config, &path) {
+            None => (config, Some(text), watchdog),
+            Some(before) => (before, None, watchdog),
+        },
         Err(faults) => {
             let code = refuse(&faults);
             match go_on_all_the_same(watchdog) {
@@ -172,6 +175,31 @@ fn run_dir_of(config: Option<&Config>) -> &Path {
     config.map_or(Path::new(config::RUN_DIR_DEFAULT), |config| &config.node.run_dir)
 }
 
+/// The configuration of a daemon that died and may have left running what must not run twice, and
+/// what the new file would not stop: only who knows it can end it, so that one runs on.
+fn left_behind(new: &Config, path: &Path) -> Option<Config> {
+    let text = config::read_text(Path::new(LAST_GOOD)).ok()?;
+    // Another daemon's, as a witness's beside this one, is none of ours.
+    text.strip_prefix(&origin(path))?;
+    let old = config::load_text(&text, Path::new(LAST_GOOD))
+        .inspect_err(|faults| log::warn!("what ran before is not known: {faults}"))
+        .ok()?;
+    let open = |group: &GroupConfig| gate::path(&old.node.run_dir, &group.name).exists();
+    let what = change::stranded(&old, new, open)?;
+    log::error!(
+        "units that must not run twice may run here, of {what}, and {} would leave them running: \
+         the daemon before died. This one goes on with the last configuration that ran, \
+         {LAST_GOOD}; `systemctl restart mastiff` hands over what changed, and takes the new one",
+        path.display()
+    );
+    Some(old)
+}
+
+/// The first line of what is kept: whose it is.
+fn origin(path: &Path) -> String {
+    format!("# mastiffd keeps this of {path:?}\n")
+}
+
 fn run(
     config: Config,
     text: Option<String>,
@@ -189,24 +217,29 @@ fn run(
             return Ok(EXIT_CONFIG);
         }
     };
-    if let Some(text) = text
-        && (config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
-            || config.pair.as_ref().is_some_and(PairConfig::has_data))
-    {
-        keep_good(Path::new(LAST_GOOD), &text);
+    if let Some(text) = text {
+        let counts = config.watchdog.as_ref().is_some_and(|section| section.device.is_own())
+            || config.pair.as_ref().is_some_and(PairConfig::has_data);
+        keep_good(Path::new(LAST_GOOD), &origin(&path), &text, counts);
     }
     Brain::new(config, path, named, pair, watchdog)?.run().map(|()| EXIT_OK)
 }
 
-/// Keeps a configuration without faults for [`go_on_all_the_same`], and for the generator.
-fn keep_good(path: &Path, text: &str) {
-    if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
+/// Keeps a configuration without faults for [`go_on_all_the_same`], [`left_behind`] and the
+/// generator.
+fn keep_good(place: &Path, origin: &str, text: &str, counts: bool) {
+    let kept = fs::read_to_string(place).ok();
+    // One that needs no such file still takes the place of its own former one, or the generator
+    // would go by that for ever.
+    let is_wanted = counts || kept.as_ref().is_some_and(|kept| kept.starts_with(origin));
+    let text = format!("{origin}{text}");
+    if !is_wanted || kept.is_some_and(|kept| kept == text) {
         return;
     }
-    let beside = path.with_extension("new");
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    let beside = place.with_extension("new");
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, place));
     if let Err(error) = written {
-        log::warn!("cannot keep the configuration as {}: {error}", path.display());
+        log::warn!("cannot keep the configuration as {}: {error}", place.display());
     }
 }
 
@@ -257,4 +290,26 @@ fn parse_arguments() -> Result<Option<Arguments>, lexopt::Error> {
         }
     }
     Ok(Some(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_is_kept_where_it_counts_and_takes_the_place_of_its_own() {
+        let place = std::env::temp_dir().join(format!("mastiff-good-{}", std::process::id()));
+        let (ours, other) = (origin(Path::new("/etc/a\n.toml")), origin(Path::new("/b.toml")));
+        assert_eq!(ours.lines().count(), 1, "a comment, whatever the path is");
+        let kept = |origin: &str, text: &str, counts| {
+            keep_good(&place, origin, text, counts);
+            fs::read_to_string(&place).ok()
+        };
+        assert_eq!(kept(&ours, "one", false), None);
+        let one = Some(format!("{ours}one"));
+        assert_eq!(kept(&ours, "one", true), one);
+        assert_eq!(kept(&other, "two", false), one, "it is another daemon's");
+        assert_eq!(kept(&ours, "three", false), Some(format!("{ours}three")));
+        fs::remove_file(&place).unwrap();
+    }
 }

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | where a group belongs (`prefer`, `failback`, `recover-after`), hooks, options of the agent | at a reload |
 //! | how it is kept: timers, guard, paths, arbiter, key file; a new group | at a restart, which moves nothing |
-//! | what it is: addresses, units; its name, its pair, its nodes | at a restart, which hands it over |
+//! | what it is: addresses, units; its name, its pair, its nodes, where its gate is | at a restart, which hands it over |
 //!
 //! The last because the daemon that follows would know nothing of what the one before left behind.
+//! Where that one died, what must not run twice keeps the old file ([`stranded`]).
 
 use super::{GroupConfig, PairConfig};
 use crate::config::Config;
@@ -47,6 +48,8 @@ pub fn between(old: &Config, new: &Config) -> Vec<Change> {
         ("node.name", old.node.name != new.node.name),
         ("pair.name", before.name != after.name),
         ("pair.peer", before.peer != after.peer),
+        // The gates of what must not run twice are in it.
+        ("node.run-dir", before.has_data() && old.node.run_dir != new.node.run_dir),
     ];
     let mut changes: Vec<Change> =
         names.iter().filter(|(_, differs)| *differs).map(|(key, _)| all(key)).collect();
@@ -127,6 +130,23 @@ pub fn moved<'a>(changes: &'a [Change], groups: &[&'a str]) -> (Vec<&'a str>, Ve
     let is_moved = |group: &&&str| changes.iter().any(|change| moves(change, group));
     let keys = changes.iter().filter(|change| change.moves != Moves::Nothing);
     (groups.iter().filter(is_moved).copied().collect(), keys.map(|it| it.key.as_str()).collect())
+}
+
+/// What of `old` a daemon with `new` would leave running, for the other node to start a second
+/// copy: exclusive groups whose gate `is_open` although a planned restart would have handed them
+/// over first. The daemon before died. In words, the groups and the keys.
+#[must_use]
+pub fn stranded(
+    old: &Config,
+    new: &Config,
+    is_open: impl Fn(&GroupConfig) -> bool,
+) -> Option<String> {
+    let groups = old.pair.iter().flat_map(|pair| &pair.groups);
+    let exclusive = groups.filter(|group| group.is_data && is_open(group));
+    let names: Vec<&str> = exclusive.map(|group| group.name.as_str()).collect();
+    let changes = between(old, new);
+    let (left, keys) = moved(&changes, &names);
+    (!left.is_empty()).then(|| format!("{} ({})", left.join(", "), keys.join(", ")))
 }
 
 /// Why a reload does not take these over, and what does.
@@ -212,6 +232,34 @@ addresses = ["192.0.2.101/32 dev eth0"]
         let (web, mail) = groups.split_once("[[group]]").unwrap();
         let turned = format!("{head}[[group]]{mail}[[group]]{web}");
         assert_eq!(between(&config(FILE), &config(&turned)), []);
+    }
+
+    #[test]
+    fn what_must_not_run_twice_and_may_run_is_not_left_to_another_file() {
+        let safe = "safety = \"data\"\n[watchdog]\ndevice = \"/dev/watchdog\"";
+        let file = format!("{FILE}units = [\"a.service\"]\n{safe}\n");
+        let old = config(&file);
+        let open = |name: &'static str| move |group: &GroupConfig| group.name == name;
+        for (from, to, left) in [
+            ("a.service", "b.service", Some("mail (group \"mail\": units)")),
+            ("\"data\"", "\"network\"", Some("mail (group \"mail\": safety)")),
+            ("\"mail\"", "\"post\"", Some("mail (group \"mail\": is gone)")),
+            ("\"a\"", "\"a\"\nrun-dir = \"/run/x\"", Some("mail (node.run-dir)")),
+            // Not what is left to the next daemon as it is, nor what is not exclusive.
+            ("\"1s\"", "\"2s\"", None),
+            ("192.0.2.100", "192.0.2.102", None),
+            ("\"a.service\"", "\"a.service\"", None),
+        ] {
+            assert!(file.contains(from), "{from}");
+            let new = config(&file.replacen(from, to, 1));
+            assert_eq!(stranded(&old, &new, open("mail")).as_deref(), left, "{to}");
+            // A planned restart has closed the gate.
+            assert_eq!(stranded(&old, &new, |_| false), None, "{to}");
+            assert_eq!(stranded(&old, &new, open("web")), None, "{to}");
+        }
+        let alone = config("[node]\nname = \"a\"\n");
+        assert_eq!(stranded(&old, &alone, open("mail")).as_deref(), Some("mail ([pair])"));
+        assert_eq!(stranded(&alone, &old, |_| true), None);
     }
 
     #[test]
