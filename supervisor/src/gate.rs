@@ -140,6 +140,8 @@ pub fn install(config: &Config) -> Result<bool, String> {
 fn install_below(config: &Config, generated: &Path, runtime: &Path) -> Result<bool, String> {
     let wanted = drop_ins(config);
     let mut changed = remove_stale(&wanted, generated, runtime);
+    // The generator knew the configuration of before, too: by now it does not.
+    changed |= has_other(&wanted, generated);
     for drop_in in &wanted {
         let says = |folder: &Path| {
             fs::read_to_string(folder.join(&drop_in.place)).is_ok_and(|text| text == drop_in.text)
@@ -150,6 +152,16 @@ fn install_below(config: &Config, generated: &Path, runtime: &Path) -> Result<bo
         }
     }
     Ok(changed)
+}
+
+/// Whether there are drop-ins of ours whose unit is in no group.
+fn has_other(wanted: &[DropIn], generated: &Path) -> bool {
+    let Ok(folders) = fs::read_dir(generated) else { return false };
+    let mut places =
+        folders.filter_map(Result::ok).map(|it| Path::new(&it.file_name()).join(DROP_IN));
+    places.any(|place| {
+        generated.join(&place).exists() && wanted.iter().all(|drop_in| drop_in.place != place)
+    })
 }
 
 /// Drop-ins of ours that the generator has made superfluous, or whose unit is in no group.
@@ -233,6 +245,10 @@ mod tests {
         assert!(!runtime.join("a.service.d/50-mastiff.conf").exists());
         assert!(generated.join("a.service.d/50-mastiff.conf").exists());
         assert_eq!(install_below(&config("\"a.service\""), &generated, &runtime), Ok(false));
+        // One that the generator knew from the configuration of before.
+        generate(&two, &generated).unwrap();
+        assert_eq!(install_below(&config("\"a.service\""), &generated, &runtime), Ok(true));
+        assert!(!runtime.join("b@1.service.d").join(DROP_IN).exists());
         fs::remove_dir_all(folder).unwrap();
     }
 }
