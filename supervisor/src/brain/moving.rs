@@ -15,7 +15,7 @@ use mastiff_core::time::{Mono, Span};
 
 use super::{Brain, TELL_KEEPER_EVERY};
 use crate::config::pair::GROUPS_MAX;
-use crate::effects::switchover::SHARED_WITHIN;
+use crate::effects::switchover::{EFFECT, SHARED_WITHIN};
 use crate::keeper::Fitness;
 
 /// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
@@ -29,6 +29,8 @@ pub(super) struct Moving {
     check: CheckId,
     /// When the keeper is to be asked; `None`: it was.
     order_at: Option<Mono>,
+    /// The ladder waits no longer.
+    until: Mono,
     /// What was active here, and what has come of it.
     groups: Vec<(GroupKey, Option<Result<(), OrderRefused>>)>,
 }
@@ -36,7 +38,17 @@ pub(super) struct Moving {
 impl Moving {
     /// When something is to be done for it.
     pub(super) fn deadline(&self) -> Mono {
-        self.order_at.unwrap_or(Mono::FAR)
+        self.order_at.map_or(self.until, |at| at.min(self.until))
+    }
+
+    /// Whether all is known, or nobody waits any more.
+    fn is_over(&self, now: Mono) -> bool {
+        now >= self.until || self.groups.iter().all(|(_, end)| end.is_some())
+    }
+
+    /// What the keeper still answers for. What has gone may have come back: that is another order.
+    fn under_way(&self) -> impl Iterator<Item = GroupKey> {
+        self.groups.iter().filter(|(_, end)| end.is_none()).map(|(key, _)| *key)
     }
 }
 
@@ -85,8 +97,8 @@ impl Brain {
             Some(_) => Span::ZERO,
             None => interval.min(SHARED_WITHIN).plus(TOLD_WITHIN),
         };
-        let order_at = Some(now.after(wait));
-        self.desk.moving.push(Moving { id, check, order_at, groups });
+        let (order_at, until) = (Some(now.after(wait)), now.after(EFFECT.spec.deadline));
+        self.desk.moving.push(Moving { id, check, order_at, until, groups });
         self.order_moves(now);
         None
     }
@@ -94,12 +106,13 @@ impl Brain {
     /// Asks the keeper for what is due, and ends the rungs that are over.
     pub(super) fn keep_moving(&mut self, now: Mono) {
         self.order_moves(now);
-        let is_over = |moving: &mut Moving| moving.groups.iter().all(|(_, end)| end.is_some());
+        let is_over = |moving: &mut Moving| moving.is_over(now);
         let over: Vec<Moving> = self.desk.moving.extract_if(.., is_over).collect();
         for Moving { id, groups, .. } in over {
             let why = |(key, end): &(GroupKey, Option<Result<(), OrderRefused>>)| match end {
                 Some(Err(why)) => Some(format!("\"{}\": {why}", self.desk.name(*key))),
-                Some(Ok(())) | None => None,
+                Some(Ok(())) => None,
+                None => Some(format!("\"{}\": it has not gone in time", self.desk.name(*key))),
             };
             let refused: Vec<String> = groups.iter().filter_map(why).collect();
             let outcome = match refused.as_slice() {
@@ -114,8 +127,7 @@ impl Brain {
         let is_due = |moving: &Moving| moving.order_at.is_some_and(|at| now >= at);
         // One order is enough for several checks of one group.
         let asked = self.desk.moving.iter().filter(|moving| moving.order_at.is_none());
-        let mut asked: Vec<GroupKey> =
-            asked.flat_map(|moving| &moving.groups).map(|(key, _)| *key).collect();
+        let mut asked: Vec<GroupKey> = asked.flat_map(Moving::under_way).collect();
         let mut vain = Vec::new();
         for moving in self.desk.moving.iter_mut().filter(|moving| is_due(moving)) {
             moving.order_at = None;
@@ -169,5 +181,28 @@ impl Brain {
             let of_group = moving.groups.iter_mut().filter(|(key, _)| *key == group);
             of_group.for_each(|(_, known)| *known = known.or(Some(end)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_ends_with_its_rung_and_asks_for_what_came_back() {
+        let at = |secs| Mono::BOOT.after(Span::from_secs(secs));
+        let known = |ends: [Option<Result<(), OrderRefused>>; 2]| Moving {
+            id: ActionId(1),
+            check: CheckId(1),
+            order_at: None,
+            until: at(9),
+            groups: vec![(GroupKey(1), ends[0]), (GroupKey(2), ends[1])],
+        };
+        let half = known([Some(Ok(())), None]);
+        assert_eq!(half.under_way().collect::<Vec<_>>(), [GroupKey(2)]);
+        assert!(!half.is_over(at(8)) && half.is_over(at(9)));
+        assert_eq!(half.deadline(), at(9));
+        assert!(known([Some(Ok(())), Some(Err(OrderRefused::Changing))]).is_over(at(1)));
+        assert_eq!(Moving { order_at: Some(at(3)), ..half }.deadline(), at(3));
     }
 }
