@@ -376,12 +376,16 @@ impl Brain {
     }
 
     fn is_over(&mut self, now: Mono) -> bool {
-        let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
-        let saved = saved && self.flight.is_written() && self.boot_loop.is_saved();
-        let over = self.ending.is_some_and(|deadline| saved || now >= deadline);
-        let over = over && self.has_parted(now);
+        let over = self.is_written(now) && self.has_parted();
         // The last of all: until then it is petted.
         over && self.has_left_watchdog(now)
+    }
+
+    /// Whether the daemon ends, and its files are written, or too late.
+    fn is_written(&self, now: Mono) -> bool {
+        let saved = !self.save.under_way && self.save.due.is_none_or(|due| due > now);
+        let saved = saved && self.flight.is_written() && self.boot_loop.is_saved();
+        self.ending.is_some_and(|deadline| saved || now >= deadline)
     }
 
     fn pet(&mut self, progress: Progress, now: Mono) {

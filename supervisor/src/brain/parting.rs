@@ -2,11 +2,15 @@
 //! for the daemon that systemd starts at once.
 //!
 //! ```text
-//!           systemd starts it again, with a file        the long lease of each
-//!  Asking ──────────────────────────────────► Preparing ─────────────────────► Leaving
-//!     │ a stop, or nobody knows                  │ a group that is not ready in time
-//!     └──────────────────────────────────────────┴──► Leaving, once that is let go
+//!            what does not stay is let go         nothing else is waited for     the long leases
+//!  Asking ───────────────────────► Leaving ─────────────────────► Preparing ─────────► Parted
+//!                                   ▲   │ nothing stays               │                 ▲
+//!                                   │   └─────────────────────────────┼─────────────────┘
+//!                                   └─────────────────────────────────┘ a group has none in time
 //! ```
+//!
+//! The long leases come last: units of other groups may take minutes to stop, and what stays is
+//! renewed as ever until nobody waits for anything but the petter.
 //!
 //! Whether it is a restart is what the job of its unit says (`systemctl list-jobs`, job type
 //! `restart`, systemd's src/core/job.c: it becomes `start` only once the unit is down). A stop, a
@@ -49,10 +53,12 @@ pub(super) struct Parting {
 enum Stage {
     /// Whether the daemon comes again; that, and the file that it will read, once they are known.
     Asking { restarts: bool, next: Option<Box<Config>> },
-    /// These groups have no long lease yet. They are asked again then.
-    Preparing { waits: Vec<GroupKey>, again: Mono },
-    /// All others are let go.
+    /// What does not stay is let go.
     Leaving,
+    /// Of so many that stay, these have no long lease yet. They are asked again then.
+    Preparing { many: usize, waits: Vec<GroupKey>, again: Mono },
+    /// Nothing is waited for any more.
+    Parted,
 }
 
 impl Brain {
@@ -119,7 +125,7 @@ impl Brain {
         }
     }
 
-    /// Asks for the long leases, once all is known.
+    /// Decides what stays, once all is known.
     fn prepare_if_known(&mut self, now: Mono) {
         let Some(parting) = &mut self.parting else { return };
         let Stage::Asking { restarts: true, next: Some(next) } = &parting.stage else { return };
@@ -140,10 +146,8 @@ impl Brain {
             );
             self.events.record("restart-moves", Severity::Warning, None, &text);
         }
-        parting.stays.clone_from(&stays);
-        parting.stage = Stage::Preparing { waits: stays, again: now };
-        parting.until = now.after(PREPARE_WITHIN);
-        self.keep_parting(now);
+        parting.stays = stays;
+        self.leave(now);
     }
 
     /// The long lease of a group stands.
@@ -167,6 +171,7 @@ impl Brain {
 
     /// What is due on the way to the end.
     pub(super) fn keep_parting(&mut self, now: Mono) {
+        let others = self.have_left() && self.hooks.are_done() && self.is_written(now);
         let Some(parting) = &mut self.parting else { return };
         let is_over = now >= parting.until;
         match &mut parting.stage {
@@ -174,9 +179,23 @@ impl Brain {
                 let why = format!("nobody said within {ASK_WITHIN} whether it starts again");
                 self.leave_because(&why, now);
             }
-            Stage::Preparing { waits, .. } if is_over || waits.is_empty() => {
-                let late = std::mem::take(waits);
+            Stage::Leaving if others || is_over => {
+                let waits = parting.stays.clone();
+                if waits.is_empty() {
+                    parting.stage = Stage::Parted;
+                    return;
+                }
+                parting.stage = Stage::Preparing { many: waits.len(), waits, again: now };
+                parting.until = now.after(PREPARE_WITHIN);
+                self.ask_to_prepare(now);
+            }
+            Stage::Preparing { many, waits, .. } if is_over || waits.is_empty() => {
+                let (many, late) = (*many, std::mem::take(waits));
                 parting.stays.retain(|group| !late.contains(group));
+                if parting.stays.len() == many {
+                    parting.stage = Stage::Parted;
+                    return;
+                }
                 if !late.is_empty() {
                     let text = format!(
                         "no long lease for {} groups within {PREPARE_WITHIN}: they are let go",
@@ -184,16 +203,22 @@ impl Brain {
                     );
                     self.events.record("restart-moves", Severity::Warning, None, &text);
                 }
+                // The others are asked again once these have gone.
                 self.leave(now);
             }
-            Stage::Preparing { waits, again } if now >= *again => {
-                *again = now.after(PREPARE_AGAIN);
-                for group in waits.iter() {
-                    // What finds no room is asked again.
-                    self.keeper.order(*group, Order::PrepareRestart);
-                }
-            }
-            Stage::Asking { .. } | Stage::Preparing { .. } | Stage::Leaving => {}
+            Stage::Preparing { again, .. } if now >= *again => self.ask_to_prepare(now),
+            Stage::Asking { .. } | Stage::Leaving | Stage::Preparing { .. } | Stage::Parted => {}
+        }
+    }
+
+    /// Asks for the long leases that are not there yet.
+    fn ask_to_prepare(&mut self, now: Mono) {
+        let Some(parting) = &mut self.parting else { return };
+        let Stage::Preparing { waits, again, .. } = &mut parting.stage else { return };
+        *again = now.after(PREPARE_AGAIN);
+        for group in waits.iter() {
+            // What finds no room is asked again.
+            self.keeper.order(*group, Order::PrepareRestart);
         }
     }
 
@@ -203,7 +228,7 @@ impl Brain {
         self.leave(now);
     }
 
-    /// Lets go of all groups that do not stay.
+    /// Lets go of all groups that do not stay; at once at its end if there are none.
     fn leave(&mut self, now: Mono) {
         let Some(parting) = &mut self.parting else { return };
         // Units are given all the time that they have.
@@ -216,15 +241,20 @@ impl Brain {
                 self.keeper.order(*group, Order::LetGo);
             }
         }
+        self.keep_parting(now);
+    }
+
+    /// Whether all that does not stay is gone.
+    fn have_left(&self) -> bool {
+        let Some(Parting { stays, .. }) = &self.parting else { return true };
+        let shown = self.keeper.board();
+        let mut groups = self.desk.groups().iter().zip(&shown.groups);
+        groups.all(|((key, _), shown)| stays.contains(key) || shown.is_clear)
     }
 
     /// Whether nothing is waited for any more: all that does not stay is gone, or too slow.
-    pub(super) fn has_parted(&self, now: Mono) -> bool {
-        let Some(Parting { stage, until, stays }) = &self.parting else { return true };
-        let shown = self.keeper.board();
-        let mut groups = self.desk.groups().iter().zip(&shown.groups);
-        let gone = groups.all(|((key, _), shown)| stays.contains(key) || shown.is_clear);
-        matches!(stage, Stage::Leaving) && (gone && self.hooks.are_done() || now >= *until)
+    pub(super) fn has_parted(&self) -> bool {
+        self.parting.as_ref().is_none_or(|parting| matches!(parting.stage, Stage::Parted))
     }
 
     /// Whether groups stay as they are for the daemon that follows.
@@ -241,6 +271,7 @@ impl Brain {
                 (*again).min(*until)
             }
             Some(Parting { stage: Stage::Asking { .. }, until, .. }) => *until,
+            Some(Parting { stage: Stage::Parted, .. }) => ending,
         }
     }
 
