@@ -6,9 +6,11 @@
 //!
 //! ```text
 //! start   gate opens ─► reset-failed ─► start first … start last ─► done
-//! stop    gate closes ─► stop last … stop first ─► look ─► done
-//!                                                   ▲ │ something still runs
-//!                       kill, once its time is over ┘◄┘ again after a moment
+//! stop    gate closes ─► note ─► stop last … stop first ─► look ─► done
+//!                                 ▲                         ▲ │ something still runs
+//!     every few seconds, and once │                         └─┤ again after a moment
+//!     it was killed at the end of └───────────────────────────┘
+//!     its time
 //! ```
 //!
 //! *Gone* is what two witnesses say: PID 1 calls the unit inactive or failed, and its control group
@@ -33,7 +35,7 @@ use crate::gate::{self, Gate};
 use crate::keeper::setup::group_key;
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, OUTPUT_BYTES, OUTPUT_BYTES_MAX, Output, Run};
-use course::{Answer, Course, Next};
+use course::{Answer, Course, First, Next};
 use readiness::Readiness;
 
 mod course;
@@ -56,6 +58,8 @@ pub(super) struct Units {
     units: Vec<String>,
     start_within: Span,
     stop_within: Span,
+    /// They must not run twice (`safety = "data"`).
+    is_exclusive: bool,
     gate: Gate,
     /// Of the lease that the group is had by.
     epoch: Epoch,
@@ -79,6 +83,7 @@ impl Units {
             units: group.units.clone(),
             start_within: group.start_within,
             stop_within: group.stop_within,
+            is_exclusive: group.is_data,
             gate: Gate::new(run_dir, &group.name, group.is_data),
             epoch: Epoch::NONE,
             course: None,
@@ -122,7 +127,7 @@ impl Units {
             Call::Start(place) => ("start", "--no-ask-password", one(place)),
             Call::Stop(place) => ("stop", "--no-ask-password", one(place)),
             Call::Kill => ("kill", "--signal=SIGKILL", self.units.as_slice()),
-            Call::Look => ("show", wanted.as_str(), self.units.as_slice()),
+            Call::Note | Call::Look => ("show", wanted.as_str(), self.units.as_slice()),
         };
         let words = [SYSTEMCTL, verb, option, "--"].map(String::from);
         Run {
@@ -147,7 +152,7 @@ impl Units {
         match (done, call) {
             (Ok(()), _) => Answer::Yes,
             // There may be nothing to forget, and nothing left to kill.
-            (Err(_), Call::Prepare | Call::Kill) => Answer::No,
+            (Err(_), Call::Prepare | Call::Note | Call::Kill) => Answer::No,
             (Err(why), _) => {
                 self.trouble = Some(why);
                 Answer::No
@@ -205,7 +210,12 @@ impl Brain {
         let gate = if starts { units.gate.open(units.epoch) } else { units.gate.close() };
         let within = if starts { units.start_within } else { units.stop_within };
         let many = units.units.len();
-        units.course = Some(Course::new(step, many, within, units.is_stubborn && !starts, now));
+        let first = match (units.is_stubborn, units.is_exclusive) {
+            (true, _) => First::Kill,
+            (false, true) => First::Note,
+            (false, false) => First::Stop,
+        };
+        units.course = Some(Course::new(step, many, within, first, now));
         units.trouble = None;
         if let Err(why) = gate {
             self.events.record("gate-failed", Severity::Error, None, &why);
