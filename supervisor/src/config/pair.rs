@@ -188,6 +188,14 @@ pub struct WitnessPairConfig {
     pub key_file: PathBuf,
 }
 
+/// Whether a unit may be one of those that must not run twice. Only of services and mounts PID 1
+/// says when they are gone: the others start or hold units of other names (`.target`, `.slice`,
+/// `.socket`, `.timer`, `.path`), are not started by name (`.scope`, `.device`), or run nothing.
+#[must_use]
+pub fn can_be_exclusive(unit: &str) -> bool {
+    unit.ends_with(".service") || unit.ends_with(".mount")
+}
+
 impl PairConfig {
     /// Whether any of its units must not run twice.
     pub fn has_data(&self) -> bool {

@@ -14,7 +14,7 @@ use super::check::wanted_name;
 use super::raw::RawGroup;
 use super::{
     ADDRESSES_MAX, AddressConfig, Failback, GROUP_RECOVER_DEFAULT, GROUPS_MAX, GroupConfig,
-    HOOKS_MAX, UNITS_MAX, UNITS_WITHIN_DEFAULT,
+    HOOKS_MAX, UNITS_MAX, UNITS_WITHIN_DEFAULT, can_be_exclusive,
 };
 
 /// Bytes of an interface's name (IFNAMSIZ without its NUL, linux/if.h).
@@ -73,6 +73,9 @@ fn group(
     for given in some(&raw.units, UNITS_MAX, "units", review) {
         if !is_unit_name(&given.value) {
             review.value(given, "is no unit with its suffix, as in \"postgresql.service\"");
+        }
+        if let Some(message) = cannot_be_exclusive(raw, &given.value) {
+            review.value(given, message);
         }
         once(&mut taken.units, given.value.clone(), given, review);
         units.push(given.value.clone());
@@ -169,6 +172,14 @@ fn address(text: &str) -> Result<AddressConfig, String> {
         return Err(message);
     }
     Ok(AddressConfig { ip, prefix, interface: interface.to_string() })
+}
+
+/// What to say of a unit that cannot be one of those that must not run twice.
+fn cannot_be_exclusive(raw: &RawGroup, unit: &str) -> Option<&'static str> {
+    let is_data = raw.safety.given().is_some_and(|given| given.value == "data");
+    (is_data && is_unit_name(unit) && !can_be_exclusive(unit)).then_some(
+        "cannot be kept from running twice: with safety = \"data\" name the services and mounts themselves, as in \"postgresql@15-main.service\"",
+    )
 }
 
 fn is_data(raw: &RawGroup, is_ended: bool, review: &mut Review<'_>) -> bool {
