@@ -39,6 +39,45 @@ pub fn below(tree: &Path, control_group: &str) -> Option<PathBuf> {
     (plain && !control_group.contains('\0')).then(|| tree.join(relative))
 }
 
+/// The directory of a control group that systemd names: in the v2 tree, else in systemd's own of
+/// v1 (`name=systemd`, systemd(1)). `None` where there is no tree, or the text would lead out of
+/// it.
+pub fn of_systemd(root: &Root, control_group: &str) -> Option<PathBuf> {
+    below(&unified(root).or_else(|| controller_v1(root, "systemd"))?, control_group)
+}
+
+/// Whether a process is in a control group or below it. A group that is not there has none.
+///
+/// v2 says it in `cgroup.events`; in v1 each group names its own processes, and `cgroup.procs` of
+/// all of them are read (cgroups.rst, 1.2).
+///
+/// # Errors
+/// Where a file cannot be read, or v1 has more groups than [`SEARCHED_DIRECTORIES_MAX`].
+pub fn has_process(group: &Path) -> Result<bool, SensorError> {
+    let read = |path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SensorError::Io { doing: "read", path, source }),
+    };
+    if let Some(events) = read(group.join("cgroup.events"))? {
+        return Ok(!events.split(|byte| *byte == b'\n').any(|line| line == b"populated 0"));
+    }
+    let mut waiting = vec![group.to_path_buf()];
+    let mut looked_at = 0_usize;
+    while let Some(directory) = waiting.pop() {
+        looked_at = looked_at.saturating_add(1);
+        if looked_at > SEARCHED_DIRECTORIES_MAX {
+            let (path, limit) = (group.to_path_buf(), SEARCHED_DIRECTORIES_MAX);
+            return Err(SensorError::TooLarge { path, limit });
+        }
+        if read(directory.join("cgroup.procs"))?.is_some_and(|text| !text.is_empty()) {
+            return Ok(true);
+        }
+        waiting.extend(subgroups(&directory));
+    }
+    Ok(false)
+}
+
 /// The directory of a unit below the v2 tree, without asking systemd: in `system.slice` where most
 /// units are, else by a search through all slices. `None`: it has none now, so it has no processes.
 ///

@@ -28,6 +28,11 @@ pub const SHOW_PROPERTIES: &[&str] = &[
     "ControlGroup",
 ];
 
+/// What is asked for beyond [`SHOW_PROPERTIES`] of units that are moved to another machine: the
+/// inverse of `PartOf=` and `BindsTo=`, and the type of a service (systemd.unit(5), "Mapping of
+/// unit properties to their inverses"; systemd.service(5)).
+pub const MEMBER_PROPERTIES: &[&str] = &["Type", "ConsistsOf", "BoundBy"];
+
 /// Units in one answer at most; further ones are dropped.
 pub const UNITS_MAX: usize = 4096;
 
@@ -185,6 +190,11 @@ pub struct UnitState {
     pub restarts: Property<u64>,
     /// `MainPID`; zero while there is none.
     pub main_pid: Property<u32>,
+    /// `Type` of a service, where it was asked for.
+    pub kind: String,
+    /// `ConsistsOf` and `BoundBy`, where they were asked for: units that stop when this one does,
+    /// and may start with it.
+    pub members: Vec<String>,
     /// `ControlGroup`, for [`UnitCgroup::open`](cgroup::UnitCgroup::open); empty while it has none.
     pub control_group: String,
 }
@@ -227,6 +237,11 @@ impl UnitState {
             "MainPID" => {
                 self.main_pid =
                     property(text::whole(value).and_then(|pid| u32::try_from(pid).ok()));
+            }
+            "Type" => self.kind = word(value),
+            "ConsistsOf" | "BoundBy" => {
+                let members = value.split(' ').filter(|name| !name.is_empty());
+                self.members.extend(members.map(str::to_owned));
             }
             "ControlGroup" => self.control_group = value.to_owned(),
             _ => {}

@@ -12,19 +12,13 @@
 //!     it was killed at the end of └───────────────────────────┘
 //!     its time
 //! ```
-//!
-//! *Gone* is what two witnesses say: PID 1 calls the unit inactive or failed, and its control group
-//! has no process. PID 1 alone gives up on processes that cannot be killed ("Processes still around
-//! after final SIGKILL. Entering failed mode.", service.c), and one of them may still write.
-
-use std::fs;
 
 use mastiff_core::pair::event::{Step, StepId};
 use mastiff_core::pair::message::{Epoch, GroupKey};
 use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
-use mastiff_hwmon::sensors::unit::{SHOW_PROPERTIES, UnitState, events_path, parse_show};
+use mastiff_hwmon::sensors::unit::parse_show;
 
 use super::Brain;
 use super::going::has_systemd;
@@ -36,9 +30,11 @@ use crate::keeper::setup::group_key;
 use crate::probes::Purpose;
 use crate::probes::wire::{Ended, OUTPUT_BYTES, OUTPUT_BYTES_MAX, Output, Run};
 use course::{Answer, Course, First, Next};
+use gone::Memory;
 use readiness::Readiness;
 
 mod course;
+mod gone;
 mod readiness;
 
 pub use course::Call;
@@ -69,6 +65,7 @@ pub(super) struct Units {
     /// The last stop did not end in time: the next one kills at once.
     is_stubborn: bool,
     readiness: Readiness,
+    memory: Memory,
     /// Why the last step failed, or what keeps this one.
     trouble: Option<String>,
 }
@@ -90,6 +87,7 @@ impl Units {
             starting: 0,
             is_stubborn: false,
             readiness: Readiness::default(),
+            memory: Memory::default(),
             trouble: None,
         };
         config.pair.iter().flat_map(|pair| &pair.groups).map(units).collect()
@@ -121,7 +119,11 @@ impl Units {
     /// The program and its time.
     fn run(&self, course: &Course, call: Call, now: Mono) -> Run {
         let one = |place: usize| self.units.get(place..=place).unwrap_or_default();
-        let wanted = format!("--property={}", SHOW_PROPERTIES.join(","));
+        let wanted = gone::wanted();
+        let members = match call {
+            Call::Kill | Call::Look => self.memory.members(),
+            Call::Prepare | Call::Start(_) | Call::Note | Call::Stop(_) => &[],
+        };
         let (verb, option, units) = match call {
             Call::Prepare => ("reset-failed", "--no-ask-password", self.units.as_slice()),
             Call::Start(place) => ("start", "--no-ask-password", one(place)),
@@ -131,7 +133,7 @@ impl Units {
         };
         let words = [SYSTEMCTL, verb, option, "--"].map(String::from);
         Run {
-            arguments: words.into_iter().chain(units.iter().cloned()).collect(),
+            arguments: words.into_iter().chain(units.iter().chain(members).cloned()).collect(),
             environment: Vec::new(),
             input: String::new(),
             timeout: course.patience(call, now),
@@ -146,7 +148,17 @@ impl Units {
                 drop(text);
                 Err("a start of before has not ended".to_string())
             }
-            (Call::Look, Ok(text)) => all_gone(&text, self.units.len(), &Root::machine()),
+            (Call::Look, Ok(text)) => {
+                let many = self.units.len().saturating_add(self.memory.members().len());
+                self.memory.all_gone(&text, many, &Root::machine())
+            }
+            (Call::Note, Ok(text)) => {
+                let states = parse_show(&text);
+                if states.len() == self.units.len() {
+                    self.memory.learn(&states);
+                }
+                Ok(())
+            }
             (_, said) => said.map(drop),
         };
         match (done, call) {
@@ -217,6 +229,9 @@ impl Brain {
         };
         units.course = Some(Course::new(step, many, within, first, now));
         units.trouble = None;
+        if starts {
+            units.memory.forget_ends();
+        }
         if let Err(why) = gate {
             self.events.record("gate-failed", Severity::Error, None, &why);
         }
@@ -357,31 +372,3 @@ fn said(result: Result<Output, String>) -> Result<String, String> {
         _ => Err("the runner gave another answer than asked for".to_string()),
     }
 }
-
-/// Whether nothing of any unit runs; what does.
-fn all_gone(text: &str, many: usize, root: &Root) -> Result<(), String> {
-    let states = parse_show(text);
-    if states.len() != many {
-        return Err(format!("PID 1 told of {} units, not of {many}", states.len()));
-    }
-    states.iter().try_for_each(|unit| gone(unit, root))
-}
-
-fn gone(unit: &UnitState, root: &Root) -> Result<(), String> {
-    if !["inactive", "failed"].contains(&unit.state.as_str()) {
-        return Err(format!("{} is {}", unit.id, unit.state));
-    }
-    let Some(path) = events_path(root, &unit.control_group) else {
-        // It has none, or this machine shows none: PID 1's word is all there is.
-        return Ok(());
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) if text.lines().any(|line| line == "populated 0") => Ok(()),
-        Ok(_) => Err(format!("{} is {}, and has processes all the same", unit.id, unit.state)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("{}: cannot read {}: {error}", unit.id, path.display())),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -251,3 +251,12 @@ fn hostile_counters_stay_missing() {
     let out = read(&mut group, 2);
     assert!(out.slots().iter().all(Option::is_none), "{out:?}");
 }
+
+#[test]
+fn members_of_a_unit_are_told_where_they_were_asked_for() {
+    let states = parse_show("Id=a.service\nType=oneshot\nConsistsOf=b.service c.mount\nBoundBy=\n");
+    let [unit] = states.as_slice() else { panic!("{states:?}") };
+    assert_eq!(unit.kind, "oneshot");
+    assert_eq!(unit.members, ["b.service", "c.mount"]);
+    assert_eq!(parse_show(ANSWER).iter().filter(|unit| !unit.members.is_empty()).count(), 0);
+}

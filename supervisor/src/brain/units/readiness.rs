@@ -4,9 +4,10 @@
 use mastiff_core::pair::message::GroupKey;
 use mastiff_core::report::Severity;
 use mastiff_core::time::{Mono, Span};
-use mastiff_hwmon::sensors::unit::{SHOW_PROPERTIES, UnitState, parse_show};
+use mastiff_hwmon::sensors::unit::{UnitState, parse_show};
 
 use super::super::Brain;
+use super::gone::{strangers, wanted};
 use super::{ANSWER_WITHIN, Units, said};
 use crate::effects::restart::SYSTEMCTL;
 use crate::probes::Purpose;
@@ -58,8 +59,7 @@ impl Brain {
             }
             units.readiness.next = Some(now.after(ASK_EVERY));
             let group = units.group;
-            let wanted = format!("--property={}", SHOW_PROPERTIES.join(","));
-            let words = [SYSTEMCTL, "show", &wanted, "--"].map(String::from);
+            let words = [SYSTEMCTL, "show", &wanted(), "--"].map(String::from);
             let run = Run {
                 arguments: words.into_iter().chain(units.units.iter().cloned()).collect(),
                 environment: Vec::new(),
@@ -85,7 +85,11 @@ impl Brain {
             Ok(text) => text,
             Err(why) => return log::debug!("cannot ask about the units: {why}"),
         };
-        let why = startable(&text, units.units.len()).err();
+        let states = parse_show(&text);
+        let why = startable(&states, units.units.len(), units.is_exclusive).err();
+        if units.is_exclusive && states.len() == units.units.len() {
+            units.memory.learn(&states);
+        }
         if why.is_none() {
             units.readiness.good = Some(now);
         }
@@ -107,9 +111,9 @@ impl Brain {
     }
 }
 
-/// Whether PID 1 could start all of them; which it could not.
-fn startable(text: &str, many: usize) -> Result<(), String> {
-    let states = parse_show(text);
+/// Whether PID 1 could start all of them, and, where they must not run twice, nothing else with
+/// them; why not.
+fn startable(states: &[UnitState], many: usize, is_exclusive: bool) -> Result<(), String> {
     if states.len() != many {
         return Err(format!("PID 1 told of {} units, not of {many}", states.len()));
     }
@@ -118,6 +122,15 @@ fn startable(text: &str, many: usize) -> Result<(), String> {
         "not-found" => Err(format!("{id} is not installed")),
         "masked" => Err(format!("{id} is masked (systemctl unmask {id})")),
         other => Err(format!("{id} cannot be loaded: {other} (systemctl status {id})")),
+    })?;
+    let Some((unit, member)) = strangers(states).next().filter(|_| is_exclusive) else {
+        return Ok(());
+    };
+    let id = &unit.id;
+    Err(if unit.kind == "oneshot" {
+        format!("{id} only stands for others; its own unit is {member}: name that one in `units`")
+    } else {
+        format!("{member} stops with {id}, so it may run with it: name it in `units`, too")
     })
 }
 
@@ -128,6 +141,7 @@ mod tests {
     #[test]
     fn a_unit_that_is_not_there_or_masked_keeps_a_node_from_being_ready() {
         let show = |loaded: &str| format!("Id=a.service\nLoadState={loaded}\nActiveState=x\n");
+        let startable = |text: &str, many| startable(&parse_show(text), many, true);
         assert_eq!(startable(&show("loaded"), 1), Ok(()));
         for (loaded, part) in [
             ("not-found", "not installed"),
@@ -140,5 +154,22 @@ mod tests {
         }
         assert!(startable("", 1).is_err());
         assert!(startable(&show("loaded"), 2).is_err());
+    }
+
+    #[test]
+    fn what_must_not_run_twice_is_named_with_all_that_is_part_of_it() {
+        let wrapper = "Id=postgresql.service\nLoadState=loaded\nType=oneshot\n\
+                       ConsistsOf=postgresql@15-main.service\nBoundBy=\n";
+        let own = "Id=postgresql@15-main.service\nLoadState=loaded\nType=forking\n";
+        let why = startable(&parse_show(wrapper), 1, true).unwrap_err();
+        assert!(why.contains("its own unit is postgresql@15-main.service: name that one"), "{why}");
+        assert_eq!(startable(&parse_show(wrapper), 1, false), Ok(()));
+        assert_eq!(startable(&parse_show(&format!("{wrapper}\n{own}")), 2, true), Ok(()));
+        // What only starts it is kept out by the gate.
+        let docker = "Id=docker.service\nNames=docker.service\nLoadState=loaded\nType=notify\n\
+                      ConsistsOf=docker.socket\nBoundBy=";
+        assert_eq!(startable(&parse_show(docker), 1, true), Ok(()));
+        let why = startable(&parse_show(&format!("{docker}beside.service\n")), 1, true);
+        assert!(why.unwrap_err().starts_with("beside.service stops with docker.service"));
     }
 }
