@@ -23,6 +23,8 @@ const FOLDER: &str = "groups";
 const DATA: &str = "safety=data";
 /// The drop-in's name below `UNIT.d`.
 const DROP_IN: &str = "50-mastiff.conf";
+/// What it says, before the path of the gate (systemd.unit(5)).
+const ASSERTION: &str = "AssertPathExists=";
 /// Where generators write with the ordinary priority (systemd.generator(7)).
 const GENERATED: &str = "/run/systemd/generator";
 /// Where units of this boot are (systemd.unit(5)).
@@ -92,16 +94,19 @@ struct DropIn {
     text: String,
 }
 
+/// A path as a unit file has it: a `%` would be a specifier.
+fn written(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
 /// Of all exclusive units.
 fn drop_ins(config: &Config) -> Vec<DropIn> {
     let groups = config.pair.iter().flat_map(|pair| &pair.groups).filter(|group| group.is_data);
     let of_group = |group: &crate::config::pair::GroupConfig| {
-        // A `%` would be a specifier.
-        let gate = path(&config.node.run_dir, &group.name).display().to_string();
-        let gate = gate.replace('%', "%%");
+        let gate = written(&path(&config.node.run_dir, &group.name));
         let text = format!(
             "# Written by mastiff: group \"{}\" must not run twice, so only mastiffd starts this \
-             unit. See mastiff.toml(5), safety.\n[Unit]\nAssertPathExists={gate}\n",
+             unit. See mastiff.toml(5), safety.\n[Unit]\n{ASSERTION}{gate}\n",
             group.name
         );
         let drop_in = |unit: &String| DropIn {
@@ -139,9 +144,10 @@ pub fn install(config: &Config) -> Result<bool, String> {
 
 fn install_below(config: &Config, generated: &Path, runtime: &Path) -> Result<bool, String> {
     let wanted = drop_ins(config);
-    let mut changed = remove_stale(&wanted, generated, runtime);
+    let own = format!("{ASSERTION}{}/", written(&config.node.run_dir.join(FOLDER)));
+    let mut changed = remove_stale(&wanted, &own, generated, runtime);
     // The generator knew the configuration of before, too: by now it does not.
-    changed |= has_other(&wanted, generated);
+    changed |= has_other(&wanted, &own, generated);
     for drop_in in &wanted {
         let says = |folder: &Path| {
             fs::read_to_string(folder.join(&drop_in.place)).is_ok_and(|text| text == drop_in.text)
@@ -155,28 +161,35 @@ fn install_below(config: &Config, generated: &Path, runtime: &Path) -> Result<bo
 }
 
 /// Whether there are drop-ins of ours whose unit is in no group.
-fn has_other(wanted: &[DropIn], generated: &Path) -> bool {
+fn has_other(wanted: &[DropIn], own: &str, generated: &Path) -> bool {
     let Ok(folders) = fs::read_dir(generated) else { return false };
     let mut places =
         folders.filter_map(Result::ok).map(|it| Path::new(&it.file_name()).join(DROP_IN));
     places.any(|place| {
-        generated.join(&place).exists() && wanted.iter().all(|drop_in| drop_in.place != place)
+        is_own(&generated.join(&place), own) && wanted.iter().all(|drop_in| drop_in.place != place)
     })
 }
 
-/// Drop-ins of ours that the generator has made superfluous, or whose unit is in no group.
-fn remove_stale(wanted: &[DropIn], generated: &Path, runtime: &Path) -> bool {
+/// Drop-ins of ours that the generator has made superfluous, or whose unit is in no group. Ours
+/// have a line that begins with `own`: another daemon, with another run-dir, has gates of its own,
+/// and its units would run twice.
+fn remove_stale(wanted: &[DropIn], own: &str, generated: &Path, runtime: &Path) -> bool {
     let Ok(folders) = fs::read_dir(runtime) else { return false };
     let mut changed = false;
     for folder in folders.filter_map(Result::ok) {
         let place = Path::new(&folder.file_name()).join(DROP_IN);
         let path = runtime.join(&place);
         let is_wanted = wanted.iter().any(|drop_in| drop_in.place == place);
-        if path.exists() && (!is_wanted || generated.join(&place).exists()) {
+        if is_own(&path, own) && (!is_wanted || generated.join(&place).exists()) {
             changed |= fs::remove_file(&path).is_ok();
         }
     }
     changed
+}
+
+fn is_own(path: &Path, own: &str) -> bool {
+    let says = |text: String| text.lines().any(|line| line.starts_with(own));
+    fs::read_to_string(path).is_ok_and(says)
 }
 
 /// Whether the gate of any exclusive group is open below a run-dir, whatever the configuration says
@@ -238,6 +251,10 @@ mod tests {
         let text = fs::read_to_string(runtime.join("b@1.service.d/50-mastiff.conf")).unwrap();
         assert!(text.ends_with("[Unit]\nAssertPathExists=/run/100%%/groups/db.active\n"), "{text}");
         assert!(!runtime.join("nginx.service.d").exists());
+        // Of a daemon with another run-dir.
+        let foreign = runtime.join("c.service.d/50-mastiff.conf");
+        fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+        fs::write(&foreign, "[Unit]\nAssertPathExists=/run/100%%/other/groups/c.active\n").unwrap();
         // One that left the group, and one that the generator knows by now.
         generate(&config("\"a.service\""), &generated).unwrap();
         assert_eq!(install_below(&config("\"a.service\""), &generated, &runtime), Ok(true));
@@ -245,6 +262,13 @@ mod tests {
         assert!(!runtime.join("a.service.d/50-mastiff.conf").exists());
         assert!(generated.join("a.service.d/50-mastiff.conf").exists());
         assert_eq!(install_below(&config("\"a.service\""), &generated, &runtime), Ok(false));
+        // No group has such units any more, and no generator has run since.
+        assert_eq!(install_below(&two, &generated, &runtime), Ok(true));
+        let text = "[node]\nrun-dir = \"/run/100%\"\n";
+        let none = crate::config::load_text(text, Path::new("f.toml")).unwrap();
+        assert_eq!(install_below(&none, &generated, &runtime), Ok(true));
+        assert!(!runtime.join("b@1.service.d/50-mastiff.conf").exists());
+        assert!(foreign.exists(), "it is none of ours");
         // One that the generator knew from the configuration of before.
         generate(&two, &generated).unwrap();
         assert_eq!(install_below(&config("\"a.service\""), &generated, &runtime), Ok(true));

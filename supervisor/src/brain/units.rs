@@ -23,7 +23,7 @@ use mastiff_hwmon::sensors::unit::parse_show;
 use super::Brain;
 use super::going::has_systemd;
 use crate::config::Config;
-use crate::config::pair::{GroupConfig, PairConfig};
+use crate::config::pair::GroupConfig;
 use crate::effects::restart::SYSTEMCTL;
 use crate::gate::{self, Gate};
 use crate::keeper::setup::group_key;
@@ -150,7 +150,9 @@ impl Units {
             }
             (Call::Look, Ok(text)) => {
                 let many = self.units.len().saturating_add(self.memory.members().len());
-                self.memory.all_gone(&text, many, &Root::machine())
+                let gone = self.memory.all_gone(&text, many, &Root::machine());
+                // With an open gate something may start them again.
+                if self.is_exclusive { gone.and_then(|()| self.gate.close()) } else { gone }
             }
             (Call::Note, Ok(text)) => {
                 let states = parse_show(&text);
@@ -176,7 +178,8 @@ impl Units {
 impl Brain {
     /// Before anything else is asked of PID 1: what must not run twice is started by nobody else.
     pub(super) fn close_gates(&mut self, now: Mono) {
-        if !self.config.pair.as_ref().is_some_and(PairConfig::has_data) || !has_systemd() {
+        // Without such units, too: those of a configuration of before could never be started.
+        if !has_systemd() {
             return;
         }
         let reload = gate::install(&self.config).and_then(|changed| {
