@@ -402,3 +402,6 @@ fn next(orders: &Receiver<Order>, careful: bool) -> Option<Order> {
         Err(TryRecvError::Disconnected) => Some(Order::Release),
     }
 }
+
+#[cfg(test)]
+mod tests;
