@@ -69,8 +69,9 @@ LONG = "--long" in sys.argv
 RELOADS = 1000 if LONG else 100
 # Each takes half a minute; without --long one guard stands for the others.
 SLOW = {
-    "test_nftables_inet", "test_lifetime", "test_slow_start", "test_never_back_nftables", "test_never_back_nftables_inet",
-    "test_never_back_lifetime", "test_other_address_hands_over", "test_twenty_restarts",
+    "test_nftables", "test_nftables_inet", "test_lifetime", "test_other_guard_and_timers_move_nothing", "test_slow_start",
+    "test_never_back_nftables", "test_never_back_nftables_inet", "test_never_back_lifetime",
+    "test_other_address_hands_over", "test_twenty_restarts",
 }
 
 
