@@ -10,12 +10,13 @@ use std::collections::VecDeque;
 
 use mastiff_core::pair::event::Cause;
 use mastiff_core::pair::message::{Epoch, GroupKey, Role};
-use mastiff_core::report::Severity;
+use mastiff_core::report::{Outcome, Severity};
 use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
+use super::work::outcome;
 use crate::probes::Purpose;
-use crate::probes::wire::{Ended, OUTPUT_BYTES, Output, Run};
+use crate::probes::wire::{OUTPUT_BYTES, Output, Run};
 
 /// A program that takes longer is killed.
 const HOOK_TIMEOUT: Span = Span::from_secs(60);
@@ -159,20 +160,9 @@ impl Brain {
     /// One has ended.
     pub(super) fn take_hook(&mut self, result: Result<Output, String>) {
         let Some(what) = self.hooks.under_way.take() else { return };
-        let why = match result {
-            Ok(Output::Finished(Ended { code: Some(0), .. })) => return,
-            Ok(Output::Finished(Ended { code: Some(code), output, .. })) => {
-                let line = output.lines().next().unwrap_or("it said nothing");
-                format!("exit code {code}: {line}")
-            }
-            Ok(Output::Finished(Ended { signal: Some(signal), .. })) => {
-                format!("ended by signal {signal}")
-            }
-            Ok(Output::Finished(Ended { took, .. })) => {
-                format!("still running after {took}, and killed")
-            }
-            Ok(_) => "the runner gave another answer than asked for".to_string(),
-            Err(why) => why,
+        let why = match outcome(result) {
+            Outcome::Done => return,
+            Outcome::Failed(why) | Outcome::Unknown(why) => why,
         };
         let text = format!("on-role-change: `{what}` failed: {why}");
         self.events.record("hook-failed", Severity::Warning, None, &text);

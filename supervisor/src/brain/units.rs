@@ -28,7 +28,7 @@ use crate::effects::restart::SYSTEMCTL;
 use crate::gate::{self, Gate};
 use crate::keeper::setup::group_key;
 use crate::probes::Purpose;
-use crate::probes::wire::{Ended, OUTPUT_BYTES, OUTPUT_BYTES_MAX, Output, Run};
+use crate::probes::wire::{Ended, OUTPUT_BYTES_MAX, Output, Run};
 use course::{Answer, Course, First, Next};
 use gone::Memory;
 use readiness::Readiness;
@@ -131,21 +131,13 @@ impl Units {
             Call::Kill => ("kill", "--signal=SIGKILL", self.units.as_slice()),
             Call::Note | Call::Look => ("show", wanted.as_str(), self.units.as_slice()),
         };
-        let words = [SYSTEMCTL, verb, option, "--"].map(String::from);
-        Run {
-            arguments: words.into_iter().chain(units.iter().chain(members).cloned()).collect(),
-            environment: Vec::new(),
-            input: String::new(),
-            timeout: course.patience(call, now),
-            output_max: OUTPUT_BYTES_MAX,
-        }
+        systemctl(&[verb, option, "--"], units.iter().chain(members), course.patience(call, now))
     }
 
     /// What the answer means for the step.
     fn judge(&mut self, call: Call, said: Result<String, String>) -> Answer {
         let done = match (call, said) {
-            (Call::Look, Ok(text)) if self.starting > 0 => {
-                drop(text);
+            (Call::Look, Ok(_)) if self.starting > 0 => {
                 Err("a start of before has not ended".to_string())
             }
             (Call::Look, Ok(text)) => {
@@ -186,13 +178,7 @@ impl Brain {
             if !changed {
                 return Ok(());
             }
-            let run = Run {
-                arguments: [SYSTEMCTL, "daemon-reload"].map(String::from).into(),
-                environment: Vec::new(),
-                input: String::new(),
-                timeout: RELOAD_WITHIN,
-                output_max: OUTPUT_BYTES,
-            };
+            let run = systemctl(&["daemon-reload"], [].iter(), RELOAD_WITHIN);
             self.probes.run(Purpose::Gates, run, now)
         });
         if let Err(why) = reload {
@@ -356,6 +342,18 @@ impl Brain {
     }
 }
 
+/// A call of `systemctl`: words, then units.
+fn systemctl<'a>(words: &[&str], units: impl Iterator<Item = &'a String>, timeout: Span) -> Run {
+    let words = [SYSTEMCTL].iter().chain(words).map(|word| (*word).to_string());
+    Run {
+        arguments: words.chain(units.cloned()).collect(),
+        environment: Vec::new(),
+        input: String::new(),
+        timeout,
+        output_max: OUTPUT_BYTES_MAX,
+    }
+}
+
 const fn is_start(call: Call) -> bool {
     matches!(call, Call::Start(_))
 }
@@ -373,5 +371,29 @@ fn said(result: Result<Output, String>) -> Result<String, String> {
         }
         Output::Finished(Ended { took, .. }) => Err(format!("PID 1 has not done it within {took}")),
         _ => Err("the runner gave another answer than asked for".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// U3: what is still being started may come after the look.
+    #[test]
+    fn nothing_is_stopped_while_a_start_of_before_has_not_ended() {
+        let text = "[node]\nname = \"a\"\n[pair]\nname = \"p\"\npeer = \"b\"\nkey-file = \"/k\"\n\
+                    arbiter = \"wire\"\n\
+                    paths = [{ local = \"10.0.0.1:4170\", peer = \"10.0.0.2:4170\" }]\n\
+                    [[group]]\nname = \"web\"\nunits = \"nothing-of-this-name.service\"\n";
+        let config = crate::config::load_text(text, Path::new("f.toml")).unwrap();
+        let mut units = Units::of(&config).remove(0);
+        let id = "nothing-of-this-name.service";
+        let gone = format!("Id={id}\nNames={id}\nLoadState=loaded\nActiveState=inactive\n");
+        units.starting = 1;
+        assert_eq!(units.judge(Call::Look, Ok(gone.clone())), Answer::No);
+        units.starting = 0;
+        assert_eq!(units.judge(Call::Look, Ok(gone)), Answer::Yes);
     }
 }

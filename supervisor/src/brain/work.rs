@@ -153,7 +153,7 @@ impl Brain {
 }
 
 /// How a program ended, as the outcome of a rung.
-fn outcome(result: Result<Output, String>) -> Outcome {
+pub(super) fn outcome(result: Result<Output, String>) -> Outcome {
     match result {
         Ok(Output::Finished(Ended { code: Some(0), .. })) => Outcome::Done,
         Ok(Output::Finished(Ended { code: Some(code), output, .. })) => {

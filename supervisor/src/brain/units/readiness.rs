@@ -8,10 +8,9 @@ use mastiff_hwmon::sensors::unit::{UnitState, parse_show};
 
 use super::super::Brain;
 use super::gone::{strangers, wanted};
-use super::{ANSWER_WITHIN, Units, said};
-use crate::effects::restart::SYSTEMCTL;
+use super::{ANSWER_WITHIN, Units, said, systemctl};
 use crate::probes::Purpose;
-use crate::probes::wire::{OUTPUT_BYTES_MAX, Output, Run};
+use crate::probes::wire::Output;
 
 /// How often PID 1 is asked.
 const ASK_EVERY: Span = Span::from_secs(60);
@@ -59,14 +58,7 @@ impl Brain {
             }
             units.readiness.next = Some(now.after(ASK_EVERY));
             let group = units.group;
-            let words = [SYSTEMCTL, "show", &wanted(), "--"].map(String::from);
-            let run = Run {
-                arguments: words.into_iter().chain(units.units.iter().cloned()).collect(),
-                environment: Vec::new(),
-                input: String::new(),
-                timeout: ANSWER_WITHIN,
-                output_max: OUTPUT_BYTES_MAX,
-            };
+            let run = systemctl(&["show", &wanted(), "--"], units.units.iter(), ANSWER_WITHIN);
             if let Err(why) = self.probes.run(Purpose::Readiness(group), run, now) {
                 self.take_readiness(group, Err(why), now);
             }

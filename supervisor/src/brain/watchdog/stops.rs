@@ -6,6 +6,7 @@ use mastiff_core::timing::WatchdogFacts;
 
 use super::{Brain, Order, State, proof, times};
 use crate::config::pair::GroupConfig;
+use crate::keeper::board::GroupShown;
 use crate::petter::Armed;
 
 impl Brain {
@@ -66,22 +67,16 @@ impl Brain {
     }
 
     fn is_acknowledged(&self, span: Option<Span>) -> bool {
-        let shown = self.keeper.board();
-        let mut groups = self.all_groups().zip(&shown.groups);
-        groups.all(|(config, group)| !config.is_data || group.stop_acknowledged >= span)
+        !self.any_data(|group| group.stop_acknowledged < span)
     }
 
     fn has_data_lease(&self) -> bool {
-        let shown = self.keeper.board();
-        let mut groups = self.all_groups().zip(&shown.groups);
-        groups.any(|(config, group)| config.is_data && group.lease_end.is_some())
+        self.any_data(|group| group.lease_end.is_some())
     }
 
     /// Whether something that must not run twice is, or may be, here.
     pub(in crate::brain) fn has_exclusive(&self) -> bool {
-        let shown = self.keeper.board();
-        let mut groups = self.all_groups().zip(&shown.groups);
-        groups.any(|(config, group)| config.is_data && !group.is_clear)
+        self.any_data(|group| !group.is_clear)
     }
 
     /// The groups of which that is so, and their units, to follow a sentence.
@@ -94,6 +89,11 @@ impl Brain {
             }
         }
         text
+    }
+
+    fn any_data(&self, is_so: impl Fn(&GroupShown) -> bool) -> bool {
+        let shown = self.keeper.board();
+        self.all_groups().zip(&shown.groups).any(|(config, group)| config.is_data && is_so(group))
     }
 
     fn all_groups(&self) -> impl Iterator<Item = &GroupConfig> {
