@@ -4,7 +4,9 @@
     slow_watchdog.py NAME DIRECTORY     serve /dev/NAME until killed
 
 It is a real device to whoever opens it: it takes the calls of linux/watchdog.h, and each write waits while
-DIRECTORY/hold exists. DIRECTORY/story gets a line for each thing that happened. It resets nothing.
+DIRECTORY/hold exists. DIRECTORY/story gets a line for each thing that happened. Where DIRECTORY/status exists it has a
+thermometer (165 degrees Fahrenheit) and says that as its status, bits as a number. It resets nothing, and is stopped by
+a call where DIRECTORY/wayout exists.
 
 Layout and numbers: include/uapi/linux/fuse.h, include/uapi/linux/watchdog.h.
 """
@@ -18,7 +20,8 @@ import time
 
 HEADER = struct.Struct("<IIQQIIII")  # struct fuse_in_header
 WRITE_IN_BYTES = 40
-MAGIC_CLOSE, SET_TIMEOUT, KEEPALIVE = 0x100, 0x80, 0x8000
+MAGIC_CLOSE, SET_TIMEOUT, KEEPALIVE, CARD_RESET = 0x100, 0x80, 0x8000, 0x20
+FAHRENHEIT = 165
 LOOK_SECONDS = 0.02
 
 
@@ -29,7 +32,7 @@ class Asked(enum.IntEnum):
 
 class Call(enum.IntEnum):
     """Numbers of ioctl(2)."""
-    GETSUPPORT, SETTIMEOUT, GETTIMEOUT = 0, 6, 7
+    GETSUPPORT, GETSTATUS, GETBOOTSTATUS, GETTEMP, SETOPTIONS, SETTIMEOUT, GETTIMEOUT, GETTIMELEFT = 0, 1, 2, 3, 4, 6, 7, 10
 
 
 class Device:
@@ -93,6 +96,19 @@ class Device:
                 out = given
             case Call.GETTIMEOUT:
                 out = struct.pack("<i", self.timeout)
+            case Call.GETTIMELEFT:
+                out = struct.pack("<i", self.timeout - 1)
+            case Call.GETBOOTSTATUS:
+                out = struct.pack("<i", CARD_RESET)
+            case Call.GETSTATUS if (self.directory / "status").exists():
+                out = struct.pack("<i", int((self.directory / "status").read_text(), 0) | CARD_RESET)
+            case Call.GETTEMP if (self.directory / "status").exists():
+                out = struct.pack("<i", FAHRENHEIT)
+            case Call.SETOPTIONS:
+                self.tell("disabled" if (self.directory / "wayout").exists() else "busy")
+                if not (self.directory / "wayout").exists():
+                    return self.answer(unique, error=errno.EBUSY)
+                out = struct.pack("<i", 1)
             case _:
                 return self.answer(unique, error=errno.EOPNOTSUPP)
         assert len(out) == out_size, (command, out_size)

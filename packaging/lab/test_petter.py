@@ -92,6 +92,34 @@ class TestSlowDriver(unittest.TestCase):
         until("the next daemon pets it", lambda: self.tell_story()[-1] == "pet")
         self.assertEqual(1, self.tell_story().count("open"), "it stayed open in the store")
 
+    def test_what_its_driver_finds_wrong_is_shown(self):
+        # A fan failed; that it was reset once is of the last boot.
+        self.vm.write(f"{PLACE}/status", "0x02")
+        self.begin()
+        until("it is asked", lambda: self.status()["watchdog"]["alarm"])
+        watchdog = self.status()["watchdog"]
+        self.assertEqual(["a fan failed", 73, 7], [watchdog[key] for key in ("alarm", "celsius", "timeleft_secs")])
+        self.assertIn("73 °C; its driver says: a fan failed", " ".join(self.daemon.cli("watchdog", "status").stdout.split()))
+        self.assertIn("the watchdog's driver: a fan failed", self.story())
+        self.vm.run("rm", f"{PLACE}/status")
+        self.vm.run("systemctl", "stop", "mastiff")
+
+    def test_a_device_that_is_not_wanted_any_more_says_that_it_has_stopped(self):
+        for wayout, said in ((False, "busy"), (True, "disabled")):
+            self.begin()
+            if wayout:
+                self.vm.write(f"{PLACE}/wayout", "")
+            self.daemon.configure('[watchdog]\ndevice = "off"\n')
+            self.vm.run("sh", "-c", f": > {PLACE}/story")
+            self.vm.run("systemctl", "kill", "--signal=KILL", "mastiff")
+            until("it was asked to stop", lambda: said in self.tell_story())
+            if wayout:
+                until("it is closed", lambda: self.tell_story()[-1] == "close")
+                self.assertEqual(["begin", "V", "disabled", "close"], self.tell_story()[-4:])
+            else:
+                until("it goes on for long", lambda: self.tell_story()[-1] == "pet")
+                until("that is said", lambda: "cannot be stopped (nowayout)" in self.story())
+
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

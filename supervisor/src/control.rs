@@ -185,6 +185,12 @@ pub struct WatchdogStatus {
     pub expired: u64,
     /// The longest call to pet, in milliseconds.
     pub slowest_ms: f64,
+    /// What the driver finds wrong, in words; `None`: nothing, or it does not say.
+    pub alarm: Option<String>,
+    /// Degrees Celsius at the device; `None`: it has no thermometer.
+    pub celsius: Option<i32>,
+    /// Seconds that were left right after a pet; `None`: the driver does not say.
+    pub timeleft_secs: Option<u32>,
 }
 
 /// What the boot-loop guard has counted.

@@ -31,9 +31,11 @@ use mio::Waker;
 use crate::fdstore;
 use crate::keeper::shell::Notice;
 use choose::Wanted;
+use driver::Says;
 use worker::Worker;
 
 pub mod choose;
+pub mod driver;
 mod worker;
 
 /// The name of the descriptor in the service manager's store.
@@ -147,6 +149,8 @@ pub struct Shown {
     pub expired: u64,
     /// The longest call to pet.
     pub slowest: Span,
+    /// What its driver says beside.
+    pub says: Says,
 }
 
 /// Where the keeper leaves its permits. Nothing here waits.
@@ -250,6 +254,7 @@ impl Petter {
             failed: 0,
             expired: 0,
             slowest: Span::ZERO,
+            says: Says::default(),
         }));
         let told = Told { notices: sender, brain, shown: Arc::clone(&shown) };
         let worker = Worker::new(start, inherited, Arc::clone(&slot), told);
@@ -375,20 +380,34 @@ impl Left {
     /// In words: it goes on and resets the machine.
     pub fn stop(mut self) -> Result<(), String> {
         if self.cannot_stop() {
-            let secs = worker::set_longest(&self.device, worker::LONGEST);
-            let petted = self.device.pet();
-            let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
-            let failed = petted.err().map_or(String::new(), |error| format!(" ({error})"));
-            return Err(format!(
-                "the watchdog cannot be stopped (nowayout): this machine is reset unless mastiffd \
-                 pets it again within {secs}{failed}"
-            ));
+            return Err(self.goes_on());
         }
         self.device.allow_close().map_err(|error| {
             format!("the watchdog cannot be told that it may be closed: {error}")
         })?;
+        // Closing it tells nothing; asked, the driver says whether it has stopped.
+        match self.device.stop() {
+            Ok(()) => {}
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EBUSY) => return Err(self.goes_on()),
+                Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::EINVAL) => {}
+                _ => log::warn!("the watchdog did not stop when asked to: {error}; it is closed"),
+            },
+        }
         drop(self.device);
         fdstore::forget(STORED)
+    }
+
+    /// Nothing can stop it: it gets as long as it takes. What is to be said.
+    fn goes_on(mut self) -> String {
+        let secs = worker::set_longest(&self.device, worker::LONGEST);
+        let petted = self.device.pet();
+        let secs = secs.map_or("its time-out".to_string(), |secs| format!("{secs} s"));
+        let failed = petted.err().map_or(String::new(), |error| format!(" ({error})"));
+        format!(
+            "the watchdog cannot be stopped (nowayout): this machine is reset unless mastiffd pets \
+             it again within {secs}{failed}"
+        )
     }
 }
 

@@ -19,18 +19,29 @@ mod raw {
     use super::Info;
 
     nix::ioctl_read!(support, b'W', 0, Info);
+    nix::ioctl_read!(status, b'W', 1, libc::c_int);
     nix::ioctl_read!(bootstatus, b'W', 2, libc::c_int);
+    nix::ioctl_read!(temperature, b'W', 3, libc::c_int);
+    // Declared as a read, and read from by the kernel.
+    nix::ioctl_read!(set_options, b'W', 4, libc::c_int);
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
     nix::ioctl_read!(timeout, b'W', 7, libc::c_int);
     nix::ioctl_readwrite!(set_pretimeout, b'W', 8, libc::c_int);
     nix::ioctl_read!(pretimeout, b'W', 9, libc::c_int);
+    nix::ioctl_read!(timeleft, b'W', 10, libc::c_int);
 }
 
 /// A number that a driver gives, takes, or takes and gives back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
+    /// `WDIOC_GETSTATUS`: bits.
+    Status,
     /// `WDIOC_GETBOOTSTATUS`: bits.
     Bootstatus,
+    /// `WDIOC_GETTEMP`: degrees Fahrenheit.
+    Temperature,
+    /// `WDIOC_SETOPTIONS`: bits.
+    SetOptions,
     /// `WDIOC_SETTIMEOUT`: seconds.
     SetTimeout,
     /// `WDIOC_GETTIMEOUT`: seconds.
@@ -39,6 +50,8 @@ pub(crate) enum Number {
     SetPretimeout,
     /// `WDIOC_GETPRETIMEOUT`: seconds before the end.
     Pretimeout,
+    /// `WDIOC_GETTIMELEFT`: seconds.
+    Timeleft,
 }
 
 /// What the driver says of itself.
@@ -65,11 +78,15 @@ pub(crate) fn number(fd: BorrowedFd<'_>, what: Number, given: i32) -> nix::Resul
     // the call.
     unsafe {
         match what {
+            Number::Status => raw::status(fd, number_at),
             Number::Bootstatus => raw::bootstatus(fd, number_at),
+            Number::Temperature => raw::temperature(fd, number_at),
+            Number::SetOptions => raw::set_options(fd, number_at),
             Number::SetTimeout => raw::set_timeout(fd, number_at),
             Number::Timeout => raw::timeout(fd, number_at),
             Number::SetPretimeout => raw::set_pretimeout(fd, number_at),
             Number::Pretimeout => raw::pretimeout(fd, number_at),
+            Number::Timeleft => raw::timeleft(fd, number_at),
         }
     }?;
     Ok(number)

@@ -22,6 +22,10 @@ use crate::sys::watchdog::{self as sys, Number};
 
 /// `WDIOF_MAGICCLOSE`: closing it stops it only after a `V`; without, closing always stops it.
 const MAGIC_CLOSE: u32 = 0x0100;
+/// `WDIOF_OVERHEAT`, `FANFAULT`, `EXTERN1`, `EXTERN2`, `POWERUNDER` and `POWEROVER`.
+const ALARMS: u32 = 0x005f;
+/// `WDIOS_DISABLECARD`: stop it.
+const DISABLE: i32 = 1;
 /// What is written to pet it: anything but the letter that allows it to be closed.
 const PET: &[u8] = b"p";
 const ALLOW_CLOSE: &[u8] = b"V";
@@ -124,6 +128,46 @@ impl Device {
     /// What the driver says.
     pub fn bootstatus(&self) -> io::Result<u32> {
         self.number(Number::Bootstatus, 0)
+    }
+
+    /// What is wrong now, by the driver, as bits of [`super::flags`]; 0: nothing.
+    ///
+    /// Bits that it says of the last boot, too, are left out: where a driver has no status the
+    /// kernel answers with those (drivers/watchdog/watchdog_dev.c, `watchdog_get_status`).
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn alarms(&self) -> io::Result<u32> {
+        let of_boot = self.bootstatus().unwrap_or(0);
+        Ok(self.number(Number::Status, 0)? & ALARMS & !of_boot)
+    }
+
+    /// The temperature at the device, in degrees Celsius: the driver speaks in Fahrenheit.
+    ///
+    /// # Errors
+    /// `ENOTTY` or `EOPNOTSUPP`: it has no thermometer, as hardly any has.
+    pub fn celsius(&self) -> io::Result<i32> {
+        let fahrenheit = sys::number(self.file.as_fd(), Number::Temperature, 0)?;
+        Ok(fahrenheit.saturating_sub(32).saturating_mul(5) / 9)
+    }
+
+    /// What is left of the time-out, in seconds.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the driver does not say.
+    pub fn timeleft(&self) -> io::Result<u32> {
+        self.number(Number::Timeleft, 0)
+    }
+
+    /// Stops it now, whoever else has this opening of it; the next pet or time-out starts it again
+    /// with most drivers.
+    ///
+    /// # Errors
+    /// `EBUSY`: nothing can stop it (nowayout); `ENOTTY`, `EOPNOTSUPP` or `EINVAL`: the driver has
+    /// no such call, and only closing it stops it; anything else: it did not stop.
+    pub fn stop(&self) -> io::Result<()> {
+        sys::number(self.file.as_fd(), Number::SetOptions, DISABLE)?;
+        Ok(())
     }
 
     /// Pets it, and takes back what [`allow_close`](Self::allow_close) allowed.

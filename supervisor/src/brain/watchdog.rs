@@ -372,6 +372,8 @@ impl Brain {
         let shown = petter.shown();
         (status.pets, status.failed, status.expired) = (shown.pets, shown.failed, shown.expired);
         status.slowest_ms = shown.slowest.as_secs_f64() * 1000.0;
+        status.alarm = Some(shown.says.wrong()).filter(|wrong| !wrong.is_empty());
+        (status.celsius, status.timeleft_secs) = (shown.says.celsius, shown.says.timeleft_secs);
         match shown.state {
             State::Looking(why) => status.why_none = why.or(Some("it is looked for".to_string())),
             State::Released | State::Left => status.why_none = Some("it was let go".to_string()),

@@ -50,6 +50,8 @@ fn show(context: &Context) -> Result<u8, Failure> {
     let ipmi = watchdog::is_ipmi_loaded(&root);
     // The devices are there without the daemon, too.
     let daemon = super::status::ask(context).ok().and_then(|status| status.watchdog);
+    // One outside the class, such as that of ipmi_watchdog.
+    let is_petted = daemon.as_ref().is_some_and(|daemon| daemon.identity.is_some());
     if context.json {
         let mut all = as_json(&devices, &holders, ipmi);
         if let Some(all) = all.as_object_mut() {
@@ -58,13 +60,21 @@ fn show(context: &Context) -> Result<u8, Failure> {
         print::print_json(&all)?;
     } else {
         let mut text = render(&devices, &holders, ipmi, context.out);
+        if !ipmi && devices.is_empty() {
+            text += match is_petted {
+                true => "The device that mastiffd pets is not in /sys/class/watchdog.\n",
+                false => {
+                    "There is no watchdog device: no driver is loaded, or the machine has none.\n"
+                }
+            };
+        }
         if let Some(daemon) = &daemon {
             text.push('\n');
             text += &sentence::line(daemon, context.out);
         }
         print::print(&text)?;
     }
-    Ok(match devices.iter().any(|device| device.active == Some(true)) {
+    Ok(match is_petted || devices.iter().any(|device| device.active == Some(true)) {
         true => ARMED,
         false if devices.is_empty() => NONE,
         false => IDLE,
@@ -113,8 +123,6 @@ fn render(devices: &[Watchdog], holders: &[Holder], ipmi: bool, out: Out) -> Str
     if ipmi {
         text +=
             "ipmi_watchdog is loaded, which shows nothing here: `ipmitool mc watchdog get` does.\n";
-    } else if devices.is_empty() {
-        text += "There is no watchdog device: no driver is loaded, or the machine has none.\n";
     }
     text
 }
@@ -259,7 +267,6 @@ mod tests {
         for part in ["time-out", "possible", "warns", "stop", "last boot", "held by"] {
             assert!(!text.contains(part), "{part} in\n{text}");
         }
-        assert!(render(&[], &[], false, TERMINAL).contains("There is no watchdog device"));
         assert!(render(&[], &[], true, TERMINAL).contains("ipmitool"));
     }
 }

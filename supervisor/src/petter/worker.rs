@@ -15,6 +15,7 @@ use mastiff_hwmon::watchdog::{self, Kind, Watchdog, governor};
 use nix::errno::Errno;
 
 use super::choose::{self, Candidate, Id, Wanted};
+use super::driver::{Asked, Says};
 use super::{
     ARMED, Armed, Left, Order, RELEASED, STORED, Slot, Start, State, Times, Told, left, next,
 };
@@ -40,6 +41,8 @@ pub(super) struct Worker {
     why_none: Option<String>,
     /// The last pet failed, and that was told.
     failing: bool,
+    /// What the driver said beside.
+    asked: Asked,
 }
 
 impl Worker {
@@ -59,6 +62,7 @@ impl Worker {
             is_untold: false,
             why_none: None,
             failing: false,
+            asked: Asked::default(),
         }
     }
 
@@ -270,8 +274,23 @@ impl Worker {
                     let text = "the watchdog can be petted again".to_string();
                     self.told.tell("watchdog-petted", Severity::Notice, text);
                 }
+                self.ask_driver();
             }
             Err(error) => self.failed(&error),
+        }
+    }
+
+    /// What the driver says beside, now and then; what it finds wrong is told once.
+    fn ask_driver(&mut self) {
+        let Some(device) = &self.device else { return };
+        let Some((says, is_news)) = self.asked.ask(device, clock::now()) else { return };
+        self.told.show(|shown| shown.says = says);
+        if is_news {
+            let (severity, text) = match says.wrong() {
+                none if none.is_empty() => (Severity::Notice, "nothing is wrong any more".into()),
+                wrong => (Severity::Warning, wrong),
+            };
+            self.told.tell("watchdog-alarm", severity, format!("the watchdog's driver: {text}"));
         }
     }
 
@@ -279,7 +298,8 @@ impl Worker {
         self.told.show(|shown| shown.failed = shown.failed.saturating_add(1));
         let is_gone = error.raw_os_error() == Some(Errno::ENODEV as i32);
         if is_gone {
-            (self.device, self.armed) = (None, None);
+            (self.device, self.armed, self.asked) = (None, None, Asked::default());
+            self.told.show(|shown| shown.says = Says::default());
             self.slot.disarm();
             fdstore::forget(STORED).unwrap_or_else(|why| log::warn!("{why}"));
             self.told.show(|shown| shown.state = State::Looking(Some("its driver is gone".into())));

@@ -36,6 +36,12 @@ fn sentence(status: &WatchdogStatus) -> (Tone, String) {
         }
         None => text += "; not proven (`mastiff watchdog prove`)",
     }
+    if let Some(celsius) = status.celsius {
+        text += &format!("; {celsius} °C");
+    }
+    if let Some(alarm) = &status.alarm {
+        text += &format!("; its driver says: {alarm}");
+    }
     if status.is_software {
         text += "; it is software, and dies with the kernel";
     }
@@ -44,7 +50,9 @@ fn sentence(status: &WatchdogStatus) -> (Tone, String) {
     }
     match &status.refusal {
         Some(why) => (Tone::Bad, format!("{text}. It is NOT petted: {why}")),
-        None if status.is_software || status.failed > 0 => (Tone::Warning, text),
+        None if status.is_software || status.failed > 0 || status.alarm.is_some() => {
+            (Tone::Warning, text)
+        }
         None => (Tone::Dim, text),
     }
 }
@@ -81,6 +89,10 @@ mod tests {
         assert!(proven.contains("proven 2026-11-21T03:19:33Z"), "{proven}");
         let refused = WatchdogStatus { refusal: Some("a rung".into()), ..armed() };
         assert!(said(&refused).ends_with("It is NOT petted: a rung"));
+        let hot =
+            WatchdogStatus { celsius: Some(71), alarm: Some("a fan failed".into()), ..armed() };
+        let (tone, hot) = sentence(&hot);
+        assert!(tone == Tone::Warning && hot.ends_with("; 71 °C; its driver says: a fan failed"));
         let none = WatchdogStatus { why_none: Some("busy".into()), ..armed() };
         assert_eq!(said(&none), "Watchdog: none is petted: busy");
         let pid1 = WatchdogStatus { device: "pid1".into(), ..WatchdogStatus::default() };
