@@ -84,22 +84,14 @@ pub fn main() -> i32 {
             }
         }
     };
-    // Who comes to run at last has to pet it: what it counts for may run on.
-    let is_needed = gate::any_is_open(&config.node.run_dir);
-    let spare = watchdog.as_ref().filter(|_| !is_needed).and_then(|fd| fd.try_clone().ok());
     let done = match &config.witness {
         // A witness pets nothing.
         Some(witness) => {
             petter::stop(watchdog);
             serve(witness, &path)
         }
-        None => run(config, text, (path, named), watchdog).map_err(StartError::Refused),
+        None => run_or_stop(config, text, (path, named), watchdog).map_err(StartError::Refused),
     };
-    // Who does not run leaves nothing behind that resets the machine. After a run it is the petter
-    // that has done so.
-    if !matches!(done, Ok(EXIT_OK)) {
-        petter::stop(spare);
-    }
     match done {
         Ok(code) => code,
         Err(why) => {
@@ -200,11 +192,28 @@ fn origin(path: &Path) -> String {
     format!("# mastiffd keeps this of {path:?}\n")
 }
 
+/// Who does not come to run leaves nothing behind that resets the machine, unless what the device
+/// counts for may run on: then who comes to run at last has to pet it.
+fn run_or_stop(
+    config: Config,
+    text: Option<String>,
+    place: (PathBuf, bool),
+    watchdog: Option<OwnedFd>,
+) -> Result<i32, String> {
+    let is_needed = gate::any_is_open(&config.node.run_dir);
+    let mut spare = watchdog.as_ref().filter(|_| !is_needed).and_then(|fd| fd.try_clone().ok());
+    let done = run(config, text, place, (watchdog, &mut spare));
+    if !matches!(done, Ok(EXIT_OK)) {
+        petter::stop(spare);
+    }
+    done
+}
+
 fn run(
     config: Config,
     text: Option<String>,
     (path, named): (PathBuf, bool),
-    watchdog: Option<OwnedFd>,
+    (watchdog, spare): (Option<OwnedFd>, &mut Option<OwnedFd>),
 ) -> Result<i32, String> {
     block_signals()?;
     let _lock = prepare(&config.node)?;
@@ -222,7 +231,10 @@ fn run(
             || config.pair.as_ref().is_some_and(PairConfig::has_data);
         keep_good(Path::new(LAST_GOOD), &origin(&path), &text, counts);
     }
-    Brain::new(config, path, named, pair, watchdog)?.run().map(|()| EXIT_OK)
+    let brain = Brain::new(config, path, named, pair, watchdog)?;
+    // From here on it is the petter's: with a copy left, closing it would stop nothing.
+    *spare = None;
+    brain.run().map(|()| EXIT_OK)
 }
 
 /// Keeps a configuration without faults for [`go_on_all_the_same`], [`left_behind`] and the
