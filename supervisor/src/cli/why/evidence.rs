@@ -171,7 +171,7 @@ fn around(root: &Root, boot: Boot, began_ms: Option<u64>, damaged: usize) -> Evi
         Some(BootStatus { device: device.name, driver, identity, bits: device.bootstatus? })
     });
     let around = Around {
-        accounts,
+        accounts: accounts.of_boot(boot.began_ms()),
         traces: traces::read(root, since_ms),
         has_pstore: traces::has_backend(root),
         bootstatus: bootstatus.collect(),

@@ -46,6 +46,16 @@ impl Accounts {
             Self::NoShutdown { before } | Self::Shutdown { before, .. } => before,
         }
     }
+
+    /// The same of a boot that is known to have begun then (Unix milliseconds): where the records
+    /// of that one never reached the disk, the newest shutdown is that of the boot before it.
+    pub(super) fn of_boot(self, began_ms: Option<u64>) -> Self {
+        let is_older = |at: u64| began_ms.is_some_and(|began| at.saturating_add(1) < began / 1000);
+        match self {
+            Self::Shutdown { at, .. } if is_older(at) => Self::NoShutdown { before: None },
+            all => all,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +184,20 @@ mod tests {
         }
         assert_eq!(read(Path::new("/nonexistent"), 1), Accounts::Silent);
         assert_eq!(read(Path::new("/dev/zero"), 1), Accounts::Silent);
+    }
+
+    #[test]
+    fn a_shutdown_from_before_the_boot_is_not_its_end() {
+        let down = Accounts::Shutdown { at: 900, before: Some(5) };
+        for (began_ms, accounts) in [
+            (None, down),
+            (Some(5_000), down),
+            (Some(900_999), down),
+            (Some(902_000), Accounts::NoShutdown { before: None }),
+        ] {
+            assert_eq!(down.of_boot(began_ms), accounts, "{began_ms:?}");
+        }
+        assert_eq!(Accounts::Silent.of_boot(Some(902_000)), Accounts::Silent);
     }
 
     #[test]
