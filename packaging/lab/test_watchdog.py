@@ -16,7 +16,7 @@ import unittest
 
 import faults
 from daemon import CONFIG, Daemon
-from nodes import until
+from nodes import LabError, until
 from test_pair import main
 from vm import ANSWERING, HUNG, Vm
 
@@ -81,8 +81,13 @@ class WatchdogTest(unittest.TestCase):
     """What the tests look at, and what they state."""
 
     def story(self):
-        """What a person would look at first after a failure."""
-        return "".join(self.vm.run(*words, check=False).stdout[-4000:] for words in (
+        """What a person would look at first after a failure; of a machine that is on its way down nothing."""
+        def look(*words):
+            try:
+                return self.vm.run(*words, check=False).stdout[-4000:]
+            except LabError as why:
+                return f"{why}\n"
+        return "".join(look(*words) for words in (
             ("journalctl", "-n", "60", "--no-pager", "-o", "short-monotonic"),
             ("mastiff", "status"), ("mastiff", "watchdog", "status"), ("mastiff", "why")))
 
