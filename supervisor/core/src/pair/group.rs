@@ -24,6 +24,7 @@ mod resuming;
 mod talking;
 mod yielding;
 
+use resuming::Former;
 pub use resuming::KeptGroup;
 
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,8 @@ pub struct Group {
     fence_again: Mono,
     /// The long lease for a restart is asked for.
     restarting: bool,
+    /// The peer may still reckon with what a daemon before has told.
+    former: Option<Former>,
 }
 
 impl Group {
@@ -196,6 +199,7 @@ impl Group {
             fencing: None,
             fence_again: now.boot,
             restarting: false,
+            former: None,
             spec,
         }
     }
@@ -273,12 +277,12 @@ impl Group {
 
     /// Whether exclusive things have been held without a lease for longer than their stop time:
     /// then the watchdog must not be petted (I13). After a start that does not know since when, not
-    /// even before that.
+    /// even before that; and no longer than the peer waits for.
     #[must_use]
     pub fn forbids_pet(&self, now: Clocks) -> bool {
         let State::Dropping { cause, left, .. } = &self.state else { return false };
         let units = self.spec.is_exclusive() && left.units != Left::Gone;
-        let overdue = now.longest_since(left.since) >= self.spec.stop_limit;
+        let overdue = now.longest_since(left.since) >= self.pet_limit();
         (overdue || *cause == Cause::Start) && (units || left.addresses != Left::Gone)
     }
 
@@ -343,6 +347,9 @@ impl Group {
     /// How long exclusive units may outlive a lease here.
     pub(super) const fn stops_within(&mut self, span: Option<Span>) {
         self.spec.stops_within = span;
+        if let Some(former) = &mut self.former {
+            former.is_told = true;
+        }
     }
 
     /// Other terms.

@@ -29,6 +29,16 @@ pub struct KeptGroup {
     pub(super) stop_limit: Option<Span>,
 }
 
+/// What the peer reckons with since before a restart that found a longer stop limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Former {
+    /// How long the daemon before would have petted after its lease.
+    pub(super) stop_limit: Span,
+    /// Whether this daemon has told how long its units may outlive a lease, and not only repeated
+    /// what the one before had told.
+    pub(super) is_told: bool,
+}
+
 impl Group {
     /// A node that goes on with the memory of the daemon before it.
     pub(in crate::pair) fn resume(
@@ -46,14 +56,30 @@ impl Group {
         group.peer.learn_stop(kept.peer_stops_within);
         // The watchdog goes on counting, too.
         group.spec.stops_within = group.spec.stops_within.or(kept.stops_within);
-        let is_known = kept.stop_limit.is_some_and(|before| group.spec.stop_limit <= before);
-        group.go_on(is_known, turn);
+        // Who did not say may have told nothing.
+        let stop_limit = kept.stop_limit.unwrap_or_default();
+        let is_longer = group.spec.is_exclusive() && stop_limit < group.spec.stop_limit;
+        group.former = is_longer.then_some(Former { stop_limit, is_told: false });
+        group.go_on(turn);
         group
     }
 
-    /// The former daemon's steps are lost with it: begin them again. `is_known`: the peer reckons
-    /// with no shorter stop limit than this one.
-    fn go_on(&mut self, is_known: bool, turn: &mut Turn<'_>) {
+    /// How long it pets after its lease at most: a longer stop limit than before a restart counts
+    /// from when the peer reckons with it, since that one would not wait for it.
+    pub(super) fn pet_limit(&self) -> Span {
+        self.former.map_or(self.spec.stop_limit, |former| former.stop_limit)
+    }
+
+    /// The peer has said what it reckons with. Only its word counts: a witness may forget.
+    pub(super) fn outgrow_former(&mut self) {
+        let told = self.spec.stops_within.filter(|_| self.former.is_some_and(|it| it.is_told));
+        if told.is_some() && self.peer.knows_of_us() >= told {
+            self.former = None;
+        }
+    }
+
+    /// The former daemon's steps are lost with it: begin them again.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
         match self.state.clone() {
             State::Idle { .. } => {}
             State::Asking(candidacy) => self.withdraw(candidacy, turn),
@@ -63,8 +89,7 @@ impl Group {
                 if lease.is_over(turn.at()) =>
             {
                 // The memory knows since when: units have the time that they always have (I13).
-                let cause = if is_known { Cause::LeaseLost } else { Cause::Start };
-                self.drop_everything(lease.epoch, cause, turn);
+                self.drop_everything(lease.epoch, Cause::LeaseLost, turn);
                 self.left_since(lease.end());
             }
             State::Active { lease } => self.open_guard(&lease, turn),
@@ -76,7 +101,6 @@ impl Group {
             }
             State::Yielding { lease, cause, .. } => self.yield_with(lease, cause, turn),
             State::Dropping { epoch, cause, left } => {
-                let cause = if is_known { cause } else { Cause::Start };
                 self.drop_everything(epoch, cause, turn);
                 self.left_since(left.since);
             }
@@ -96,7 +120,7 @@ impl Group {
             fitness: self.fitness.clone(),
             peer_stops_within: self.peer.stops_within(),
             stops_within: self.spec.stops_within,
-            stop_limit: Some(self.spec.stop_limit),
+            stop_limit: Some(self.pet_limit()),
         }
     }
 }

@@ -70,6 +70,7 @@ impl Group {
         let known = self.peer.released();
         let owned = self.peer.held();
         self.peer.hear(beat, hears_us, turn.at());
+        self.outgrow_former();
         if let Some(release) = beat.released {
             self.voter.release(release, hears_us);
             // What the owner let go can be had at once.

@@ -190,25 +190,61 @@ fn a_daemon_whose_lease_ended_meanwhile_pets_as_long_as_one_that_ran() {
 }
 
 #[test]
-fn a_daemon_that_does_not_know_what_the_peer_counts_on_pets_only_when_all_is_gone() {
-    let resumed = |stop_limit| {
-        let before = with_witness(active());
-        let mut kept = before.kept();
-        kept.stop_limit = stop_limit;
-        let mut out = PairActions::new();
-        let mut turn = Turn { now: now(T + 600), out: &mut out };
-        Group::resume(ME, before.spec, before.arbiter, 1, kept, &mut turn)
+fn a_daemon_without_memory_pets_only_when_all_is_gone() {
+    let mut group = started().0;
+    assert!(group.forbids_pet(at(T + 600)));
+    let stop = group.attempts;
+    done(&mut group, Step::StopUnits, stop, T + 700);
+    assert!(group.forbids_pet(at(T + 700)), "the addresses are still there");
+    done(&mut group, Step::RemoveAddresses, stop - 1, T + 800);
+    assert!(!group.forbids_pet(at(T + 800)));
+}
+
+/// A daemon that goes on with the lease of one that had `before` to stop, and has 5 s by its file.
+fn with_former(before: Option<Span>) -> Group {
+    let group = with_witness(active());
+    let mut kept = group.kept();
+    kept.stop_limit = before;
+    let mut out = PairActions::new();
+    let mut turn = Turn { now: now(T + 100), out: &mut out };
+    let spec = GroupSpec { stops_within: None, ..group.spec };
+    Group::resume(ME, spec, group.arbiter, 1, kept, &mut turn)
+}
+
+/// Whether it pets at the end of both times, once it has lost the lease at T + 500.
+fn pets_until(mut group: Group, secs: u64) {
+    turn(&mut group, None, T + 500);
+    assert_eq!(state_name(&group), "dropping");
+    let end = T + 500 + secs * 1000;
+    assert!(secs == 0 || !group.forbids_pet(at(end - 1)), "{secs} s");
+    assert!(group.forbids_pet(at(end)), "{secs} s");
+}
+
+/// I13: the peer waits as long as it was told, not as long as another file says.
+#[test]
+fn a_longer_stop_time_counts_once_the_peer_reckons_with_it() {
+    let hear_known = |group: &mut Group, secs| {
+        let peer_stops_within = Some(Span::from_secs(secs));
+        hear(group, PEER_NODE, Beat { peer_stops_within, ..peer_beat() }, T + 200);
     };
-    assert!(!resumed(Some(Span::from_secs(6))).forbids_pet(at(T + 600)), "it is shorter now");
-    // Another file has a longer one, or an older daemon did not say.
-    for mut group in [started().0, resumed(Some(Span::from_secs(4))), resumed(None)] {
-        assert!(group.forbids_pet(at(T + 600)));
-        let stop = group.attempts;
-        done(&mut group, Step::StopUnits, stop, T + 700);
-        assert!(group.forbids_pet(at(T + 700)), "the addresses are still there");
-        done(&mut group, Step::RemoveAddresses, stop - 1, T + 800);
-        assert!(!group.forbids_pet(at(T + 800)));
-    }
+    pets_until(with_former(Some(Span::from_secs(6))), 5);
+    pets_until(with_former(Some(Span::from_secs(2))), 2);
+    pets_until(with_former(None), 0);
+    // The peer repeats what the daemon before has told: the longer one is not in that.
+    let mut group = with_former(Some(Span::from_secs(2)));
+    hear_known(&mut group, 30);
+    pets_until(group, 2);
+    // This daemon has told, and the peer has not heard it yet.
+    let mut group = with_former(Some(Span::from_secs(2)));
+    group.stops_within(None);
+    hear_known(&mut group, 30);
+    group.stops_within(Some(Span::from_secs(33)));
+    hear_known(&mut group, 30);
+    assert_eq!(group.kept().stop_limit, Some(Span::from_secs(2)), "the next daemon knows no more");
+    pets_until(group.clone(), 2);
+    hear_known(&mut group, 33);
+    assert_eq!(group.kept().stop_limit, Some(Span::from_secs(5)));
+    pets_until(group, 5);
 }
 
 #[test]
