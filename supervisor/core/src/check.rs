@@ -254,7 +254,7 @@ impl Check {
                 }
                 let id = ActionId(*next_action);
                 *next_action = next_action.wrapping_add(1);
-                self.ladder.started(index, rung.budget, id, now.after(rung.effect.deadline), now);
+                self.ladder.started(index, rung.budget, id, now.after(rung.deadline), now);
                 let used = self.ladder.used(index, rung.budget, now);
                 actions.push(Action::Report(Report::RungStarts {
                     check: self.spec.name.clone(),

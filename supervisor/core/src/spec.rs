@@ -78,6 +78,8 @@ pub struct Rung {
     pub arguments: Vec<String>,
     /// How often it may be tried.
     pub budget: Budget,
+    /// After this time it counts as failed, whether it ended or not.
+    pub deadline: Span,
 }
 
 /// What the ladder knows of an effect; it treats all of them alike.
@@ -91,7 +93,7 @@ pub struct EffectSpec {
     pub disruption: Disruption,
     /// What may follow its name in a rung.
     pub arguments: Arguments,
-    /// After this time it counts as failed, whether it ended or not.
+    /// The deadline of its rungs, unless the configuration asks for another one.
     pub deadline: Span,
     /// Time given to the check to recover after it ended.
     pub settle: Span,

@@ -15,7 +15,7 @@ use mastiff_core::time::{Mono, Span};
 
 use super::{Brain, TELL_KEEPER_EVERY};
 use crate::config::pair::GROUPS_MAX;
-use crate::effects::switchover::{EFFECT, SHARED_WITHIN};
+use crate::effects::switchover::{SHARED_WITHIN, deadline};
 use crate::keeper::Fitness;
 
 /// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
@@ -97,7 +97,9 @@ impl Brain {
             Some(_) => Span::ZERO,
             None => interval.min(SHARED_WITHIN).plus(TOLD_WITHIN),
         };
-        let (order_at, until) = (Some(now.after(wait)), now.after(EFFECT.spec.deadline));
+        let pair = self.config.pair.as_ref();
+        let within = pair.map(|pair| deadline(&pair.groups, own.as_deref())).unwrap_or_default();
+        let (order_at, until) = (Some(now.after(wait)), now.after(within));
         self.desk.moving.push(Moving { id, check, order_at, until, groups });
         self.order_moves(now);
         None

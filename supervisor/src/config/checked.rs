@@ -100,10 +100,13 @@ pub(super) fn config(
         }
         checks.add(check, review);
     }
-    let checks = checks.end();
+    let mut checks = checks.end();
     let alerts = alerts(&raw.alerts, review);
     let (watchdog, boot_loop_guard) = watchdog::watchdog(&raw, review);
     let pair = pair::pair(raw.pair.as_ref(), &raw.groups, &node.name, watchdog.as_ref(), review);
+    if let Some(pair) = &pair {
+        checks.iter_mut().for_each(|check| rung::give_time(&mut check.spec, &pair.groups));
+    }
     let witness = pair::witness(raw.witness.as_ref(), raw.pair.as_ref(), review);
     Config { node, checks, alerts, budgets, watchdog, boot_loop_guard, pair, witness }
 }

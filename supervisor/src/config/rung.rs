@@ -1,13 +1,14 @@
 //! `on-fail`: the ladder of a check.
 
-use mastiff_core::spec::{Arguments, Disruption, Rung};
+use mastiff_core::spec::{Arguments, CheckSpec, Disruption, Rung};
 use mastiff_hwmon::sensor::{Sensor, Target, is_unit_name};
 
 use super::checked::{Budgets, program};
 use super::fault::{Given, Review, shorten};
+use super::pair::GroupConfig;
 use super::section::Field;
 use super::suggest;
-use crate::effects::{self, EFFECTS, Effect};
+use crate::effects::{self, EFFECTS, Effect, switchover};
 
 /// Rungs of one ladder at most.
 pub const RUNGS_MAX: usize = 16;
@@ -99,7 +100,15 @@ fn rung(
         (Arguments::Program, command) => program(given, command, review)?,
     };
     let budget = budgets.get(effect.spec.name).copied().unwrap_or(effect.spec.budget);
-    Some(Rung { text: text.into(), effect: &effect.spec, arguments, budget })
+    let deadline = effect.spec.deadline;
+    Some(Rung { text: text.into(), effect: &effect.spec, arguments, budget, deadline })
+}
+
+/// Gives rungs that hand groups over the time that the units of these groups have.
+pub(super) fn give_time(spec: &mut CheckSpec, groups: &[GroupConfig]) {
+    let deadline = switchover::deadline(groups, spec.group.as_deref());
+    let handing = |rung: &&mut Rung| rung.effect.disruption == Disruption::Group;
+    spec.on_fail.iter_mut().filter(handing).for_each(|rung| rung.deadline = deadline);
 }
 
 /// Whether what is read may fail because of something outside of this machine.

@@ -8,7 +8,7 @@ use mastiff_core::spec::{Arguments, Budget, Disruption, EffectSpec};
 use mastiff_core::time::Span;
 
 use super::{Effect, Work};
-use crate::config::pair::UNITS_WITHIN_DEFAULT;
+use crate::config::pair::{GroupConfig, UNITS_WITHIN_DEFAULT};
 
 /// The longest wait for the other node to find the same fault.
 pub const SHARED_WITHIN: Span = Span::from_secs(30);
@@ -31,3 +31,14 @@ pub const EFFECT: Effect = Effect {
 };
 
 const _: () = assert!(MOVES_MAX == 3);
+
+/// After how long it has failed, for a check of the group `own` or of the whole node: the units of
+/// that group, or of the slowest, may take all the time that they have to stop. It is over when
+/// nothing of the groups is here; that the other node starts them (`start-within`) is not waited
+/// for.
+#[must_use]
+pub fn deadline(groups: &[GroupConfig], own: Option<&str>) -> Span {
+    let is_meant = |group: &&GroupConfig| own.is_none_or(|own| own == group.name);
+    let stops = groups.iter().filter(is_meant).map(GroupConfig::stop_time);
+    stops.max().unwrap_or_default().plus(BESIDE)
+}

@@ -257,6 +257,24 @@ fn every_key_of_a_pair_means_what_it_says() {
 }
 
 #[test]
+fn a_group_that_is_handed_over_has_the_time_that_its_units_have() {
+    let check = |name: &str, group: &str| {
+        format!(
+            "[[check]]\nsensor = \"load\"\nname = \"{name}\"\n{group}on-fail = \"switchover\"\n"
+        )
+    };
+    let own = |group: &str| check(group, &format!("group = \"{group}\"\n"));
+    let text = PAIR.replace("safety = \"data\"", "stop-within = \"10min\"");
+    let checks = [check("node", ""), own("db"), own("web")].concat();
+    let config = good(&format!("{text}{checks}"));
+    let deadlines = config.checks.iter().map(|check| check.spec.on_fail[0].deadline.as_millis());
+    // Of all groups the slowest; without units, what addresses and the way take.
+    assert_eq!(deadlines.collect::<Vec<_>>(), [640_000, 640_000, 40_000]);
+    let slow = good(&format!("{PAIR}{}", own("db")));
+    assert_eq!(slow.checks[0].spec.on_fail[0].deadline, Span::from_secs(130), "the default");
+}
+
+#[test]
 fn the_arbiter_follows_from_the_keys_that_are_there() {
     let with = |keys: &str| {
         let text = PAIR.replace("witness = \"192.0.2.50:4170\"\n", keys);

@@ -55,6 +55,7 @@ pub(crate) fn with_ladder(mut spec: CheckSpec, rungs: &[(&str, u32, u64)]) -> Ch
         effect: &EFFECT,
         arguments: Vec::new(),
         budget: Budget { times: *times, within: Span::from_secs(*secs) },
+        deadline: EFFECT.deadline,
     };
     spec.on_fail = rungs.iter().map(rung).collect();
     spec
@@ -226,6 +227,21 @@ fn outcomes_that_are_late_twice_or_foreign_change_nothing() {
     // Settling from 1035 on: a round of one rung, so the next is after the back-off.
     bench.run_to(1060);
     assert_eq!(bench.starts(), [(1000, 0), (1050, 1)]);
+}
+
+#[test]
+fn a_rung_has_the_time_that_the_configuration_gives_it() {
+    let mut slow = with_ladder(spec("a"), &[("switchover", 3, 600)]);
+    slow.on_fail[0].deadline = Span::from_secs(300);
+    let mut bench = Bench::new(alloc::vec![slow]);
+    bench.say(Says::Fault, 1000);
+    let acts = |bench: &Bench| {
+        matches!(bench.node.climb_of("a"), crate::recovery::Climb::Acting { .. })
+    };
+    bench.run_to(1299);
+    assert!(acts(&bench), "its effect alone has {}", EFFECT.deadline);
+    bench.run_to(1310);
+    assert!(!acts(&bench));
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn rungs(budgets: &[(&str, Budget)]) -> Vec<Rung> {
         effect: &EFFECT,
         arguments: Vec::new(),
         budget: *budget,
+        deadline: EFFECT.deadline,
     };
     budgets.iter().map(rung).collect()
 }

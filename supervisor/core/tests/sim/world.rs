@@ -391,15 +391,14 @@ impl World {
         if self.rng.one_in(3) {
             fail_when.push(parse("total > 9 in 2m"));
         }
-        let rung = |(text, budget): (&str, Budget)| Rung {
-            text: text.into(),
-            effect: match text {
+        let rung = |(text, budget): (&str, Budget)| {
+            let effect = match text {
                 "reboot" => &REBOOT,
                 "switchover" => &SWITCHOVER,
                 _ => &EFFECT,
-            },
-            arguments: Vec::new(),
-            budget,
+            };
+            let deadline = effect.deadline;
+            Rung { text: text.into(), effect, arguments: Vec::new(), budget, deadline }
         };
         let mut rungs: Vec<Rung> = RUNGS.into_iter().map(rung).collect();
         let first = usize::try_from(self.rng.below(4)).unwrap();
