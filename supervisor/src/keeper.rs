@@ -78,7 +78,7 @@ pub struct Fitness {
 }
 
 /// What the brain tells the keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToKeeper {
     /// How this node is.
     Health {
@@ -91,8 +91,8 @@ pub enum ToKeeper {
     },
     /// Somebody wants something of a group.
     Order(GroupKey, Order),
-    /// Other terms for a group.
-    Agree(GroupKey, Terms),
+    /// Other terms for groups: of all that a file changes at once.
+    Agree(Arc<[(GroupKey, Terms)]>),
     /// A step of the brain's ended; whether well.
     Done(StepId, bool),
     /// What the brain wants of the watchdog.
@@ -130,6 +130,8 @@ pub struct Keeper {
     latest: Option<Report>,
     lost: u64,
     board: Arc<Board>,
+    /// The last terms: held, so that it is not the keeper's thread that has to free them.
+    agreed: Arc<[(GroupKey, Terms)]>,
 }
 
 impl Keeper {
@@ -178,7 +180,8 @@ impl Keeper {
             keeper.run();
         })?;
         let (thread, latest) = (Some(thread), None);
-        Ok(Self { orders, reports, news, waker, thread, latest, lost: 0, board })
+        let agreed = Arc::new([]);
+        Ok(Self { orders, reports, news, waker, thread, latest, lost: 0, board, agreed })
     }
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
@@ -202,9 +205,12 @@ impl Keeper {
         self.give(ToKeeper::Order(group, order))
     }
 
-    /// Hands over other terms for a group; whether there was room.
-    pub fn agree(&mut self, group: GroupKey, terms: Terms) -> bool {
-        self.give(ToKeeper::Agree(group, terms))
+    /// Hands over other terms for groups; whether there was room for them, else none is taken over.
+    pub fn agree(&mut self, terms: Vec<(GroupKey, Terms)>) -> bool {
+        let terms: Arc<[(GroupKey, Terms)]> = terms.into();
+        let given = self.give(ToKeeper::Agree(Arc::clone(&terms)));
+        self.agreed = terms;
+        given
     }
 
     /// Hands over how a step ended. What is lost is missed by the step's deadline.
@@ -257,5 +263,39 @@ impl Keeper {
         {
             log::error!("the keeper panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mastiff_core::pair::spec::Failback;
+
+    use super::*;
+
+    #[test]
+    fn terms_of_all_groups_are_taken_over_or_of_none() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE).unwrap());
+        let (orders, taken) = sync_channel(1);
+        let (_, reports) = sync_channel(1);
+        let (_, news) = sync_channel(1);
+        let (thread, board) = (None, Arc::new(Board::new(2, 0)));
+        let agreed = Arc::new([]);
+        let mut keeper =
+            Keeper { orders, reports, news, waker, thread, latest: None, lost: 0, board, agreed };
+        let terms = |definition| {
+            let terms = |preferred| Terms {
+                definition,
+                preferred,
+                failback: Failback::Never,
+                recover_after: Span::ZERO,
+            };
+            vec![(GroupKey(1), terms(true)), (GroupKey(2), terms(false))]
+        };
+        // It does not read, and has room for one message.
+        assert!(keeper.agree(terms(1)));
+        assert!(!keeper.agree(terms(2)));
+        let messages: Vec<ToKeeper> = taken.try_iter().collect();
+        assert_eq!(messages, [ToKeeper::Agree(terms(1).into())]);
     }
 }

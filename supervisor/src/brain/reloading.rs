@@ -209,12 +209,15 @@ impl Brain {
         if config.witness.is_some() {
             return Err("[witness]: this daemon becomes a witness only by a restart".to_string());
         }
-        self.adopt_watchdog(config.watchdog.as_ref(), now)?;
+        self.allows_watchdog(config.watchdog.as_ref())?;
+        // All or nothing: this is the last that may fail, and the first that changes something.
         self.agree(&mut config)?;
+        self.adopt_watchdog(config.watchdog.as_ref(), now);
         self.alerts.configure(config.node.name.clone(), config.alerts.clone());
         self.config = config;
         // Even if the checks are the same: the rhythm and the reminders may not be.
         self.configure(self.all_checks(), now);
+        self.tell_watchdog(now);
         Ok(())
     }
 
@@ -224,12 +227,12 @@ impl Brain {
         let known = self.desk.groups();
         let place = |group: &GroupConfig| known.iter().position(|(_, name)| *name == group.name);
         pair.groups.sort_by_key(place);
-        for group in &pair.groups {
-            let terms = terms(pair, group, &config.node.name);
-            if !self.keeper.agree(group_key(&group.name), terms) {
-                return Err("pair: the keeper is overloaded; try again".to_string());
-            }
+        let terms_of =
+            |group: &GroupConfig| (group_key(&group.name), terms(pair, group, &config.node.name));
+        if self.keeper.agree(pair.groups.iter().map(terms_of).collect()) {
+            Ok(())
+        } else {
+            Err("pair: the keeper is overloaded; try again".to_string())
         }
-        Ok(())
     }
 }

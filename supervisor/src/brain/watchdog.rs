@@ -223,15 +223,11 @@ impl Brain {
         self.dog.why_none = why;
     }
 
-    /// Another file: its times hold at once.
+    /// Whether another file can be taken over while the daemon runs.
     ///
     /// # Errors
     /// When it wants another device: that needs a restart.
-    pub(super) fn adopt_watchdog(
-        &mut self,
-        new: Option<&WatchdogConfig>,
-        now: Mono,
-    ) -> Result<(), String> {
+    pub(super) fn allows_watchdog(&self, new: Option<&WatchdogConfig>) -> Result<(), String> {
         let device = |config: Option<&WatchdogConfig>| {
             config.map_or(DeviceChoice::Off, |config| config.device.clone())
         };
@@ -242,15 +238,11 @@ impl Brain {
                 "watchdog.device: goes from \"{old}\" to \"{wanted}\" only by a restart"
             ));
         }
-        let old = self.dog.config.as_ref().map(times);
-        if let (Some(petter), Some(new)) = (&self.dog.petter, new)
-            && old != Some(times(new))
-            // Else they wait until the peer knows.
-            && !self.config.pair.as_ref().is_some_and(PairConfig::has_data)
-            && !petter.order(Order::Configure(times(new)))
-        {
-            return Err("watchdog: its driver is busy; try again".to_string());
-        }
+        Ok(())
+    }
+
+    /// Another file. Its times are given to the device as soon as that takes them.
+    pub(super) fn adopt_watchdog(&mut self, new: Option<&WatchdogConfig>, now: Mono) {
         let limit = |config: Option<&WatchdogConfig>| config.and_then(|it| it.root_dead_after);
         let same = limit(self.dog.config.as_ref()) == limit(new);
         self.dog.config = new.cloned();
@@ -258,7 +250,6 @@ impl Brain {
         if !same && self.dog.refusal.is_none() {
             self.note_armed(now);
         }
-        Ok(())
     }
 
     /// The machine goes down: from now on nothing is repaired, groups are let go, and petting goes

@@ -280,9 +280,11 @@ impl Shell {
         self.pair.handle(&PairEvent::Order { group, order }, now, &mut self.actions);
     }
 
-    /// Other terms for a group.
-    pub(super) fn agree(&mut self, group: GroupKey, terms: Terms) {
-        self.pair.agree(group, terms);
+    /// Other terms for groups.
+    pub(super) fn agree(&mut self, all: &[(GroupKey, Terms)]) {
+        for (group, terms) in all {
+            self.pair.agree(*group, *terms);
+        }
     }
 
     /// A step of the brain's ended.

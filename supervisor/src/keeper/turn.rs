@@ -168,7 +168,7 @@ impl Loop {
                 (Ok(ToKeeper::Order(group, order)), Some(shell)) => shell.order(group, order, now),
                 (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
                 (Ok(ToKeeper::StopsWithin(span)), Some(shell)) => shell.stops_within(span, now),
-                (Ok(ToKeeper::Agree(group, terms)), Some(shell)) => shell.agree(group, terms),
+                (Ok(ToKeeper::Agree(terms)), Some(shell)) => shell.agree(&terms),
                 (
                     Ok(
                         ToKeeper::Order(..)

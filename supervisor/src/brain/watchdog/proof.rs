@@ -106,7 +106,7 @@ impl Brain {
         if !self.has_let_go() {
             return refuse("this node has a group; hand it over first with `mastiff switchover`");
         }
-        if !self.warn_before_the_end(false) {
+        if !self.silence_warning() {
             return refuse("its driver is busy; try again");
         }
         let within = timeout.times(FIRES_WITHIN_TIMES).plus(FIRES_WITHIN_MORE);
@@ -127,17 +127,17 @@ impl Brain {
         Answer::Done(text)
     }
 
-    /// Has the device warn before it fires, or not, where a warning is configured: the kernel may
+    /// Has the device give no warning before it fires, where one is configured: the kernel may
     /// panic at it, and then it was not the device that reset the machine. Whether that could be
     /// ordered.
-    fn warn_before_the_end(&self, warns: bool) -> bool {
+    fn silence_warning(&self) -> bool {
         let Some(config) = &self.dog.config else { return true };
         let Some(petter) = self.dog.petter.as_ref().filter(|_| config.pretimeout.is_some()) else {
             return true;
         };
         let times = super::times(config);
         let silent = Times { pretimeout: Some(Span::ZERO), governor: None, ..times };
-        petter.order(Order::Configure(if warns { times } else { silent }))
+        petter.order(Order::Configure(silent))
     }
 
     /// Keeps on disk how long it has not been petted, for whoever comes after the reset.
@@ -154,9 +154,8 @@ impl Brain {
             return;
         }
         self.dog.wishes.self_test = None;
-        if !self.warn_before_the_end(true) {
-            log::warn!("the watchdog's driver is busy: it has no pretimeout until a reload");
-        }
+        // It is given its own times again.
+        self.dog.asked = None;
         self.dog.memory.testing = None;
         self.dog.memory.proven = None;
         self.save_soon(now);

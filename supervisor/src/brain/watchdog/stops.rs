@@ -12,7 +12,12 @@ use crate::petter::Armed;
 impl Brain {
     /// Once a second: the keeper tells the peer.
     pub(in crate::brain) fn tell_stops(&mut self, now: Mono) {
-        let Some(pair) = self.config.pair.as_ref().filter(|pair| pair.has_data()) else { return };
+        let Some(pair) = self.config.pair.as_ref().filter(|pair| pair.has_data()) else {
+            if let Some(armed) = self.dog.armed() {
+                self.give_times(&armed, None);
+            }
+            return;
+        };
         let stop = pair.groups.iter().filter(|group| group.is_data).map(GroupConfig::stop_time);
         let stop = stop.max().unwrap_or_default();
         let state = self.dog.petter.as_ref().map(|petter| petter.shown());
@@ -52,13 +57,16 @@ impl Brain {
         })
     }
 
-    /// The times of the file. A longer time-out than the device has is set once the peer reckons
-    /// with the `span` that goes with it, or while nothing is had here that it would wait for.
+    /// Sees to it that the device has the times of the file. A longer time-out than it has is set
+    /// once the peer reckons with the `span` that goes with it, or while nothing is had here that
+    /// it would wait for.
     fn give_times(&mut self, armed: &Armed, span: Option<Span>) {
         let (Some(config), Some(petter)) = (&self.dog.config, &self.dog.petter) else { return };
         let wanted = times(config);
         let is_longer = armed.timeout.is_none_or(|timeout| timeout < wanted.timeout);
-        let may = !is_longer || !self.has_exclusive() || self.is_acknowledged(span);
+        // A self-test has times of its own.
+        let may = self.dog.wishes.self_test.is_none();
+        let may = may && (!is_longer || !self.has_exclusive() || self.is_acknowledged(span));
         // A driver that caps them is not asked again and again.
         let is_new = armed.given != Some(wanted) && self.dog.asked != Some(wanted);
         if may && is_new && petter.order(Order::Configure(wanted)) {
