@@ -169,6 +169,7 @@ impl Brain {
                 Err(error) => return Err(format!("cannot poll: {error}")),
             }
             let now = clock::now();
+            self.keeper.look();
             let asked = self.gather(&ready, now);
             self.take_pair_news(now);
             self.settle_checks(now);

@@ -130,6 +130,8 @@ pub struct Keeper {
     latest: Option<Report>,
     lost: u64,
     board: Arc<Board>,
+    /// What was on the board at the last look.
+    shown: board::Shown,
     /// The last terms: held, so that it is not the keeper's thread that has to free them.
     agreed: Arc<[(GroupKey, Terms)]>,
 }
@@ -180,8 +182,8 @@ impl Keeper {
             keeper.run();
         })?;
         let (thread, latest) = (Some(thread), None);
-        let agreed = Arc::new([]);
-        Ok(Self { orders, reports, news, waker, thread, latest, lost: 0, board, agreed })
+        let (shown, agreed) = (board.read(), Arc::new([]));
+        Ok(Self { orders, reports, news, waker, thread, latest, lost: 0, board, shown, agreed })
     }
 
     /// Hands over the health of this node. Never waits: a keeper that does not read is noticed by
@@ -245,9 +247,14 @@ impl Keeper {
         self.news.try_iter()
     }
 
-    /// How the pair stands.
-    pub fn board(&self) -> board::Shown {
-        self.board.read()
+    /// Looks how the pair stands: once in a turn, before what it was woken for.
+    pub fn look(&mut self) {
+        self.board.read_into(&mut self.shown);
+    }
+
+    /// How the pair stood at the last look.
+    pub fn board(&self) -> &board::Shown {
+        &self.shown
     }
 
     /// Messages that the keeper did not take.
@@ -279,10 +286,10 @@ mod tests {
         let (orders, taken) = sync_channel(1);
         let (_, reports) = sync_channel(1);
         let (_, news) = sync_channel(1);
-        let (thread, board) = (None, Arc::new(Board::new(2, 0)));
-        let agreed = Arc::new([]);
+        let board = Arc::new(Board::new(2, 0));
+        let (shown, agreed, thread, latest) = (board.read(), Arc::new([]), None, None);
         let mut keeper =
-            Keeper { orders, reports, news, waker, thread, latest: None, lost: 0, board, agreed };
+            Keeper { orders, reports, news, waker, thread, latest, lost: 0, board, shown, agreed };
         let terms = |definition| {
             let terms = |preferred| Terms {
                 definition,

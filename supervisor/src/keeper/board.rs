@@ -115,17 +115,27 @@ impl Board {
         Self { shown: Mutex::new(shown), ends }
     }
 
-    /// Writes, if nobody is reading.
-    pub fn write(&self, write: impl FnOnce(&mut Shown)) {
-        if let Ok(mut shown) = self.shown.try_lock() {
-            write(&mut shown);
-        }
+    /// Writes, if nobody is reading; whether it was written.
+    pub fn write(&self, write: impl FnOnce(&mut Shown)) -> bool {
+        let Ok(mut shown) = self.shown.try_lock() else { return false };
+        write(&mut shown);
+        true
     }
 
     /// What is on it.
     #[must_use]
     pub fn read(&self) -> Shown {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is on it, in the place of what was read before: no memory is asked for.
+    pub fn read_into(&self, into: &mut Shown) {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shown { at, groups, paths, counts, realtime } = &*shown;
+        (into.at, into.counts) = (*at, *counts);
+        into.groups.clone_from(groups);
+        into.paths.clone_from(paths);
+        into.realtime.clone_from(realtime);
     }
 
     /// The group may be had here until then, by the boot clock; `None`: not any more. By the keeper
@@ -142,5 +152,40 @@ impl Board {
         let end = self.ends.get(slot.0)?.load(Ordering::Acquire);
         let left = Mono::from_nanos(end).since(now);
         (left > Span::ZERO).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_reads_all_into_the_memory_of_the_last_one() {
+        let board = Board::new(2, 3);
+        let mut shown = board.read();
+        let places = |shown: &Shown| (shown.groups.as_ptr(), shown.paths.as_ptr());
+        let before = places(&shown);
+        let at = Clocks::ZERO.after(Span::from_secs(1));
+        assert!(board.write(|shown| {
+            shown.at = at;
+            shown.groups[1].role = Role::Active;
+            shown.paths[2].open = true;
+            shown.counts.lapses = 7;
+            shown.realtime = Err("no".to_string());
+        }));
+        board.read_into(&mut shown);
+        assert_eq!((shown.at, shown.counts.lapses), (at, 7));
+        assert_eq!((shown.groups[1].role, shown.paths[2].open), (Role::Active, true));
+        assert_eq!(shown.realtime, Err("no".to_string()));
+        assert_eq!(places(&shown), before);
+    }
+
+    #[test]
+    fn nobody_waits_to_write_and_it_is_told_that_it_was_not() {
+        let board = Board::new(1, 0);
+        let reads = board.shown.lock().unwrap();
+        assert!(!board.write(|_| panic!("somebody reads")));
+        drop(reads);
+        assert!(board.write(|_| {}));
     }
 }

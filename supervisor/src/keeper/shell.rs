@@ -102,6 +102,8 @@ pub(super) struct Shell {
     /// Turns with a rest after them, to leave one out now and then.
     rests: u32,
     actions: PairActions,
+    /// The brain was told something that may not be on the board yet.
+    has_news: bool,
 }
 
 #[derive(Debug)]
@@ -164,6 +166,7 @@ impl Shell {
             spoke: None,
             rests: 0,
             actions,
+            has_news: false,
         };
         // Gates first, then the guard that may replace that of the daemon before, then the sweep.
         shell.open_gates(now.at);
@@ -236,7 +239,8 @@ impl Shell {
         self.act(now.at);
         self.rests = self.rests.wrapping_add(u32::from(self.spoke.is_some()));
         self.remotes.keep_open(registry, now.at.boot);
-        self.show(now.at);
+        let shown = self.show(now.at);
+        self.wake_brain(shown);
     }
 
     /// The poll says that something arrived at that token.
@@ -393,10 +397,21 @@ impl Shell {
     }
 
     fn tell(&mut self, news: News) {
-        let taken = self.news.try_send(news).is_ok() && self.brain.wake().is_ok();
-        if !taken {
+        self.has_news = true;
+        if self.news.try_send(news).is_err() {
             self.counts.news_lost = self.counts.news_lost.saturating_add(1);
         }
+    }
+
+    /// Wakes the brain for its news once they are on the board, which it reads before them.
+    fn wake_brain(&mut self, shown: bool) {
+        if self.has_news
+            && let Err(error) = self.brain.wake()
+        {
+            log::warn!("cannot wake the brain: {error}");
+        }
+        // Somebody was reading: it is on the board after the next turn.
+        self.has_news &= !shown;
     }
 
     fn give(&mut self, job: Job) {
@@ -422,7 +437,8 @@ impl Shell {
         self.slots.iter().position(|place| place.key == group).map(Slot)
     }
 
-    fn show(&mut self, now: Clocks) {
+    /// Writes it on the board; whether nobody was reading just then.
+    fn show(&mut self, now: Clocks) -> bool {
         let Self { pair, slots, remotes, counts, board, .. } = self;
         counts.refused = remotes.refusals.iter().map(|(_, count)| count).sum();
         counts.unsent = remotes.unsent();
@@ -451,6 +467,6 @@ impl Shell {
                     *shown = PathShown { quality: *quality, open };
                 }
             });
-        });
+        })
     }
 }
