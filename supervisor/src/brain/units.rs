@@ -23,7 +23,7 @@ use mastiff_hwmon::sensors::unit::parse_show;
 use super::Brain;
 use super::going::has_systemd;
 use crate::config::Config;
-use crate::config::pair::GroupConfig;
+use crate::config::pair::{GroupConfig, can_be_exclusive};
 use crate::effects::restart::SYSTEMCTL;
 use crate::gate::{self, Gate};
 use crate::keeper::setup::group_key;
@@ -121,9 +121,11 @@ impl Units {
         let one = |place: usize| self.units.get(place..=place).unwrap_or_default();
         let wanted = gone::wanted();
         let members = match call {
-            Call::Kill | Call::Look => self.memory.members(),
-            Call::Prepare | Call::Start(_) | Call::Note | Call::Stop(_) => &[],
+            Call::Kill | Call::Note | Call::Look => self.memory.members(),
+            Call::Prepare | Call::Start(_) | Call::Stop(_) => &[],
         };
+        // Of what only starts others there is nothing to kill.
+        let members = members.iter().filter(|name| call != Call::Kill || can_be_exclusive(name));
         let (verb, option, units) = match call {
             Call::Prepare => ("reset-failed", "--no-ask-password", self.units.as_slice()),
             Call::Start(place) => ("start", "--no-ask-password", one(place)),
@@ -141,15 +143,18 @@ impl Units {
                 Err("a start of before has not ended".to_string())
             }
             (Call::Look, Ok(text)) => {
-                let many = self.units.len().saturating_add(self.memory.members().len());
-                let gone = self.memory.all_gone(&text, many, &Root::machine());
+                let states = parse_show(&text);
+                if self.is_exclusive {
+                    self.memory.learn_more(&self.units, &states);
+                }
+                let gone = self.memory.all_gone(&self.units, &states, &Root::machine());
                 // With an open gate something may start them again.
                 if self.is_exclusive { gone.and_then(|()| self.gate.close()) } else { gone }
             }
             (Call::Note, Ok(text)) => {
                 let states = parse_show(&text);
-                if states.len() == self.units.len() {
-                    self.memory.learn(&states);
+                if gone::untold(&self.units, &states).is_none() {
+                    self.memory.learn(&self.units, &states);
                 }
                 Ok(())
             }

@@ -7,25 +7,26 @@
 //! the path is remembered from when the unit ran, and else looked for.
 //!
 //! A wrapper (`postgresql.service`) is inactive as soon as its own stop is done, with the units
-//! that are part of it still stopping: they are asked about, too.
+//! that are part of it still stopping: they are asked about, too, and what is part of those, by
+//! services, mounts, targets or whatever else lies between.
 
 use mastiff_hwmon::cgroup;
 use mastiff_hwmon::root::Root;
-use mastiff_hwmon::sensors::unit::{
-    MEMBER_PROPERTIES, Property, SHOW_PROPERTIES, UnitState, parse_show,
-};
+use mastiff_hwmon::sensors::unit::{MEMBER_PROPERTIES, Property, SHOW_PROPERTIES, UnitState};
 
 use crate::config::pair::can_be_exclusive;
 
 /// Units of one group that are asked about without being named in it, at most; with more of them
 /// the group is not ready, as with one.
 const MEMBERS_MAX: usize = 64;
+/// So far units that are part of others are followed: what people write has two or three levels.
+const MEMBERS_DEEP: usize = 8;
 
 /// What is remembered of units that must not run twice, for after their end.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     seen: Vec<Seen>,
-    /// What is part of a unit and not in the group.
+    /// What stops with a unit of the group, and is not named in it.
     members: Vec<String>,
 }
 
@@ -43,29 +44,71 @@ pub(super) fn wanted() -> String {
     format!("--property={}", all.join(","))
 }
 
-/// Units that are part of these, or bound to them, and not among them.
-pub(super) fn strangers(states: &[UnitState]) -> impl Iterator<Item = (&UnitState, &String)> {
-    let all = states.iter().flat_map(|unit| unit.members.iter().map(move |member| (unit, member)));
-    all.filter(|(_, member)| {
-        can_be_exclusive(member) && !states.iter().any(|unit| unit.answers_to(member))
-    })
+/// A unit of the group, and one that stops with it: part of it, or bound to it, or of such a one.
+pub(super) type Member<'a> = (&'a UnitState, &'a String);
+
+/// What stops with the units of a group, its `own`, and is not one of them, as far as PID 1 has
+/// told of the units between.
+fn members<'a>(own: &[String], states: &'a [UnitState]) -> Vec<Member<'a>> {
+    let is_named = |unit: &UnitState| own.iter().any(|name| unit.answers_to(name));
+    let is_own = |name: &String| {
+        own.contains(name) || states.iter().any(|unit| is_named(unit) && unit.answers_to(name))
+    };
+    let mut all: Vec<Member<'a>> = Vec::new();
+    let mut level: Vec<_> =
+        states.iter().filter(|unit| is_named(unit)).map(|unit| (unit, unit)).collect();
+    for _ in 0..MEMBERS_DEEP {
+        let mut next = Vec::new();
+        for (of, unit) in level {
+            for name in &unit.members {
+                let known = is_own(name) || all.iter().any(|(_, member)| *member == name);
+                if !known && all.len() < MEMBERS_MAX {
+                    all.push((of, name));
+                    let told = states.iter().find(|unit| unit.answers_to(name));
+                    next.extend(told.map(|unit| (of, unit)));
+                }
+            }
+        }
+        level = next;
+    }
+    all
+}
+
+/// Those of the members that could run twice. What only starts others (sockets, timers, targets) is
+/// kept out by the gate.
+pub(super) fn stranger<'a>(own: &[String], states: &'a [UnitState]) -> Option<Member<'a>> {
+    members(own, states).into_iter().find(|(_, name)| can_be_exclusive(name))
+}
+
+/// A unit that PID 1 was asked about, and has not told of.
+pub(super) fn untold<'a>(names: &'a [String], states: &[UnitState]) -> Option<&'a String> {
+    names.iter().find(|name| !states.iter().any(|unit| unit.answers_to(name)))
 }
 
 impl Memory {
-    /// What is to be stopped, killed and looked at beyond the units of the group.
+    /// What is to be asked about beyond the units of the group.
     pub(super) fn members(&self) -> &[String] {
         &self.members
     }
 
-    /// What PID 1 said of the group's units, and of no others.
-    pub(super) fn learn(&mut self, states: &[UnitState]) {
-        self.members = strangers(states).map(|(_, member)| member.clone()).collect();
-        self.members.sort_unstable();
-        self.members.dedup();
-        self.members.truncate(MEMBERS_MAX);
+    /// What PID 1 said of the group's `own` units and of the members; whether there are more of
+    /// these than were known, so that it is to be asked about them, too.
+    pub(super) fn learn(&mut self, own: &[String], states: &[UnitState]) -> bool {
+        let found = members(own, states).into_iter().map(|(_, name)| name.clone()).collect();
+        let before = std::mem::replace(&mut self.members, found);
         let Self { seen, members } = self;
         seen.retain(|it| members.contains(&it.id) || states.iter().any(|unit| unit.id == it.id));
         self.note(states);
+        self.members.iter().any(|name| !before.contains(name))
+    }
+
+    /// The same when all are to be gone: what was known counts on.
+    pub(super) fn learn_more(&mut self, own: &[String], states: &[UnitState]) {
+        for (_, name) in members(own, states) {
+            if !self.members.contains(name) && self.members.len() < MEMBERS_MAX {
+                self.members.push(name.clone());
+            }
+        }
     }
 
     /// They are started anew: how they ended before says nothing.
@@ -95,14 +138,20 @@ impl Memory {
         }
     }
 
-    /// Whether nothing of any of so many units runs; what does.
-    pub(super) fn all_gone(&mut self, text: &str, many: usize, root: &Root) -> Result<(), String> {
-        let states = parse_show(text);
-        if states.len() != many {
-            return Err(format!("PID 1 told of {} units, not of {many}", states.len()));
+    /// Whether nothing of any of the group's `own` units and the members runs; what does.
+    pub(super) fn all_gone(
+        &mut self,
+        own: &[String],
+        states: &[UnitState],
+        root: &Root,
+    ) -> Result<(), String> {
+        if let Some(name) = untold(own, states).or_else(|| untold(&self.members, states)) {
+            return Err(format!("PID 1 has not told of {name} yet"));
         }
-        self.note(&states);
-        states.iter().try_for_each(|unit| self.gone(unit, root))
+        self.note(states);
+        let is_own = |unit: &&UnitState| own.iter().any(|name| unit.answers_to(name));
+        let counts = |unit: &&UnitState| is_own(unit) || can_be_exclusive(&unit.id);
+        states.iter().filter(counts).try_for_each(|unit| self.gone(unit, root))
     }
 
     fn gone(&self, unit: &UnitState, root: &Root) -> Result<(), String> {

@@ -7,7 +7,7 @@ use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::sensors::unit::{UnitState, parse_show};
 
 use super::super::Brain;
-use super::gone::{strangers, wanted};
+use super::gone::{stranger, untold, wanted};
 use super::{ANSWER_WITHIN, Units, said, systemctl};
 use crate::probes::Purpose;
 use crate::probes::wire::Output;
@@ -58,7 +58,8 @@ impl Brain {
             }
             units.readiness.next = Some(now.after(ASK_EVERY));
             let group = units.group;
-            let run = systemctl(&["show", &wanted(), "--"], units.units.iter(), ANSWER_WITHIN);
+            let all = units.units.iter().chain(units.memory.members());
+            let run = systemctl(&["show", &wanted(), "--"], all, ANSWER_WITHIN);
             if let Err(why) = self.probes.run(Purpose::Readiness(group), run, now) {
                 self.take_readiness(group, Err(why), now);
             }
@@ -78,9 +79,13 @@ impl Brain {
             Err(why) => return log::debug!("cannot ask about the units: {why}"),
         };
         let states = parse_show(&text);
-        let why = startable(&states, units.units.len(), units.is_exclusive).err();
-        if units.is_exclusive && states.len() == units.units.len() {
-            units.memory.learn(&states);
+        let why = startable(&units.units, &states, units.is_exclusive).err();
+        if units.is_exclusive
+            && untold(&units.units, &states).is_none()
+            && units.memory.learn(&units.units, &states)
+        {
+            // Something may be part of these, too. It ends: each answer tells of more of them.
+            units.readiness.next = Some(now);
         }
         if why.is_none() {
             units.readiness.good = Some(now);
@@ -105,17 +110,18 @@ impl Brain {
 
 /// Whether PID 1 could start all of them, and, where they must not run twice, nothing else with
 /// them; why not.
-fn startable(states: &[UnitState], many: usize, is_exclusive: bool) -> Result<(), String> {
-    if states.len() != many {
-        return Err(format!("PID 1 told of {} units, not of {many}", states.len()));
+fn startable(own: &[String], states: &[UnitState], is_exclusive: bool) -> Result<(), String> {
+    if let Some(name) = untold(own, states) {
+        return Err(format!("PID 1 has not told of {name}"));
     }
-    states.iter().try_for_each(|UnitState { id, loaded, .. }| match loaded.as_str() {
+    let mut named = states.iter().filter(|unit| own.iter().any(|name| unit.answers_to(name)));
+    named.try_for_each(|UnitState { id, loaded, .. }| match loaded.as_str() {
         "loaded" => Ok(()),
         "not-found" => Err(format!("{id} is not installed")),
         "masked" => Err(format!("{id} is masked (systemctl unmask {id})")),
         other => Err(format!("{id} cannot be loaded: {other} (systemctl status {id})")),
     })?;
-    let Some((unit, member)) = strangers(states).next().filter(|_| is_exclusive) else {
+    let Some((unit, member)) = stranger(own, states).filter(|_| is_exclusive) else {
         return Ok(());
     };
     let id = &unit.id;
@@ -130,22 +136,27 @@ fn startable(states: &[UnitState], many: usize, is_exclusive: bool) -> Result<()
 mod tests {
     use super::*;
 
+    fn startable_of(own: &[&str], text: &str, is_exclusive: bool) -> Result<(), String> {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        startable(&own, &parse_show(text), is_exclusive)
+    }
+
     #[test]
     fn a_unit_that_is_not_there_or_masked_keeps_a_node_from_being_ready() {
         let show = |loaded: &str| format!("Id=a.service\nLoadState={loaded}\nActiveState=x\n");
-        let startable = |text: &str, many| startable(&parse_show(text), many, true);
-        assert_eq!(startable(&show("loaded"), 1), Ok(()));
+        let startable = |text: &str, own: &[&str]| startable_of(own, text, true);
+        assert_eq!(startable(&show("loaded"), &["a.service"]), Ok(()));
         for (loaded, part) in [
             ("not-found", "not installed"),
             ("masked", "systemctl unmask a.service"),
             ("bad-setting", "systemctl status a.service"),
             ("", "cannot be loaded"),
         ] {
-            let why = startable(&show(loaded), 1).unwrap_err();
+            let why = startable(&show(loaded), &["a.service"]).unwrap_err();
             assert!(why.contains(part), "{why}");
         }
-        assert!(startable("", 1).is_err());
-        assert!(startable(&show("loaded"), 2).is_err());
+        assert!(startable("", &["a.service"]).is_err());
+        assert!(startable(&show("loaded"), &["a.service", "b.service"]).is_err());
     }
 
     #[test]
@@ -153,15 +164,24 @@ mod tests {
         let wrapper = "Id=postgresql.service\nLoadState=loaded\nType=oneshot\n\
                        ConsistsOf=postgresql@15-main.service\nBoundBy=\n";
         let own = "Id=postgresql@15-main.service\nLoadState=loaded\nType=forking\n";
-        let why = startable(&parse_show(wrapper), 1, true).unwrap_err();
-        assert!(why.contains("its own unit is postgresql@15-main.service: name that one"), "{why}");
-        assert_eq!(startable(&parse_show(wrapper), 1, false), Ok(()));
-        assert_eq!(startable(&parse_show(&format!("{wrapper}\n{own}")), 2, true), Ok(()));
+        let both = format!("{wrapper}\n{own}");
+        for known in [wrapper, &both] {
+            let why = startable_of(&["postgresql.service"], known, true).unwrap_err();
+            assert!(why.contains("is postgresql@15-main.service: name that one"), "{why}");
+        }
+        assert_eq!(startable_of(&["postgresql.service"], wrapper, false), Ok(()));
+        let all = ["postgresql.service", "postgresql@15-main.service"];
+        assert_eq!(startable_of(&all, &both, true), Ok(()));
         // What only starts it is kept out by the gate.
         let docker = "Id=docker.service\nNames=docker.service\nLoadState=loaded\nType=notify\n\
                       ConsistsOf=docker.socket\nBoundBy=";
-        assert_eq!(startable(&parse_show(docker), 1, true), Ok(()));
-        let why = startable(&parse_show(&format!("{docker}beside.service\n")), 1, true);
-        assert!(why.unwrap_err().starts_with("beside.service stops with docker.service"));
+        assert_eq!(startable_of(&["docker.service"], docker, true), Ok(()));
+        let beside = format!("{docker}beside.service\n");
+        let why = startable_of(&["docker.service"], &beside, true).unwrap_err();
+        assert!(why.starts_with("beside.service stops with docker.service"), "{why}");
+        // Nor does it help to be part of what only starts it.
+        let socket = "Id=docker.socket\nLoadState=loaded\nConsistsOf=proxy.service\n";
+        let why = startable_of(&["docker.service"], &format!("{docker}\n\n{socket}"), true);
+        assert!(why.unwrap_err().starts_with("proxy.service stops with docker.service"));
     }
 }

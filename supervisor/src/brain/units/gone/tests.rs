@@ -1,9 +1,23 @@
 use std::fs;
 
+use mastiff_hwmon::sensors::unit::parse_show;
+
 use super::*;
 
+/// Of so many units of a group: those that PID 1 tells of, and none of these.
+fn gone(memory: &mut Memory, text: &str, many: usize, root: &Root) -> Result<(), String> {
+    let states = parse_show(text);
+    let mut own: Vec<String> = states.iter().map(|unit| unit.id.clone()).collect();
+    own.resize(many, "untold.service".to_string());
+    memory.all_gone(&own, &states, root)
+}
+
 fn all_gone(text: &str, many: usize, root: &Root) -> Result<(), String> {
-    Memory::default().all_gone(text, many, root)
+    gone(&mut Memory::default(), text, many, root)
+}
+
+fn learn(memory: &mut Memory, own: &str, text: &str) -> bool {
+    memory.learn(&[own.to_string()], &parse_show(text))
 }
 
 fn show(units: &[(&str, &str, &str)]) -> String {
@@ -76,10 +90,10 @@ fn a_control_group_that_pid_1_has_forgotten_is_remembered_or_found() {
     // Where no name leads.
     assert_eq!(all_gone(&failed("a.service"), 1, &root), Ok(()));
     let mut memory = Memory::default();
-    memory.learn(&parse_show(&show(&[("a.service", "active", "/other.slice/sub")])));
-    assert!(memory.all_gone(&failed("a.service"), 1, &root).is_err());
+    learn(&mut memory, "a.service", &show(&[("a.service", "active", "/other.slice/sub")]));
+    assert!(gone(&mut memory, &failed("a.service"), 1, &root).is_err());
     fs::write(root.path("/sys/fs/cgroup/other.slice/sub/cgroup.events"), "populated 0\n").unwrap();
-    assert_eq!(memory.all_gone(&failed("a.service"), 1, &root), Ok(()));
+    assert_eq!(gone(&mut memory, &failed("a.service"), 1, &root), Ok(()));
     // A user's own unit of the same name is none of ours.
     assert_eq!(all_gone(&failed("c.service"), 1, &root), Ok(()));
     fs::remove_dir_all(folder).unwrap();
@@ -110,20 +124,24 @@ fn a_oneshot_whose_exec_stop_failed_is_not_gone() {
     let (folder, root) = tree("oneshot", &[]);
     let mut memory = Memory::default();
     // It never ran here: its start failed.
-    assert_eq!(memory.all_gone(&oneshot("failed", "exit-code"), 1, &root), Ok(()));
-    memory.learn(&parse_show(&oneshot("active", "success")));
-    assert!(memory.all_gone(&oneshot("deactivating", "success"), 1, &root).is_err());
-    let why = memory.all_gone(&oneshot("failed", "exit-code"), 1, &root).unwrap_err();
+    assert_eq!(gone(&mut memory, &oneshot("failed", "exit-code"), 1, &root), Ok(()));
+    learn(&mut memory, "d.service", &oneshot("active", "success"));
+    assert!(gone(&mut memory, &oneshot("deactivating", "success"), 1, &root).is_err());
+    let why = gone(&mut memory, &oneshot("failed", "exit-code"), 1, &root).unwrap_err();
     assert!(why.contains("systemctl reset-failed d.service"), "{why}");
-    assert!(memory.all_gone(&oneshot("failed", "exit-code"), 1, &root).is_err(), "still");
-    assert_eq!(memory.all_gone(&oneshot("inactive", "success"), 1, &root), Ok(()), "as told");
-    assert_eq!(memory.all_gone(&oneshot("failed", "exit-code"), 1, &root), Ok(()), "a start");
+    assert!(gone(&mut memory, &oneshot("failed", "exit-code"), 1, &root).is_err(), "still");
+    assert_eq!(gone(&mut memory, &oneshot("inactive", "success"), 1, &root), Ok(()), "as told");
+    assert_eq!(gone(&mut memory, &oneshot("failed", "exit-code"), 1, &root), Ok(()), "a start");
     // Another kind of service is killed after an ExecStop= that fails.
     let simple = oneshot("failed", "exit-code").replace("oneshot", "simple");
-    memory.learn(&parse_show(&oneshot("active", "success")));
-    assert_eq!(memory.all_gone(&simple, 1, &root), Ok(()));
+    learn(&mut memory, "d.service", &oneshot("active", "success"));
+    assert_eq!(gone(&mut memory, &simple, 1, &root), Ok(()));
     memory.forget_ends();
-    assert_eq!(memory.all_gone(&oneshot("failed", "exit-code"), 1, &root), Ok(()), "started anew");
+    assert_eq!(
+        gone(&mut memory, &oneshot("failed", "exit-code"), 1, &root),
+        Ok(()),
+        "started anew"
+    );
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -132,14 +150,78 @@ fn what_is_part_of_a_unit_is_looked_at_too() {
     let (folder, root) = tree("members", &[]);
     let mut memory = Memory::default();
     let members = "ConsistsOf=b@1.service b.socket\nBoundBy=b@1.service c.mount\n";
-    memory.learn(&parse_show(&format!("{}{members}", show(&[("b.service", "active", "")]))));
-    assert_eq!(memory.members(), ["b@1.service", "c.mount"]);
+    let running = format!("{}{members}", show(&[("b.service", "active", "")]));
+    assert!(learn(&mut memory, "b.service", &running), "there is more to ask about");
+    assert!(!learn(&mut memory, "b.service", &running), "that is known by now");
+    assert_eq!(memory.members(), ["b@1.service", "b.socket", "c.mount"]);
     let stopping = [
         ("b.service", "inactive", ""),
         ("b@1.service", "deactivating", "/system.slice/b@1.service"),
         ("c.mount", "inactive", ""),
+        ("b.socket", "active", ""),
     ];
-    let why = memory.all_gone(&show(&stopping), 3, &root).unwrap_err();
-    assert_eq!(why, "b@1.service is deactivating");
+    let mut look =
+        |text: &str| memory.all_gone(&["b.service".to_string()], &parse_show(text), &root);
+    assert_eq!(look(&show(&stopping)), Err("b@1.service is deactivating".to_string()));
+    let stopped = show(&stopping).replace("deactivating", "inactive");
+    assert_eq!(look(&stopped), Ok(()), "a socket holds nothing");
+    let untold = show(&stopping[..3]).replace("deactivating", "inactive");
+    assert!(look(&untold).unwrap_err().contains("b.socket"), "an answer of before");
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// What PID 1 says of these units, each with what is part of it.
+fn parts(units: &[(&str, &str)]) -> String {
+    let block =
+        |(id, parts): &(&str, &str)| format!("{}ConsistsOf={parts}\n", show(&[(id, "active", "")]));
+    units.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn members_of_members_are_followed_and_circles_end() {
+    let (folder, root) = tree("deep", &[]);
+    let own = ["a.service".to_string()];
+    let mut memory = Memory::default();
+    let all = [
+        ("a.service", "b.target a.service"),
+        ("b.target", "c.service"),
+        ("c.service", "a.service b.target d.service"),
+        ("d.service", "c.service"),
+    ];
+    // Each answer tells of those that were asked about, and so of what to ask about next.
+    for (many, grows) in [(1, true), (2, true), (3, true), (4, false)] {
+        assert_eq!(learn(&mut memory, "a.service", &parts(&all[..many])), grows, "{many}");
+    }
+    assert_eq!(memory.members(), ["b.target", "c.service", "d.service"]);
+    // One that nobody asked for before, at the stop.
+    let mut late = Memory::default();
+    let stopped = parts(&all).replace("=active", "=inactive");
+    let mut looks = 0;
+    for many in 1..=4 {
+        let states = parse_show(&stopped)[..many].to_vec();
+        late.learn_more(&own, &states);
+        looks += usize::from(late.all_gone(&own, &states, &root).is_err());
+    }
+    assert_eq!((looks, late.members()), (3, memory.members()));
+    assert_eq!(late.all_gone(&own, &parse_show(&stopped), &root), Ok(()));
+    let one = stopped.replace(
+        "Id=d.service\nNames=d.service\nLoadState=loaded\nActiveState=in",
+        "Id=d.service\nNames=d.service\nLoadState=loaded\nActiveState=",
+    );
+    let why = late.all_gone(&own, &parse_show(&one), &root).unwrap_err();
+    assert_eq!(why, "d.service is active");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn members_are_followed_to_a_depth_and_up_to_a_number() {
+    let chain: Vec<(String, String)> =
+        (0..20).map(|at| (format!("u{at}.service"), format!("u{}.service", at + 1))).collect();
+    let chain: Vec<(&str, &str)> = chain.iter().map(|(id, part)| (&**id, &**part)).collect();
+    let mut memory = Memory::default();
+    learn(&mut memory, "u0.service", &parts(&chain));
+    assert_eq!(memory.members().len(), MEMBERS_DEEP);
+    let many: Vec<String> = (0..100).map(|at| format!("m{at}.service")).collect();
+    learn(&mut memory, "u0.service", &parts(&[("u0.service", &many.join(" "))]));
+    assert_eq!(memory.members().len(), MEMBERS_MAX);
 }
