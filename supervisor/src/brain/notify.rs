@@ -65,6 +65,12 @@ impl Notify {
         self.send("STOPPING=1");
     }
 
+    /// The end lasts up to so much longer, whatever the unit says (`TimeoutStopSec=`): a time that
+    /// systemd gives already stays as it is.
+    pub fn needs(&self, span: Span) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}", span.as_nanos() / 1000));
+    }
+
     /// A sign of life. While the start is not complete, and at the end, it asks for more time, too:
     /// a first reading may take longer (`timeout` of a check, up to ten minutes) than systemd waits
     /// for READY=1 (`TimeoutStartSec=`, 90 s by default), and it would be killed and started again

@@ -236,6 +236,9 @@ impl Brain {
         let units = pair.into_iter().flat_map(|pair| &pair.groups).map(GroupConfig::stop_time);
         let until = now.after(LET_GO_WITHIN).after(units.max().unwrap_or_default());
         (parting.stage, parting.until) = (Stage::Leaving, until);
+        // Else what stays would be left with a short lease, if those that go need longer than the
+        // service manager waits; signs of life ask for more only where those are wanted.
+        self.notify.needs(until.since(now).plus(PREPARE_WITHIN).plus(LET_GO_WITHIN));
         for (group, _) in self.desk.groups() {
             if !parting.stays.contains(group) {
                 self.keeper.order(*group, Order::LetGo);

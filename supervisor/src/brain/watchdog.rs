@@ -25,6 +25,8 @@ use crate::petter::{self, Armed, Order, Petter, Start, State, Times};
 /// A driver that takes longer to release its device is not waited for: PID 1 would kill the daemon
 /// (`TimeoutStopSec=`). Most take microseconds, a busy BMC takes many seconds.
 const RELEASE_WITHIN: Span = Span::from_secs(60);
+/// For the rest of the daemon, after that.
+const RELEASE_MORE: Span = Span::from_secs(5);
 /// What the last steps of a shutdown may take, once all services have ended: as PID 1 has it
 /// (`RebootWatchdogSec=`, systemd-system.conf(5)).
 const LAST_STEPS: Span = Span::from_secs(600);
@@ -328,6 +330,7 @@ impl Brain {
             return petter.has_ended();
         }
         self.dog.ends_by = Some(now.after(RELEASE_WITHIN));
+        self.notify.needs(RELEASE_WITHIN.plus(RELEASE_MORE));
         // Who switches the machine off wants it off: a device that goes on would start it again.
         let last = last_steps();
         let order = match (self.dog.wishes.down_by, last) {

@@ -4,15 +4,16 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mastiff::control::{BootLoopStatus, Request, Status};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
-use super::daemon::{Daemon, Folder, set_mode};
+use super::daemon::{Daemon, Folder, children, set_mode};
 use super::fuse::{Fuse, Manner, in_namespaces};
 
 /// What must be so before the daemon starts: another PID namespace than ours, in `$1`; no way to
@@ -316,6 +317,47 @@ fn with_pid_1_and_the_disk_dead_it_is_restarted_all_the_same() {
     });
 }
 
+/// A pair whose other node and witness are silent, with a group that has more `keys`.
+fn pair(folder: &Folder, keys: &str) -> String {
+    folder.file("key", &format!("{}\n", "0123456789abcdef".repeat(4)));
+    set_mode(&folder.path("key"), 0o600);
+    format!(
+        "[pair]\nname = \"db\"\npeer = \"other\"\nkey-file = \"{}\"\ntakeover-within = \"10s\"\n\
+         witness = \"10.0.0.3:4170\"\n\
+         paths = [{{ local = \"10.0.0.1:4170\", peer = \"10.0.0.2:4170\" }}]\n\
+         [[group]]\nname = \"db\"\naddresses = \"10.0.0.100 dev v0\"\n{keys}",
+        folder.text("key")
+    )
+}
+
+/// What its addresses and paths need.
+const CABLE: &str = "ip link set lo up\nip link add v0 type veth peer name v1\nip link set v1 up\n\
+                     ip link set v0 up\nip address add 10.0.0.1/24 dev v0\n";
+
+#[test]
+fn systemd_is_asked_for_the_time_that_units_need_to_stop() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let systemd = UnixDatagram::bind(folder.path("notify")).unwrap();
+    systemd.set_read_timeout(Some(super::daemon::PATIENCE)).unwrap();
+    let pair = pair(&folder, "units = \"slow.service\"\nstop-within = \"10min\"\n");
+    let script = format!("{CABLE}export NOTIFY_SOCKET={}\nexec \"$@\"", folder.text("notify"));
+    let daemon = launch(folder, &pair, &script);
+    daemon.await_status("ready", |status| status.ready);
+    // The process that was started made the namespace, and waits for the daemon in it.
+    kill(children(daemon.pid())[0], Signal::SIGTERM).unwrap();
+    let asked = std::iter::repeat_with(|| {
+        let mut buffer = [0; 4096];
+        let length = systemd.recv(&mut buffer).expect("a datagram in time");
+        let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        text.strip_prefix("EXTEND_TIMEOUT_USEC=").map(|usec| usec.parse::<u64>().unwrap())
+    });
+    let usec = asked.flatten().next().unwrap();
+    assert!((600_000_000..700_000_000).contains(&usec), "{usec}");
+}
+
 #[test]
 fn a_node_that_only_observes_is_ready_for_no_group_and_says_why() {
     if !possible() {
@@ -323,18 +365,9 @@ fn a_node_that_only_observes_is_ready_for_no_group_and_says_why() {
     }
     let folder = Folder::new();
     resets(&folder, 3);
-    folder.file("key", &format!("{}\n", "0123456789abcdef".repeat(4)));
-    set_mode(&folder.path("key"), 0o600);
-    let pair = format!(
-        "[pair]\nname = \"db\"\npeer = \"other\"\nkey-file = \"{}\"\ntakeover-within = \"10s\"\n\
-         witness = \"10.0.0.3:4170\"\n\
-         paths = [{{ local = \"10.0.0.1:4170\", peer = \"10.0.0.2:4170\" }}]\n\
-         [[group]]\nname = \"db\"\naddresses = \"10.0.0.100 dev v0\"\n",
-        folder.text("key")
-    );
-    let cable = "ip link set lo up\nip link add v0 type veth peer name v1\nip link set v1 up\n\
-                 ip link set v0 up\nip address add 10.0.0.1/24 dev v0\nexec \"$@\"";
-    let daemon = launch(folder, &pair, cable);
+    let pair = pair(&folder, "");
+    let cable = format!("{CABLE}exec \"$@\"");
+    let daemon = launch(folder, &pair, &cable);
     let not_ready = |status: &Status| {
         let group = status.pair.as_ref().and_then(|pair| pair.groups.first());
         group.and_then(|group| group.not_ready.clone())
