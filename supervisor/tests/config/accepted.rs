@@ -195,38 +195,8 @@ fn every_key_means_what_it_says() {
     assert_eq!(alert.timeout, Span::from_secs(5));
 }
 
-const PAIR: &str = r#"
-[node]
-name = "db1"
-
-[pair]
-name = "db"
-peer = "db2"
-key-file = "/etc/mastiff/db.key"
-takeover-within = "500ms"
-witness = "192.0.2.50:4170"
-fence = "/usr/sbin/fence_ipmilan ip=192.0.2.9 'username=the operator'"
-paths = [
-  { local = "10.0.0.1:4170", peer = "10.0.0.2:4170" },
-  { local = "[2001:db8::11]:4170", peer = "[2001:db8::12]:4170" },
-]
-
-[[group]]
-name = "db"
-addresses = ["192.0.2.100/24 dev eth0", "2001:db8::100 dev eth0.7"]
-units = ["postgresql.service", "pgbouncer.service"]
-safety = "data"
-address-after-units = true
-connections = "keep"
-prefer = "db1"
-failback = "after 10m"
-recover-after = "2m"
-on-role-change = ["/etc/mastiff/hooks/role --loud"]
-
-[[group]]
-name = "web"
-addresses = "192.0.2.101 dev eth0"
-"#;
+/// The sample of a pair that the tests of the library have, too.
+const PAIR: &str = include_str!("../pair.toml");
 
 #[test]
 fn every_key_of_a_pair_means_what_it_says() {

@@ -214,10 +214,11 @@ fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
     let Computed { group, facts, checks, result } = computed;
     let addresses = group.addresses.iter().map(ToString::to_string);
     let all: Vec<String> = addresses.chain(group.units.iter().cloned()).collect();
-    let name = print::clean(&group.name);
-    text.push_str(&format!("\n{}: ", out.paint(Tone::Strong, &format!("Group {name}"))));
-    text.push_str(&out.wrap(&all.join(", "), 4));
-    text.push('\n');
+    let head = format!("Group {}", print::clean(&group.name));
+    // Wrapped with its head, which is coloured after that.
+    let lines = out.wrap(&format!("{head}: {}", all.join(", ")), 4);
+    let rest = lines.strip_prefix(&*head).unwrap_or_default();
+    text.push_str(&format!("\n{}{rest}\n", out.paint(Tone::Strong, &head)));
     if !checks.is_empty() {
         let sentence = format!(
             "Handed over, if the other node is ready, when the rungs before `switchover` do not help: {}.",

@@ -169,24 +169,7 @@ mod tests {
 
     use super::*;
 
-    const FILE: &str = r#"
-[node]
-name = "a"
-[pair]
-name = "db"
-peer = "b"
-key-file = "/k"
-takeover-within = "1s"
-arbiter = "witness"
-witness = "192.0.2.50:4170"
-paths = [{ local = "10.0.0.1:4170", peer = "10.0.0.2:4170" }]
-[[group]]
-name = "web"
-addresses = ["192.0.2.100/32 dev eth0"]
-[[group]]
-name = "mail"
-addresses = ["192.0.2.101/32 dev eth0"]
-"#;
+    const FILE: &str = include_str!("../../../tests/pair.toml");
 
     fn config(text: &str) -> Config {
         crate::config::load_text(text, Path::new("test")).unwrap()
@@ -194,26 +177,26 @@ addresses = ["192.0.2.101/32 dev eth0"]
 
     fn refused(from: &str, to: &str) -> String {
         assert!(FILE.contains(from), "{from}");
-        let (old, new) = (config(FILE), config(&FILE.replacen(from, to, 1)));
+        let (old, new) = (config(FILE), config(&FILE.replace(from, to)));
         let changes = between(&old, &new);
-        if changes.is_empty() { String::new() } else { refusal(&changes, &["web", "mail"]) }
+        if changes.is_empty() { String::new() } else { refusal(&changes, &["db", "web"]) }
     }
 
     #[test]
     fn each_key_says_what_a_restart_moves() {
         let nothing = "which moves no role";
-        let all = "which hands over web, mail";
+        let all = "which hands over db, web";
         for (from, to, key, moves) in [
-            ("\"a\"", "\"c\"", "node.name", all),
-            ("name = \"db\"", "name = \"other\"", "pair.name", all),
-            ("\"b\"", "\"c\"", "pair.peer", all),
-            ("\"/k\"", "\"/other\"", "pair.key-file", nothing),
-            ("\"1s\"", "\"2s\"", "pair.takeover-within", nothing),
-            ("arbiter =", "guard = \"bpf\"\narbiter =", "pair.guard", nothing),
+            ("\"db1\"", "\"c\"", "node.name", all),
+            ("\"db\"\npeer", "\"other\"\npeer", "pair.name", all),
+            ("\"db2\"", "\"c\"", "pair.peer", all),
+            ("mastiff/db.key", "other.key", "pair.key-file", nothing),
+            ("\"500ms\"", "\"2s\"", "pair.takeover-within", nothing),
+            ("witness =", "guard = \"bpf\"\nwitness =", "pair.guard", nothing),
             ("192.0.2.50", "192.0.2.51", "pair.arbiter", nothing),
             ("10.0.0.2:4170", "10.0.0.2:4171", "pair.paths", nothing),
-            ("192.0.2.100", "192.0.2.102", "group \"web\": addresses", "which hands over web"),
-            ("\"mail\"", "\"post\"", "group \"mail\": is gone", "which hands over mail"),
+            ("192.0.2.101", "192.0.2.102", "group \"web\": addresses", "which hands over web"),
+            ("\"web\"", "\"post\"", "group \"web\": is gone", "which hands over web"),
         ] {
             let why = refused(from, to);
             assert!(why.contains(key) && why.ends_with(moves), "{key}: {why}");
@@ -222,43 +205,41 @@ addresses = ["192.0.2.101/32 dev eth0"]
 
     #[test]
     fn where_a_group_belongs_is_taken_over_by_a_reload() {
-        let back = "prefer = \"a\"\nfailback = \"after 10m\"";
-        for more in ["prefer = \"b\"", back, "recover-after = \"9s\""] {
-            let from = "name = \"mail\"";
+        let back = "prefer = \"db1\"\nfailback = \"after 10m\"";
+        for more in ["prefer = \"db2\"", back, "recover-after = \"9s\""] {
+            let from = "name = \"web\"";
             assert_eq!(refused(from, &format!("{from}\n{more}")), "", "{more}");
         }
         // Nor does it matter in which order they are.
         let (head, groups) = FILE.split_once("[[group]]").unwrap();
-        let (web, mail) = groups.split_once("[[group]]").unwrap();
-        let turned = format!("{head}[[group]]{mail}[[group]]{web}");
+        let (db, web) = groups.split_once("[[group]]").unwrap();
+        let turned = format!("{head}[[group]]{web}[[group]]{db}");
         assert_eq!(between(&config(FILE), &config(&turned)), []);
     }
 
     #[test]
     fn what_must_not_run_twice_and_may_run_is_not_left_to_another_file() {
-        let safe = "safety = \"data\"\n[watchdog]\ndevice = \"/dev/watchdog\"";
-        let file = format!("{FILE}units = [\"a.service\"]\n{safe}\n");
-        let old = config(&file);
+        let old = config(FILE);
         let open = |name: &'static str| move |group: &GroupConfig| group.name == name;
         for (from, to, left) in [
-            ("a.service", "b.service", Some("mail (group \"mail\": units)")),
-            ("\"data\"", "\"network\"", Some("mail (group \"mail\": safety)")),
-            ("\"mail\"", "\"post\"", Some("mail (group \"mail\": is gone)")),
-            ("\"a\"", "\"a\"\nrun-dir = \"/run/x\"", Some("mail (node.run-dir)")),
+            ("pgbouncer", "b", Some("db (group \"db\": units)")),
+            ("\"data\"", "\"network\"", Some("db (group \"db\": safety)")),
+            ("\"db\"\naddr", "\"post\"\naddr", Some("db (group \"db\": is gone)")),
+            ("[pair]", "run-dir = \"/run/x\"\n[pair]", Some("db (node.run-dir)")),
             // Not what is left to the next daemon as it is, nor what is not exclusive.
-            ("\"1s\"", "\"2s\"", None),
-            ("192.0.2.100", "192.0.2.102", None),
-            ("\"a.service\"", "\"a.service\"", None),
+            ("\"500ms\"", "\"2s\"", None),
+            ("192.0.2.101", "192.0.2.102", None),
+            ("\"data\"", "\"data\"", None),
         ] {
-            assert!(file.contains(from), "{from}");
-            let new = config(&file.replacen(from, to, 1));
-            assert_eq!(stranded(&old, &new, open("mail")).as_deref(), left, "{to}");
+            assert!(FILE.contains(from), "{from}");
+            let new = config(&FILE.replace(from, to));
+            assert_eq!(stranded(&old, &new, open("db")).as_deref(), left, "{to}");
             // A planned restart has closed the gate.
             assert_eq!(stranded(&old, &new, |_| false), None, "{to}");
             assert_eq!(stranded(&old, &new, open("web")), None, "{to}");
         }
         let alone = config("[node]\nname = \"a\"\n");
-        assert_eq!(stranded(&old, &alone, open("mail")).as_deref(), Some("mail ([pair])"));
+        assert_eq!(stranded(&old, &alone, open("db")).as_deref(), Some("db ([pair])"));
         assert_eq!(stranded(&alone, &old, |_| true), None);
     }
 
@@ -268,7 +249,7 @@ addresses = ["192.0.2.101/32 dev eth0"]
         let pair = config(FILE);
         assert_eq!(between(&alone, &pair).len(), 1);
         let gone = between(&pair, &alone);
-        assert_eq!(moved(&gone, &["web", "mail"]).0, ["web", "mail"]);
+        assert_eq!(moved(&gone, &["db", "web"]).0, ["db", "web"]);
         assert_eq!(between(&alone, &config("[node]\nname = \"b\"\n")), []);
     }
 }

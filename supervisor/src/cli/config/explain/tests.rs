@@ -1,27 +1,13 @@
 use super::*;
 use crate::config::load_text;
 
-const PAIR: &str = r#"
-[node]
-name = "db1"
-[pair]
-name = "db"
-peer = "db2"
-key-file = "/etc/mastiff/db.key"
-witness = "192.0.2.50:4170"
-fence = "/usr/sbin/fence_ipmilan ip=192.0.2.9"
-paths = [{ local = "10.0.0.1:4170", peer = "10.0.0.2:4170" }]
-
-[[group]]
-name = "db"
-addresses = ["192.0.2.100/32 dev eth0", "2001:db8::100/128 dev eth0"]
-units = ["postgresql.service"]
-safety = "data"
-
-[[group]]
-name = "web"
-addresses = "192.0.2.101 dev eth0"
-"#;
+/// With the default of `takeover-within`.
+fn pair() -> String {
+    let within = "takeover-within = \"500ms\"\n";
+    let sample = include_str!("../../../../tests/pair.toml");
+    assert!(sample.contains(within));
+    sample.replace(within, "")
+}
 
 const WITNESS_BPF: &str = "\
 Pair db: db1 and db2; arbiter: the witness 192.0.2.50:4170.
@@ -51,7 +37,8 @@ Timers: a heartbeat every 122.4 ms, a lease of 734.5 ms, a promise of 809.0 ms. 
 the guard 5.0 ms before the lease ends. For a planned restart it asks for a lease of 9.1 s;
 until the promise of 10.0 s that goes with it has run out, a takeover takes as much longer.
 
-Group db: 192.0.2.100/32 dev eth0, 2001:db8::100/128 dev eth0, postgresql.service
+Group db: 192.0.2.100/24 dev eth0, 2001:db8::100/128 dev eth0.7, postgresql.service,
+    pgbouncer.service
   Address and units come 31.0 s after the death of the owner at most. Unless that one released
   them, the new owner has the lease and waits before it takes them:
 
@@ -88,17 +75,17 @@ fn explained(config: &str, guard: Wanted, round_trip: Option<Span>) -> String {
 
 #[test]
 fn a_pair_with_a_witness_is_explained_from_sum_to_assumption() {
-    let text = explained(PAIR, Wanted::Bpf, None);
+    let text = explained(&pair(), Wanted::Bpf, None);
     assert_eq!(text, WITNESS_BPF);
 }
 
 #[test]
 fn each_guard_and_arbiter_has_its_own_sum_and_statement() {
-    let wire = PAIR.replace("witness = \"192.0.2.50:4170\"", "arbiter = \"wire\"");
-    let fence = PAIR.replace("witness = \"192.0.2.50:4170\"", "takeover-within = \"31s\"");
+    let wire = pair().replace("witness = \"192.0.2.50:4170\"", "arbiter = \"wire\"");
+    let fence = pair().replace("witness = \"192.0.2.50:4170\"", "takeover-within = \"31s\"");
     for (config, guard, parts) in [
         (
-            PAIR,
+            &pair(),
             Wanted::Nftables,
             &["Guard: nftables, with a tick of ", "set once, the guard lasts ", "flushes the"][..],
         ),
@@ -122,7 +109,7 @@ fn each_guard_and_arbiter_has_its_own_sum_and_statement() {
             ],
         ),
         (
-            PAIR,
+            &pair(),
             Wanted::Lifetime,
             &[
                 "No promise: takeover-within = 1s is too short: without BPF and nftables",
@@ -141,9 +128,9 @@ fn each_guard_and_arbiter_has_its_own_sum_and_statement() {
 
 #[test]
 fn a_round_trip_that_was_measured_takes_the_place_of_the_assumed_one() {
-    let text = explained(PAIR, Wanted::Bpf, Some(Span::from_millis(3)));
+    let text = explained(&pair(), Wanted::Bpf, Some(Span::from_millis(3)));
     assert!(text.contains("Round trip to the slower voter: 3.0 ms (as given).\n"), "{text}");
-    let far = explained(PAIR, Wanted::Bpf, Some(Span::from_millis(400)));
+    let far = explained(&pair(), Wanted::Bpf, Some(Span::from_millis(400)));
     assert!(far.contains("with a round trip of 400ms (measured)"), "{far}");
 }
 
@@ -159,7 +146,7 @@ fn a_node_without_a_pair_and_a_witness_say_so() {
 
 #[test]
 fn units_under_network_safety_are_said_to_run_twice_for_a_moment() {
-    let text = explained(&PAIR.replace("\"data\"", "\"network\""), Wanted::Bpf, None);
+    let text = explained(&pair().replace("\"data\"", "\"network\""), Wanted::Bpf, None);
     assert!(text.contains("for a moment they may run on both"), "{text}");
     assert!(!text.contains("a power-off that"), "{text}");
 }
@@ -167,9 +154,10 @@ fn units_under_network_safety_are_said_to_run_twice_for_a_moment() {
 #[test]
 fn the_checks_that_hand_a_group_over_are_named() {
     let text = format!(
-        "{PAIR}[[check]]\nname = \"gateway\"\nsensor = \"ping\"\ntarget = \"192.0.2.1\"\n\
+        "{}[[check]]\nname = \"gateway\"\nsensor = \"ping\"\ntarget = \"192.0.2.1\"\n\
          on-fail = \"switchover\"\n[[service]]\nunit = \"postgresql.service\"\n\
-         on-fail = [\"restart\", \"switchover\"]\n[[check]]\nsensor = \"load\"\n"
+         on-fail = [\"restart\", \"switchover\"]\n[[check]]\nsensor = \"load\"\n",
+        pair()
     );
     let config = load_text(&text, Path::new("mastiff.toml")).unwrap();
     let with = With { guard: Wanted::Lifetime, round_trip: None };
