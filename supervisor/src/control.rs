@@ -253,6 +253,12 @@ pub struct GroupStatus {
     pub peer_role: Option<String>,
     /// Why the other node could not take it, in words.
     pub peer_not_ready: Option<String>,
+    /// What it waits for, where it is not at rest.
+    #[serde(default)]
+    pub waits: Option<WaitStatus>,
+    /// How long a takeover from a silent owner waits; `None` where its units may run twice.
+    #[serde(default)]
+    pub stop: Option<StopStatus>,
     /// Its addresses, as configured.
     pub addresses: Vec<String>,
     /// Its units, as configured.
@@ -261,6 +267,31 @@ pub struct GroupStatus {
     /// Why the last step of its units failed, or what the one under way waits for.
     #[serde(default)]
     pub units_trouble: Option<String>,
+}
+
+/// What a group waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitStatus {
+    /// In words.
+    pub why: String,
+    /// Seconds until it is over at the latest; `None`: nobody knows.
+    pub left_secs: Option<f64>,
+    /// What ends it sooner, and what an operator can do, in words.
+    pub help: Option<String>,
+}
+
+/// For units that must not run twice: how long they may outlive a lease, and what is known of it
+/// where it counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StopStatus {
+    /// Those of this node, in seconds; `None`: no armed watchdog ends them.
+    pub here_secs: Option<f64>,
+    /// What the other node reckons with for them, by its own word.
+    pub known_there_secs: Option<f64>,
+    /// Those of the other node, in seconds; `None`: it never told.
+    pub peer_secs: Option<f64>,
+    /// Whether a fence agent can end the wait.
+    pub fenced: bool,
 }
 
 /// A path to another machine.

@@ -54,6 +54,17 @@ pub(super) struct Fencing {
     pub(super) failed: Option<String>,
 }
 
+impl Fencing {
+    /// How it stands: under way, or why it failed; `None`: it was not called.
+    pub(super) fn words(&self) -> Option<String> {
+        match (self.action, &self.failed) {
+            (Some(action), _) => Some(format!("the fence agent runs: {}", action.name())),
+            (None, Some(_)) => Some("the fence agent has failed, and is called again".to_string()),
+            (None, None) => None,
+        }
+    }
+}
+
 impl Brain {
     /// A group wants the peer's power cut.
     pub(super) fn fence(&mut self, step: StepId, now: Mono) {

@@ -14,17 +14,15 @@ use super::fencing::Fencing;
 use super::hooks::Change;
 use super::moving::Moving;
 use crate::config::PairConfig;
-use crate::config::pair::{ArbiterConfig, GroupConfig};
-use crate::control::{Answer, GroupStatus, PairStatus, PathStatus};
-use crate::keeper::board::{GroupShown, PathShown};
+use crate::control::Answer;
 use crate::keeper::setup::{Remembered, group_key};
 use crate::keeper::shell::{News, Notice};
 
 /// An order that nothing has come of by then is answered so. A switchover takes milliseconds; a
 /// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
 const ORDER_WITHIN: Span = Span::from_secs(15);
-/// How long a refused message explains why nothing is heard.
-const REFUSAL_FRESH: Span = Span::from_secs(60);
+
+mod showing;
 
 /// What the state file keeps of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,61 +273,6 @@ impl Brain {
                 .cloned()
                 .ok_or_else(|| format!("there is no group \"{name}\"; there is: {}", all())),
         }
-    }
-
-    /// How the pair stands; `None` without one.
-    pub(super) fn pair_status(&self, now: Mono) -> Option<PairStatus> {
-        let config = self.config.pair.as_ref()?;
-        let shown = self.keeper.board();
-        let at = shown.at;
-        let millis = |span: Span| span.as_secs_f64() * 1000.0;
-        let group = |(group, shown): (&GroupConfig, &GroupShown)| GroupStatus {
-            name: group.name.clone(),
-            role: shown.role.to_string(),
-            for_secs: now.since(shown.since).as_secs_f64(),
-            cause: shown.cause.map(|cause| cause.to_string()),
-            epoch: shown.epoch.0,
-            lease_left_ms: shown.lease_end.map(|end| millis(at.lease_left(end))),
-            not_ready: shown.not_ready.map(|why| why.to_string()),
-            peer_role: shown.peer.map(|(role, _, _)| role.to_string()),
-            peer_not_ready: shown.peer.and_then(|(_, _, why)| why).map(|why| why.to_string()),
-            addresses: group.addresses.iter().map(ToString::to_string).collect(),
-            units: group.units.clone(),
-            units_trouble: self.units_trouble(&group.name),
-        };
-        let ends = config.paths.iter().map(|path| (path.local.to_string(), path.peer.to_string()));
-        let ends = ends.map(|(local, remote)| (config.peer.clone(), local, remote));
-        let witness = match config.arbiter {
-            ArbiterConfig::Witness(at) => {
-                Some(("witness".to_string(), String::new(), at.to_string()))
-            }
-            ArbiterConfig::Wire(_) | ArbiterConfig::Fence => None,
-        };
-        let path = |((to, local, remote), shown): ((String, String, String), &PathShown)| {
-            let quality = &shown.quality;
-            let refusal = quality.refusal.filter(|(_, at)| now.since(*at) < REFUSAL_FRESH);
-            PathStatus {
-                to,
-                local,
-                remote,
-                open: shown.open,
-                heard_ms_ago: quality.heard_at.map(|at| millis(now.since(at))),
-                loss_percent: quality.loss_permille.map(|loss| f64::from(loss) / 10.0),
-                round_trip_ms: quality.round_trip.map(millis),
-                refused: quality.refused,
-                refusal: refusal.map(|(why, _)| why.to_string()),
-            }
-        };
-        Some(PairStatus {
-            name: config.name.clone(),
-            peer: config.peer.clone(),
-            arbiter: config.arbiter.name().to_string(),
-            guard: self.desk.guard.clone(),
-            not_realtime: shown.realtime.clone().err(),
-            not_fenced: self.desk.fencing.failed.clone(),
-            groups: config.groups.iter().zip(&shown.groups).map(group).collect(),
-            paths: ends.chain(witness).zip(&shown.paths).map(path).collect(),
-        })
     }
 
     fn begin_step(&mut self, step: StepId, now: Mono) {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mastiff_core::pair::clock::Clocks;
 use mastiff_core::pair::event::Cause;
+use mastiff_core::pair::group::Waits;
 use mastiff_core::pair::message::{Epoch, Health, NotReady, Role};
 use mastiff_core::time::{Mono, Span};
 
@@ -32,6 +33,10 @@ pub struct GroupShown {
     pub not_ready: Option<NotReady>,
     /// The peer, if it was heard within a lease: its role, its health and why it could not take it.
     pub peer: Option<(Role, Health, Option<NotReady>)>,
+    /// What it waits for.
+    pub waits: Option<Waits>,
+    /// How long units may outlive a lease here.
+    pub stops_within: Option<Span>,
     /// How long units may outlive a lease of the peer's, as far as was ever heard.
     pub peer_stops_within: Option<Span>,
     /// Whether nothing of it is here, for certain.
@@ -100,6 +105,8 @@ impl Board {
             lease_end: None,
             not_ready: Some(NotReady::Starting),
             peer: None,
+            waits: None,
+            stops_within: None,
             peer_stops_within: None,
             is_clear: false,
             stop_acknowledged: None,

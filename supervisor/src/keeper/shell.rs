@@ -455,6 +455,8 @@ impl Shell {
                     lease_end: group.lease().map(|lease| lease.end()),
                     not_ready: group.not_ready(now),
                     peer: group.peer(now),
+                    waits: group.waits(now),
+                    stops_within: group.own_stops_within(),
                     peer_stops_within: group.peer_stops_within(),
                     is_clear: group.is_clear(),
                     stop_acknowledged: group.stop_acknowledged(),

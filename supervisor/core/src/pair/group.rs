@@ -21,11 +21,13 @@
 mod holding;
 mod orders;
 mod resuming;
+mod showing;
 mod talking;
 mod yielding;
 
 use resuming::Former;
 pub use resuming::KeptGroup;
+pub use showing::Waits;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 
 use super::super::print::{Out, Tone, clean, counted, duration};
 use super::super::table::{Cell, Table};
-use crate::control::{GroupStatus, PairStatus, PathStatus};
+use crate::control::{GroupStatus, PairStatus, PathStatus, StopStatus, WaitStatus};
 
 /// A path that nothing was heard on for so long is silent: three heartbeats of the slowest pair,
 /// whose lease is shorter than 10 s.
@@ -15,6 +15,8 @@ pub(in crate::cli) const WITNESS: &str = "witness";
 /// What the arbiter `wire` does not promise.
 pub(in crate::cli) const WIRE_SPLITS: &str =
     "arbiter wire: a split LAN can have one owner per side; a witness prevents that";
+/// So much means that nothing bounds it.
+const ENDLESS_SECS: f64 = 1e7;
 /// Loss from here on, in percent, is worth a colour.
 const LOSS_MUCH: f64 = 5.0;
 
@@ -105,6 +107,9 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
         }
         None => row(&pair.peer, Tone::Warning, "silent"),
     }
+    if let Some(waits) = &group.waits {
+        row("waits", Tone::Warning, &wait(waits));
+    }
     let lease = match group.lease_left_ms {
         Some(left) => format!("{left:.0} ms left, epoch {}", group.epoch),
         None if group.epoch == 0 => "none yet".to_string(),
@@ -120,7 +125,44 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
         let tone = if trouble.is_some() { Tone::Warning } else { Tone::Plain };
         row("units", tone, &format!("{}{text}", group.units.join(", ")));
     }
+    if let Some(stop) = &group.stop {
+        let (is_good, text) = stop_times(stop, node, &pair.peer);
+        row("stop time", if is_good { Tone::Plain } else { Tone::Warning }, &text);
+    }
     format!("Group {name} is {headline}\n{}", table.render(out))
+}
+
+/// What it waits for, for how long, and what helps.
+pub(in crate::cli) fn wait(waits: &WaitStatus) -> String {
+    let left = match waits.left_secs {
+        Some(secs) if secs < ENDLESS_SECS => format!(", {} more at most", duration(secs)),
+        Some(_) | None => String::new(),
+    };
+    let help = waits.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+    format!("{}{left}{help}", waits.why)
+}
+
+/// How long each node waits for the units of the other one when that is silent; whether that is
+/// known where it counts.
+pub(in crate::cli) fn stop_times(stop: &StopStatus, node: &str, peer: &str) -> (bool, String) {
+    let span = |secs: f64| {
+        if secs < ENDLESS_SECS { duration(secs) } else { "no limit".to_string() }
+    };
+    let (is_known, known) = match (stop.here_secs, stop.known_there_secs) {
+        (None, _) if stop.fenced => (true, "none".to_string()),
+        (None, _) => (false, "no armed watchdog".to_string()),
+        (Some(here), Some(there)) if there >= here => {
+            (true, format!("{} (known to {peer})", span(here)))
+        }
+        (Some(here), _) => (false, format!("{} ({peer} has not confirmed it)", span(here))),
+    };
+    let (is_told, told) = match stop.peer_secs {
+        Some(secs) => (secs < ENDLESS_SECS, span(secs)),
+        None if stop.fenced => (true, "none".to_string()),
+        None => (false, "never heard".to_string()),
+    };
+    let agent = if stop.fenced { "; the fence agent ends it sooner" } else { "" };
+    (is_known && is_told, format!("of {node} {known}, of {peer} {told}{agent}"))
 }
 
 /// `, ready`, or why not; for an owner only what speaks against it.
@@ -247,6 +289,8 @@ pub(in crate::cli) mod tests {
                 not_ready: None,
                 peer_role: Some("standby".into()),
                 peer_not_ready: None,
+                waits: None,
+                stop: None,
                 addresses: vec!["192.0.2.100/32 dev eth0".into()],
                 units: Vec::new(),
                 units_trouble: None,
@@ -360,6 +404,51 @@ pub(in crate::cli) mod tests {
         assert!(shown(&pair).contains("  units      a.service, b.service\n"), "{}", shown(&pair));
         pair.groups[0].units_trouble = Some("b.service is deactivating".into());
         assert!(shown(&pair).contains("a.service, b.service; b.service is deactivating\n"));
+    }
+
+    #[test]
+    fn a_data_group_says_how_long_a_takeover_would_wait_and_what_for() {
+        let mut pair = pair();
+        let stop = StopStatus {
+            here_secs: Some(27.0),
+            known_there_secs: Some(27.0),
+            peer_secs: Some(31.0),
+            fenced: false,
+        };
+        let times = |change: fn(&mut StopStatus)| {
+            let mut stop = stop.clone();
+            change(&mut stop);
+            stop_times(&stop, "db1", "db2")
+        };
+        let good = "of db1 27s (known to db2), of db2 31s";
+        assert_eq!(times(|_| ()), (true, good.to_string()));
+        for (change, part) in [
+            (
+                (|stop| stop.known_there_secs = Some(20.0)) as fn(&mut StopStatus),
+                "27s (db2 has not confirmed it)",
+            ),
+            (|stop| stop.known_there_secs = None, "27s (db2 has not confirmed it)"),
+            (|stop| stop.here_secs = None, "of db1 no armed watchdog"),
+            (|stop| stop.peer_secs = None, "of db2 never heard"),
+            (|stop| stop.peer_secs = Some(9.2e9), "of db2 no limit"),
+        ] {
+            let (is_good, text) = times(change);
+            assert!(!is_good && text.contains(part), "{part} in {text}");
+        }
+        let only_agent =
+            StopStatus { here_secs: None, known_there_secs: None, peer_secs: None, fenced: true };
+        let (is_good, text) = stop_times(&only_agent, "db1", "db2");
+        assert!(is_good && text.ends_with("the fence agent ends it sooner"), "{text}");
+        let group = &mut pair.groups[0];
+        (group.role, group.peer_role, group.stop) = ("taking".into(), None, Some(stop));
+        group.waits = Some(WaitStatus {
+            why: "units of db2 may still run there".into(),
+            left_secs: Some(12.0),
+            help: Some("it ends when db2 says so".into()),
+        });
+        let text = shown(&pair).replace("\n             ", " ");
+        assert!(text.contains("there, 12s more at most; it ends when db2 says so\n"), "{text}");
+        assert!(text.contains(&format!("  stop time  {good}\n")), "{text}");
     }
 
     #[test]

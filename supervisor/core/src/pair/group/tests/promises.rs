@@ -802,3 +802,29 @@ fn a_node_grants_no_number_that_it_has_had_itself() {
         assert_eq!(in_words(&group, &out), words);
     }
 }
+
+#[test]
+fn who_watches_is_told_what_a_group_waits_for() {
+    let waits = |group: &Group, millis| group.waits(at(T + millis));
+    let left = Some(ms(20_000));
+    assert_eq!(waits(&with_witness(waiting()), 0), Some(Waits::OwnerBefore { left }));
+    let endless = State::Taking {
+        lease: lease(T + 500),
+        stage: Stage::Wait(Clocks::FAR),
+        cause: Cause::OwnerSilent,
+    };
+    assert_eq!(waits(&with_witness(endless), 0), Some(Waits::OwnerBefore { left: None }));
+    let step = |step| Some(Waits::Step { step, left: ms(300) });
+    assert_eq!(waits(&with_witness(taking()), 100), step(Step::AddAddresses));
+    assert_eq!(waits(&with_witness(yielding()), 100), step(Step::StopUnits));
+    let leftovers = Some(Waits::Leftovers { units: true, addresses: false, left: ms(3000) });
+    assert_eq!(waits(&with_witness(dropping()), 2000), leftovers);
+    let votes = Some(Waits::Votes { peer: false, third: false });
+    assert_eq!(waits(&with_witness(asking()), 0), votes);
+    assert_eq!(waits(&standby(), 0), Some(Waits::OwnVote { left: ms(1000), silent: false }));
+    assert_eq!(waits(&standby(), 1000), None);
+    assert_eq!(waits(&with_witness(active()), 0), None);
+    let mut forgetful = with_witness(idle());
+    forgetful.voter = Voter::forgetful(at(T));
+    assert_eq!(waits(&forgetful, 4000), Some(Waits::OwnVote { left: ms(6000), silent: true }));
+}
