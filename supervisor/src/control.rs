@@ -261,12 +261,27 @@ pub struct GroupStatus {
     pub stop: Option<StopStatus>,
     /// Its addresses, as configured.
     pub addresses: Vec<String>,
+    /// Who answers for each address, while it is not here.
+    #[serde(default)]
+    pub answers: Vec<AnswerStatus>,
     /// Its units, as configured.
     #[serde(default)]
     pub units: Vec<String>,
     /// Why the last step of its units failed, or what the one under way waits for.
     #[serde(default)]
     pub units_trouble: Option<String>,
+}
+
+/// Who answers for an address that is not here, as this node found when it last asked its network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerStatus {
+    /// The address.
+    pub address: String,
+    /// `good`: the owner alone, or nobody where nobody has it; `in-use`: somebody else;
+    /// `unanswered`: nobody, though the other node has it; `unknown`.
+    pub state: String,
+    /// In words.
+    pub text: String,
 }
 
 /// What a group waits for.

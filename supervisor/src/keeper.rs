@@ -58,6 +58,7 @@ pub mod setup;
 pub mod shell;
 pub mod tap;
 mod turn;
+pub mod vacancy;
 
 /// Its rhythm while there is no lease to renew.
 pub const TURN: Span = Span::from_secs(1);
@@ -255,6 +256,11 @@ impl Keeper {
     /// How the pair stood at the last look.
     pub fn board(&self) -> &board::Shown {
         &self.shown
+    }
+
+    /// Who answers for the addresses of each group that is not here.
+    pub fn found(&self) -> Vec<Vec<vacancy::Found>> {
+        self.board.found()
     }
 
     /// Messages that the keeper did not take.

@@ -14,6 +14,7 @@ use mastiff_core::pair::message::{Epoch, Health, NotReady, Role};
 use mastiff_core::time::{Mono, Span};
 
 use super::paths::Quality;
+use super::vacancy::Found;
 use crate::guard::Slot;
 
 /// One group, as of [`Shown::at`].
@@ -91,6 +92,7 @@ pub struct Shown {
 pub struct Board {
     shown: Mutex<Shown>,
     ends: Vec<AtomicI64>,
+    found: Mutex<Vec<Vec<Found>>>,
 }
 
 impl Board {
@@ -119,7 +121,22 @@ impl Board {
             realtime: Ok(()),
         };
         let ends = (0..groups).map(|_| AtomicI64::new(0)).collect();
-        Self { shown: Mutex::new(shown), ends }
+        Self { shown: Mutex::new(shown), ends, found: Mutex::new(vec![Vec::new(); groups]) }
+    }
+
+    /// Who answers for each address of a group, in the order of the configuration, as the hands
+    /// found last.
+    #[must_use]
+    pub fn found(&self) -> Vec<Vec<Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// By the hands only.
+    pub fn set_found(&self, slot: Slot, of_addresses: Vec<Found>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = found.get_mut(slot.0) {
+            *place = of_addresses;
+        }
     }
 
     /// Writes, if nobody is reading; whether it was written.

@@ -1,10 +1,12 @@
-//! The way to the gateway: rtnetlink(7), `RTM_GETROUTE`.
+//! The way to the gateway, and where neighbours are: rtnetlink(7), `RTM_GETROUTE`,
+//! `RTM_GETNEIGH`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::errno::Errno;
 
+use super::devices::Mac;
 use crate::netlink::{ACK, Attributes, DUMP, Family, Message, Request, Socket};
 
 /// How often a list that changed while it was read is read again.
@@ -23,6 +25,14 @@ const SOURCE: u16 = 7; // RTA_PREFSRC
 const SEVERAL: u16 = 9; // RTA_MULTIPATH
 const TABLE: u16 = 15; // RTA_TABLE
 const VIA: u16 = 18; // RTA_VIA
+
+const GET_NEIGHBOUR: u16 = 30; // RTM_GETNEIGH
+const NEIGHBOUR: usize = 12; // struct ndmsg
+const NEIGHBOUR_IP: u16 = 1; // NDA_DST
+const NEIGHBOUR_MAC: u16 = 2; // NDA_LLADDR
+/// The states in which an entry has a MAC that was once confirmed: `NUD_REACHABLE`, `NUD_STALE`,
+/// `NUD_DELAY`, `NUD_PROBE`, `NUD_PERMANENT` (linux/neighbour.h).
+const CONFIRMED: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x80;
 
 const UNICAST: u8 = 1; // RTN_UNICAST
 const MAIN: u32 = 254; // RT_TABLE_MAIN
@@ -95,22 +105,12 @@ impl Routes {
     pub fn way_to(&mut self, ip: IpAddr, by: Option<u32>) -> Result<Way, Errno> {
         let mut header = [0; HEADER];
         set_family(&mut header, ip.is_ipv6());
-        let (v4, v6);
-        let octets: &[u8] = match ip {
-            IpAddr::V4(ip) => {
-                v4 = ip.octets();
-                &v4
-            }
-            IpAddr::V6(ip) => {
-                v6 = ip.octets();
-                &v6
-            }
-        };
         if let Some(bits) = header.get_mut(1) {
             *bits = if ip.is_ipv6() { 128 } else { 32 };
         }
         self.request.clear();
-        self.request.begin(GET, ACK, &header).attribute(DESTINATION, octets);
+        self.request.begin(GET, ACK, &header);
+        address(&mut self.request, DESTINATION, ip);
         if let Some(index) = by {
             self.request.attribute(DEVICE, &index.to_ne_bytes());
         }
@@ -122,9 +122,37 @@ impl Routes {
         })?;
         way.ok_or(Errno::ENETUNREACH)
     }
+
+    /// Where a neighbour is, by the kernel's table, if that once heard it there; `None` as well
+    /// before Linux 5.0, which does not tell of one neighbour.
+    pub fn neighbour(&mut self, ip: IpAddr, index: u32) -> Option<Mac> {
+        let mut header = [0; NEIGHBOUR];
+        set_family(&mut header, ip.is_ipv6());
+        header.get_mut(4..8)?.copy_from_slice(&index.to_ne_bytes());
+        self.request.clear();
+        self.request.begin(GET_NEIGHBOUR, ACK, &header);
+        address(&mut self.request, NEIGHBOUR_IP, ip);
+        let mut found = None;
+        let listed = self.socket.query(&mut self.request, &mut |message| {
+            let Some((header, mut attributes)) = message.parts::<NEIGHBOUR>() else { return };
+            let [_, _, _, _, _, _, _, _, low, high, ..] = header;
+            let is_confirmed = u16::from_ne_bytes([low, high]) & CONFIRMED != 0;
+            let mac = attributes.find(|(kind, _)| *kind == NEIGHBOUR_MAC);
+            let mac = mac.and_then(|(_, value)| value.try_into().ok()).map(Mac);
+            found = mac.filter(|_| is_confirmed);
+        });
+        listed.ok().and(found)
+    }
 }
 
-fn set_family(header: &mut [u8; HEADER], of_six: bool) {
+fn address(request: &mut Request, kind: u16, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => request.attribute(kind, &ip.octets()),
+        IpAddr::V6(ip) => request.attribute(kind, &ip.octets()),
+    };
+}
+
+fn set_family(header: &mut [u8; 12], of_six: bool) {
     let family = if of_six { libc::AF_INET6 } else { libc::AF_INET };
     let [first, ..] = header;
     *first = u8::try_from(family).unwrap_or_default();

@@ -59,6 +59,8 @@ pub struct Work {
     pub gateway: Option<IpAddr>,
     /// Whether the gateway is asked.
     pub asks_gateway: bool,
+    /// The addresses of the other node's ends of the paths.
+    pub peer: Vec<IpAddr>,
 }
 
 /// What the state file knows of a group.
@@ -123,6 +125,7 @@ pub fn prepare(config: &Config, pair: &PairConfig) -> Result<(Setup, Work), Stri
             ArbiterConfig::Witness(_) | ArbiterConfig::Fence => None,
         },
         asks_gateway: matches!(pair.arbiter, ArbiterConfig::Wire(_)),
+        peer: pair.paths.iter().map(|path| path.peer.ip()).collect(),
     };
     let setup = Setup {
         identity: Identity {

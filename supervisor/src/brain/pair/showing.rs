@@ -7,9 +7,10 @@ use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
 use crate::config::PairConfig;
-use crate::config::pair::{ArbiterConfig, GroupConfig};
-use crate::control::{GroupStatus, PairStatus, PathStatus, StopStatus, WaitStatus};
+use crate::config::pair::{AddressConfig, ArbiterConfig, GroupConfig};
+use crate::control::{AnswerStatus, GroupStatus, PairStatus, PathStatus, StopStatus, WaitStatus};
 use crate::keeper::board::{GroupShown, PathShown};
+use crate::keeper::vacancy::{Found, Holder};
 
 /// How long a refused message explains why nothing is heard.
 const REFUSAL_FRESH: Span = Span::from_secs(60);
@@ -19,10 +20,16 @@ impl Brain {
     pub(in crate::brain) fn pair_status(&self, now: Mono) -> Option<PairStatus> {
         let config = self.config.pair.as_ref()?;
         let shown = self.keeper.board();
+        let mut found = self.keeper.found().into_iter();
         let millis = |span: Span| span.as_secs_f64() * 1000.0;
         let group = |(group, shown_group): (&GroupConfig, &GroupShown)| {
             let lease = shown_group.lease_end.map(|end| millis(shown.at.lease_left(end)));
-            self.group_status(config, group, shown_group, lease, now)
+            let mut status = self.group_status(config, group, shown_group, lease, now);
+            let found = found.next().unwrap_or_default();
+            if !matches!(shown_group.role, Role::Active | Role::Yielding) {
+                status.answers = answers(group, &found, &config.peer);
+            }
+            status
         };
         let ends = config.paths.iter().map(|path| (path.local.to_string(), path.peer.to_string()));
         let ends = ends.map(|(local, remote)| (config.peer.clone(), local, remote));
@@ -86,6 +93,7 @@ impl Brain {
                 fenced: pair.fence.is_some(),
             }),
             addresses: group.addresses.iter().map(ToString::to_string).collect(),
+            answers: Vec::new(),
             units: group.units.clone(),
             units_trouble: self.units_trouble(&group.name),
         }
@@ -174,6 +182,26 @@ impl Brain {
         }
         help
     }
+}
+
+/// Who answers for the addresses of a group that is not here.
+fn answers(group: &GroupConfig, found: &[Found], peer: &str) -> Vec<AnswerStatus> {
+    let one = |(config, found): (&AddressConfig, &Found)| {
+        let (state, text) = match found {
+            Found::Good(Holder::Peer) => ("good", format!("{peer} alone answers for it")),
+            Found::Good(_) => ("good", "nobody answers for it".to_string()),
+            Found::Unknown(why) => ("unknown", format!("not known who answers for it: {why}")),
+            Found::InUse(mac) => {
+                ("in-use", format!("{mac} answers for it: another machine has it, too"))
+            }
+            Found::Unanswered => {
+                let text = format!("nobody answers for it on this network, though {peer} has it");
+                ("unanswered", text)
+            }
+        };
+        AnswerStatus { address: config.ip.to_string(), state: state.to_string(), text }
+    };
+    group.addresses.iter().zip(found).map(one).collect()
 }
 
 fn vouching(peer: &str) -> String {

@@ -3,7 +3,7 @@
 
 use super::super::print::{Out, Tone, clean, counted, duration};
 use super::super::table::{Cell, Table};
-use crate::control::{GroupStatus, PairStatus, PathStatus, StopStatus, WaitStatus};
+use crate::control::{AnswerStatus, GroupStatus, PairStatus, PathStatus, StopStatus, WaitStatus};
 
 /// A path that nothing was heard on for so long is silent: three heartbeats of the slowest pair,
 /// whose lease is shorter than 10 s.
@@ -118,6 +118,13 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
     row("lease", Tone::Plain, &lease);
     if !group.addresses.is_empty() {
         row("addresses", Tone::Plain, &group.addresses.join(", "));
+    }
+    for AnswerStatus { address, state, text } in &group.answers {
+        let tone = match state.as_str() {
+            "good" | "unknown" => Tone::Plain,
+            _ => Tone::Bad,
+        };
+        row("answers", tone, &format!("{address}: {text}"));
     }
     if !group.units.is_empty() {
         let trouble = group.units_trouble.as_deref();
@@ -292,11 +299,26 @@ pub(in crate::cli) mod tests {
                 waits: None,
                 stop: None,
                 addresses: vec!["192.0.2.100/32 dev eth0".into()],
+                answers: Vec::new(),
                 units: Vec::new(),
                 units_trouble: None,
             }],
             paths: vec![path("db2", Some(20.0)), path("db2", Some(30.0)), path(WITNESS, Some(9.0))],
         }
+    }
+
+    #[test]
+    fn a_standby_says_who_answers_for_the_addresses() {
+        let mut pair = pair();
+        assert!(!shown(&pair).contains("answers"));
+        let answer = |state: &str, text: &str| AnswerStatus {
+            address: "192.0.2.100".into(),
+            state: state.into(),
+            text: text.into(),
+        };
+        pair.groups[0].answers = vec![answer("good", "db2 alone answers for it")];
+        let line = "  answers    192.0.2.100: db2 alone answers for it\n";
+        assert!(shown(&pair).contains(line), "{}", shown(&pair));
     }
 
     const TERMINAL: Out = Out { color: false, width: Some(80) };

@@ -16,13 +16,16 @@ use crate::config::pair::AddressConfig;
 use crate::guard::Slot;
 use crate::keeper::announce::{Announcer, Conflict};
 use crate::keeper::devices::{Device, Devices};
-use crate::keeper::packet::{Frame, Heard};
+use crate::keeper::packet::{Frame, Heard, Said};
 use crate::keeper::probe::{Finding, Gateway, Probes};
 use crate::keeper::routes::Routes;
 use crate::keeper::tap::{Speaker, Tap, forwards};
+use crate::keeper::vacancy::Vacancy;
 
 /// A way to the gateway that was not found, or may be another one by now, is looked for so often.
 const LOOK_FOR_GATEWAY_EVERY: Span = Span::from_secs(5);
+
+mod vacant;
 
 /// Frames that one turn takes in; the rest is for the next one.
 const HEARD_MAX: usize = 1024;
@@ -48,6 +51,7 @@ struct Spoken {
     ip: IpAddr,
     interface: String,
     announcer: Announcer,
+    vacancy: Vacancy,
 }
 
 /// Whether and whom to ask for a sign of life.
@@ -82,6 +86,7 @@ impl Air {
             ip: config.ip,
             interface: config.interface.clone(),
             announcer: Announcer::default(),
+            vacancy: Vacancy::default(),
         };
         let group = |(key, addresses): &(GroupKey, Vec<AddressConfig>)| Group {
             key: *key,
@@ -140,6 +145,7 @@ impl Air {
     pub(super) fn start(&mut self, slot: Slot, now: Mono) {
         for spoken in self.groups.get_mut(slot.0).into_iter().flat_map(|g| &mut g.addresses) {
             spoken.announcer.start(now);
+            spoken.vacancy = Vacancy::none();
         }
     }
 
@@ -147,6 +153,7 @@ impl Air {
     pub(super) fn stop(&mut self, slot: Slot) {
         for spoken in self.groups.get_mut(slot.0).into_iter().flat_map(|g| &mut g.addresses) {
             spoken.announcer.stop();
+            spoken.vacancy = Vacancy::default();
         }
     }
 
@@ -264,9 +271,12 @@ impl Air {
                 };
                 let key = group.key;
                 let finding = group.probes.hear(heard, now);
+                // Who only asks whether it is taken gets the kernel's answer.
+                let claims = heard.said != Said::Probed;
+                if claims {
+                    spoken.vacancy.hear(heard.mac);
+                }
                 if on(Slot(slot)) {
-                    // Who only asks whether it is taken gets the kernel's answer.
-                    let claims = heard.said != crate::keeper::packet::Said::Probed;
                     if claims
                         && spoken.announcer.contradicted(heard.mac, now)
                         && let Some(conflict) = spoken.announcer.conflict()

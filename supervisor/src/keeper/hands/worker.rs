@@ -26,6 +26,7 @@ use crate::keeper::setup::Work;
 use parting::{Parting, Rest};
 
 mod care;
+mod others;
 mod parting;
 
 pub(super) const WAKE: Token = Token(0);
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     parting: Parting,
     wall: Box<dyn Wall>,
     daemon: String,
+    /// The other node's ends of the paths.
+    peer: Vec<IpAddr>,
     groups: Vec<GroupWork>,
     /// Whether the lifetime of an address is all that guards it.
     is_guard: bool,
@@ -125,6 +128,7 @@ impl Worker {
             is_guard: matches!(work.wall.form(), timing::Guard::Lifetime),
             wall: work.wall,
             daemon: work.daemon,
+            peer: work.peer,
             groups: work.groups.into_iter().map(|(_, all)| group(all)).collect(),
             stood: false,
             is_alone: false,

@@ -150,6 +150,7 @@ impl Worker {
                 self.tell_ready();
             }
             self.end_rests();
+            self.look_for_others(now);
             match self.wall.stands() {
                 Ok(true) if self.fault.is_none() => {}
                 Ok(stands) => {

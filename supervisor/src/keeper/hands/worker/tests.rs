@@ -18,6 +18,8 @@ const SLOT: Slot = Slot(0);
 const GROUP: GroupKey = GroupKey(7);
 const IP: &str = "192.0.2.9";
 
+mod others;
+
 /// Stands everywhere; `create` fails so often.
 #[derive(Debug, Default)]
 struct Paper {
@@ -73,6 +75,10 @@ impl Ends {
 }
 
 fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
+    worker_with(IP, interface, wall)
+}
+
+fn worker_with(ip: &str, interface: &str, wall: Paper) -> (Worker, Ends) {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
     let (jobs, receiver) = sync_channel(16);
@@ -80,8 +86,8 @@ fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
     let (news, told) = sync_channel(64);
     let answers = Answers { outcomes, keeper: Arc::clone(&waker) };
     let addresses = vec![AddressConfig {
-        ip: IP.parse().unwrap(),
-        prefix: 32,
+        ip: ip.parse().unwrap(),
+        prefix: if ip.contains(':') { 128 } else { 32 },
         interface: interface.to_string(),
     }];
     let work = Work {
@@ -92,6 +98,7 @@ fn worker(interface: &str, wall: Paper) -> (Worker, Ends) {
         wall: Box::new(wall),
         gateway: None,
         asks_gateway: false,
+        peer: vec!["10.1.0.2".parse().unwrap()],
     };
     let board = Arc::new(Board::new(1, 1));
     let told_of = Told { news, brain: waker };

@@ -1,0 +1,70 @@
+//! Whether somebody else has an address that is not here: looked for by a standby, told and shown.
+
+use mastiff_core::pair::message::{NotReady, Role};
+use mastiff_core::report::Severity;
+use mastiff_core::time::Mono;
+
+use super::Worker;
+use crate::guard::Slot;
+use crate::keeper::board::GroupShown;
+use crate::keeper::vacancy::{Found, Holder};
+
+impl Worker {
+    /// Once a second: asks what is due, and tells what is new.
+    pub(super) fn look_for_others(&mut self, now: Mono) {
+        if !self.air.has_to_look(now) {
+            return;
+        }
+        let shown = self.board.read();
+        for (place, group) in shown.groups.iter().enumerate() {
+            let slot = Slot(place);
+            let places = (&self.devices, self.peer.as_slice());
+            for (ip, before, found) in self.air.look_for_others(slot, holder(group), places, now) {
+                self.tell_found(&ip.to_string(), found, before.is_fault());
+            }
+            self.board.set_found(slot, self.air.found(slot));
+        }
+    }
+
+    fn tell_found(&self, ip: &str, found: Found, was_fault: bool) {
+        match found {
+            Found::InUse(mac) => {
+                let text = format!(
+                    "{ip} is answered for by {mac}, which is not where the group is: another \
+                     machine has the address"
+                );
+                self.told.tell("address-in-use", Severity::Warning, text);
+            }
+            Found::Unanswered => {
+                let text = format!(
+                    "{ip} is answered for by nobody on this node's network, though the other node \
+                     has it: clients here may not reach it"
+                );
+                self.told.tell("address-unanswered", Severity::Warning, text);
+            }
+            Found::Good(_) if was_fault => {
+                let text = format!("{ip} is answered for as it should be");
+                self.told.tell("address-good", Severity::Notice, text);
+            }
+            Found::Good(_) | Found::Unknown(_) => {}
+        }
+    }
+}
+
+const fn is_at_rest(role: Role) -> bool {
+    matches!(role, Role::Standby | Role::Waiting | Role::Maintenance | Role::Fault)
+}
+
+/// Who should have the group, by the words of both nodes.
+fn holder(group: &GroupShown) -> Holder {
+    // Something may be left on either node.
+    if group.not_ready == Some(NotReady::Starting) || !is_at_rest(group.role) {
+        return Holder::NotKnown;
+    }
+    match group.peer {
+        Some((Role::Active, _, _)) => Holder::Peer,
+        Some((_, _, Some(NotReady::Starting))) | None => Holder::NotKnown,
+        Some((role, _, _)) if is_at_rest(role) => Holder::Nobody,
+        Some(_) => Holder::NotKnown,
+    }
+}
