@@ -52,6 +52,7 @@ use message::{Beat, GroupKey, Member, Owner, Session};
 use spec::{GroupSpec, Terms};
 
 use crate::time::Mono;
+use crate::watchdog::Refusal;
 
 /// All groups of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -199,11 +200,18 @@ impl Pair {
         changed
     }
 
-    /// Whether something exclusive has been held without a lease for too long: then the watchdog
-    /// must not be petted (I13).
+    /// Why the watchdog must not be petted, for whichever group (I13); what lasts too long first.
+    #[must_use]
+    pub fn pet_refusal(&self, now: Clocks) -> Option<Refusal> {
+        let mut refusals = self.groups.iter().filter_map(|group| group.pet_refusal(now));
+        let first = refusals.next()?;
+        Some(refusals.find(|refusal| *refusal == Refusal::Lease).unwrap_or(first))
+    }
+
+    /// Whether it must not.
     #[must_use]
     pub fn forbids_pet(&self, now: Clocks) -> bool {
-        self.groups.iter().any(|group| group.forbids_pet(now))
+        self.pet_refusal(now).is_some()
     }
 
     /// What this node would say of a group, without ask and answer: to greet a stranger with.

@@ -11,7 +11,8 @@
 //!   [`BRAIN_FRESH`] (PID 1). PID 1 comes long before: it restarts the daemon. Who comes to the
 //!   device's limit has a PID 1 that does not.
 //! - **W3**: no pet while something exclusive is held without a lease for longer than its stop
-//!   time ([`crate::pair::Pair::forbids_pet`], I13).
+//!   time, nor after a start without memory before what may be left is gone
+//!   ([`crate::pair::Pair::pet_refusal`], I13).
 //! - **W4**: no pet when the root file system has answered no write for longer than its limit, if
 //!   one is configured.
 //! - **W5**: no pet once a rung has come to its last means, the device itself, nor during a
@@ -76,8 +77,8 @@ pub struct Wishes {
 pub struct Evidence {
     /// The brain's last turn; its start, before the first.
     pub brain: Mono,
-    /// The pair's word: [`crate::pair::Pair::forbids_pet`].
-    pub pair_forbids: bool,
+    /// The pair's word: [`crate::pair::Pair::pet_refusal`].
+    pub pair_forbids: Option<Refusal>,
     /// The brain's.
     pub wishes: Wishes,
 }
@@ -87,8 +88,11 @@ pub struct Evidence {
 pub enum Refusal {
     /// W2: the brain has been silent for so long.
     Brain(Span),
-    /// W3.
+    /// W3: for longer than the stop time.
     Lease,
+    /// W3: a daemon has started without memory, and removes what may be left. Every first start
+    /// does.
+    Sweep,
     /// W4: the root file system has been silent for so long.
     Root(Span),
     /// W5: a rung resets the machine.
@@ -104,6 +108,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::Brain(silent) => write!(to, "the brain has made no turn for {silent}"),
             Self::Lease => to.write_str("a group is held without a lease for too long"),
+            Self::Sweep => {
+                to.write_str("what a daemon before may have left of a group is removed first")
+            }
             Self::Root(silent) => {
                 write!(to, "the root file system has answered no write for {silent}")
             }
@@ -128,7 +135,7 @@ pub fn permit(evidence: &Evidence, now: Mono) -> Result<Mono, Refusal> {
         _ if resets => Some(Refusal::Rung),                              // W5
         _ if observes => None,                                           // W7
         _ if self_test.is_some_and(|until| now < until) => Some(Refusal::SelfTest), // W5
-        _ if evidence.pair_forbids => Some(Refusal::Lease),              // W3
+        _ if evidence.pair_forbids.is_some() => evidence.pair_forbids,   // W3
         _ if silent >= BRAIN_LIMIT => Some(Refusal::Brain(silent)),      // W2
         (Some((silent, _)), _) => Some(Refusal::Root(silent)),           // W4
         (None, _) => None,

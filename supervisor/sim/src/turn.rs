@@ -56,7 +56,7 @@ impl World {
             // A brain that is never late, and that wants nothing: W3 decides.
             let evidence = Evidence {
                 brain: now.at.boot,
-                pair_forbids: pair.forbids_pet(now.at),
+                pair_forbids: pair.pet_refusal(now.at),
                 wishes: Wishes::default(),
             };
             let pets = permit(&evidence, now.at.boot).is_ok();

@@ -149,16 +149,24 @@ impl Brain {
         if !same && self.dog.petter.is_some() {
             let (severity, text) = match refusal {
                 Some(refusal) => {
-                    let held = if refusal == Refusal::Lease { self.held() } else { String::new() };
+                    let is_lease = matches!(refusal, Refusal::Lease | Refusal::Sweep);
+                    let held = if is_lease { self.held() } else { String::new() };
                     let why = format!("{refusal}{held}");
                     if refusal != Refusal::SelfTest {
                         self.flight.note(Kind::Refused, &why, now);
                     }
-                    (Severity::Error, format!("the watchdog is not petted: {why}"))
+                    match refusal {
+                        // No start without memory can do without; if it lasts that is another one.
+                        Refusal::Sweep => {
+                            (Severity::Notice, format!("the watchdog is not petted yet: {why}"))
+                        }
+                        _ => (Severity::Error, format!("the watchdog is not petted: {why}")),
+                    }
                 }
                 None => {
                     self.note_armed(now);
-                    (Severity::Notice, "the watchdog is petted again".to_string())
+                    let again = if had == Some(Refusal::Sweep) { "" } else { " again" };
+                    (Severity::Notice, format!("the watchdog is petted{again}"))
                 }
             };
             self.events.record("watchdog-refused", severity, None, &text);

@@ -21,6 +21,7 @@ use mastiff_core::pair::group::Group;
 use mastiff_core::pair::message::{GroupKey, NotReady, Role};
 use mastiff_core::pair::spec::{GroupSpec, Terms};
 use mastiff_core::time::{Mono, Span};
+use mastiff_core::watchdog::Refusal;
 use mio::{Registry, Token, Waker};
 
 use super::Fitness;
@@ -180,9 +181,9 @@ impl Shell {
         shell
     }
 
-    /// Whether the pair forbids to pet the watchdog (I13).
-    pub(super) fn forbids_pet(&self, now: Clocks) -> bool {
-        self.pair.forbids_pet(now)
+    /// Why the pair forbids to pet the watchdog (I13).
+    pub(super) fn pet_refusal(&self, now: Clocks) -> Option<Refusal> {
+        self.pair.pet_refusal(now)
     }
 
     /// When the next turn is due.

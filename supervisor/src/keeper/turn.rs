@@ -211,7 +211,7 @@ impl Loop {
         let at = now.at.boot;
         let evidence = Evidence {
             brain: self.health_of.unwrap_or(self.started),
-            pair_forbids: self.shell.as_ref().is_some_and(|shell| shell.forbids_pet(now.at)),
+            pair_forbids: self.shell.as_ref().and_then(|shell| shell.pet_refusal(now.at)),
             wishes: self.wishes,
         };
         match (permit(&evidence, at), &self.permits) {

@@ -43,6 +43,7 @@ use super::spec::{GroupSpec, Terms};
 use super::takeover::Candidacy;
 use super::voter::Voter;
 use crate::time::{Mono, Span};
+use crate::watchdog::Refusal;
 
 /// A candidate leaves a fitter peer this many heartbeats to ask first.
 const POLITE_BEATS: u64 = 3;
@@ -277,15 +278,25 @@ impl Group {
             .or_else(|| yielded.then_some(NotReady::Yielded))
     }
 
-    /// Whether exclusive things have been held without a lease for longer than their stop time:
-    /// then the watchdog must not be petted (I13). After a start that does not know since when, not
-    /// even before that; and no longer than the peer waits for.
+    /// Why the watchdog must not be petted (I13): exclusive things have been held without a lease
+    /// for longer than their stop time, and no longer than the peer waits for, or, after a start
+    /// that does not know since when, may be held at all.
+    #[must_use]
+    pub fn pet_refusal(&self, now: Clocks) -> Option<Refusal> {
+        let State::Dropping { cause, left, .. } = &self.state else { return None };
+        let units = self.spec.is_exclusive() && left.units != Left::Gone;
+        if !units && left.addresses == Left::Gone {
+            return None;
+        }
+        let overdue = now.longest_since(left.since) >= self.pet_limit();
+        let sweeps = *cause == Cause::Start;
+        overdue.then_some(Refusal::Lease).or(sweeps.then_some(Refusal::Sweep))
+    }
+
+    /// Whether it must not.
     #[must_use]
     pub fn forbids_pet(&self, now: Clocks) -> bool {
-        let State::Dropping { cause, left, .. } = &self.state else { return false };
-        let units = self.spec.is_exclusive() && left.units != Left::Gone;
-        let overdue = now.longest_since(left.since) >= self.pet_limit();
-        (overdue || *cause == Cause::Start) && (units || left.addresses != Left::Gone)
+        self.pet_refusal(now).is_some()
     }
 
     /// The stop time of this node that the peer is known to reckon with: a longer one is valid only

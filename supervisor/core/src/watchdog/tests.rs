@@ -28,7 +28,7 @@ fn pid_1_is_petted_only_while_both_loops_make_progress() {
 
 /// A machine on which all is well.
 fn well() -> Evidence {
-    Evidence { brain: NOW, pair_forbids: false, wishes: Wishes::default() }
+    Evidence { brain: NOW, pair_forbids: None, wishes: Wishes::default() }
 }
 
 fn wishing(wishes: Wishes) -> Evidence {
@@ -47,7 +47,8 @@ fn each_rule_refuses_alone_and_an_observing_boot_pets_all_the_same() {
         (well(), None),
         (Evidence { brain: ago(59), ..well() }, None), // a freeze of 10 s is nothing
         (Evidence { brain: ago(60), ..well() }, Some(Refusal::Brain(minute))), // W2
-        (Evidence { pair_forbids: true, ..well() }, Some(Refusal::Lease)), // W3
+        (Evidence { pair_forbids: Some(Refusal::Lease), ..well() }, Some(Refusal::Lease)), // W3
+        (Evidence { pair_forbids: Some(Refusal::Sweep), ..well() }, Some(Refusal::Sweep)), // W3
         (wishing(root(60)), None),
         (wishing(root(61)), Some(Refusal::Root(Span::from_secs(61)))), // W4
         (wishing(resets), Some(Refusal::Rung)),                        // W5

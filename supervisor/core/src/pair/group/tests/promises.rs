@@ -4,6 +4,7 @@ use super::*;
 use crate::pair::arbiters::{fence, wire};
 use crate::pair::message::NotReady::LinkDown;
 use crate::pair::spec::Terms;
+use crate::watchdog::Refusal as NoPet;
 
 fn started() -> (Group, Vec<PairAction>) {
     let mut out = PairActions::new();
@@ -245,6 +246,23 @@ fn a_longer_stop_time_counts_once_the_peer_reckons_with_it() {
     hear_known(&mut group, 33);
     assert_eq!(group.kept().stop_limit, Some(Span::from_secs(5)));
     pets_until(group, 5);
+}
+
+#[test]
+fn a_sweep_at_the_start_is_no_fault_until_it_lasts_too_long() {
+    let mut group = started().0;
+    for (millis, why) in [(0, NoPet::Sweep), (4999, NoPet::Sweep), (5000, NoPet::Lease)] {
+        assert_eq!(group.pet_refusal(at(T + millis)), Some(why), "{millis}");
+    }
+    let stop = group.attempts;
+    done(&mut group, Step::StopUnits, stop, T + 100);
+    done(&mut group, Step::RemoveAddresses, stop - 1, T + 100);
+    assert_eq!(group.pet_refusal(at(T + 5000)), None);
+    // A lease that ended is another thing: its stop time has begun.
+    let mut lost = with_witness(active());
+    turn(&mut lost, None, T + 500);
+    assert_eq!(lost.pet_refusal(at(T + 5499)), None);
+    assert_eq!(lost.pet_refusal(at(T + 5500)), Some(NoPet::Lease));
 }
 
 #[test]
