@@ -42,6 +42,7 @@ pub mod address;
 pub mod announce;
 pub mod board;
 pub mod connections;
+pub mod definition;
 pub mod devices;
 pub mod hands;
 mod lateness;
@@ -261,6 +262,11 @@ impl Keeper {
     /// Who answers for the addresses of each group that is not here.
     pub fn found(&self) -> Vec<Vec<vacancy::Found>> {
         self.board.found()
+    }
+
+    /// Why each group's addresses could not be put on here, if so.
+    pub fn no_link(&self) -> Vec<Option<String>> {
+        self.board.no_link()
     }
 
     /// Messages that the keeper did not take.

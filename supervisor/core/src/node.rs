@@ -333,23 +333,31 @@ impl Node {
     /// the rung that hands over, since the rungs before it come first; elsewhere at once. Any other
     /// trouble only breaks a tie.
     pub fn fitness(&self, group: &str, now: Mono) -> Fitness {
-        let is_here = self.active.iter().any(|active| **active == *group);
-        let tried = |check: &Check| {
-            check.spec.handing_over().is_some_and(|rung| check.ladder.has_tried(rung))
-        };
-        let speaks_against = |check: &&Check| {
-            check.verdict() == Verdict::Failed
-                && check.spec.counts_for(group)
-                && (!is_here || tried(check))
-                && self.maintenance.covering(&check.spec.name, now).is_none()
-        };
-        if self.checks.iter().any(|check| speaks_against(&check)) {
+        if self.against(group, now).next().is_some() {
             Fitness::Failed
         } else if self.verdict(now) == Verdict::Healthy {
             Fitness::Healthy
         } else {
             Fitness::Degraded
         }
+    }
+
+    /// The checks that make this node unfit for a group ([`Fitness::Failed`]).
+    pub fn speaking_against(&self, group: &str, now: Mono) -> Vec<&str> {
+        self.against(group, now).map(|check| &*check.spec.name).collect()
+    }
+
+    fn against(&self, group: &str, now: Mono) -> impl Iterator<Item = &Check> {
+        let is_here = self.active.iter().any(|active| **active == *group);
+        let tried = |check: &Check| {
+            check.spec.handing_over().is_some_and(|rung| check.ladder.has_tried(rung))
+        };
+        self.checks.iter().filter(move |check| {
+            check.verdict() == Verdict::Failed
+                && check.spec.counts_for(group)
+                && (!is_here || tried(check))
+                && self.maintenance.covering(&check.spec.name, now).is_none()
+        })
     }
 
     /// Whether each check has had a reading, or the time for one.

@@ -23,6 +23,7 @@ use crate::keeper::shell::{News, Notice};
 const ORDER_WITHIN: Span = Span::from_secs(15);
 
 mod showing;
+mod unready;
 
 /// What the state file keeps of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,6 +34,8 @@ pub struct GroupShown {
     pub not_ready: Option<NotReady>,
     /// The peer, if it was heard within a lease: its role, its health and why it could not take it.
     pub peer: Option<(Role, Health, Option<NotReady>)>,
+    /// The definitions of this node and of the peer, if they are not the same.
+    pub differs: Option<(u64, u64)>,
     /// What it waits for.
     pub waits: Option<Waits>,
     /// How long units may outlive a lease here.
@@ -93,6 +95,7 @@ pub struct Board {
     shown: Mutex<Shown>,
     ends: Vec<AtomicI64>,
     found: Mutex<Vec<Vec<Found>>>,
+    no_link: Mutex<Vec<Option<String>>>,
 }
 
 impl Board {
@@ -107,6 +110,7 @@ impl Board {
             lease_end: None,
             not_ready: Some(NotReady::Starting),
             peer: None,
+            differs: None,
             waits: None,
             stops_within: None,
             peer_stops_within: None,
@@ -121,7 +125,26 @@ impl Board {
             realtime: Ok(()),
         };
         let ends = (0..groups).map(|_| AtomicI64::new(0)).collect();
-        Self { shown: Mutex::new(shown), ends, found: Mutex::new(vec![Vec::new(); groups]) }
+        Self {
+            shown: Mutex::new(shown),
+            ends,
+            found: Mutex::new(vec![Vec::new(); groups]),
+            no_link: Mutex::new(vec![None; groups]),
+        }
+    }
+
+    /// Why the addresses of each group could not be put on, as the hands found last.
+    #[must_use]
+    pub fn no_link(&self) -> Vec<Option<String>> {
+        self.no_link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// By the hands only.
+    pub fn set_no_link(&self, slot: Slot, why: Option<String>) {
+        let mut all = self.no_link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = all.get_mut(slot.0) {
+            *place = why;
+        }
     }
 
     /// Who answers for each address of a group, in the order of the configuration, as the hands

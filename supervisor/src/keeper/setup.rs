@@ -10,6 +10,7 @@ use mastiff_core::time::Span;
 use mastiff_core::timing::{self, RoundTrip, Timing, WatchdogFacts};
 use mastiff_core::wire::Keys;
 
+use super::definition;
 use super::memory::Memory;
 use crate::config::pair::{AddressConfig, ArbiterConfig, Failback, GroupConfig, PairConfig};
 use crate::config::{Config, WatchdogConfig};
@@ -197,7 +198,7 @@ fn heartbeat(timings: &[Timing]) -> Span {
 #[must_use]
 pub fn terms(pair: &PairConfig, group: &GroupConfig, node: &str) -> Terms {
     Terms {
-        definition: fnv1a(definition(pair, group).as_bytes()),
+        definition: definition::of(pair, group),
         preferred: group.prefer.as_deref() == Some(node),
         failback: match group.failback {
             Failback::Never | Failback::Manual => spec::Failback::Never,
@@ -230,24 +231,4 @@ fn group_spec(pair: &PairConfig, group: &GroupConfig, node: &str, timing: Timing
         highest: Epoch::NONE,
         timing,
     }
-}
-
-/// What both nodes must have alike, as text. Interfaces may have other names there.
-fn definition(pair: &PairConfig, group: &GroupConfig) -> String {
-    let addresses: Vec<String> = group
-        .addresses
-        .iter()
-        .map(|address| format!("{}/{}", address.ip, address.prefix))
-        .collect();
-    format!(
-        "{:?} {addresses:?} {:?} {} {} {:?} {:?} {} {}",
-        group.name,
-        group.units,
-        group.is_data,
-        group.address_after_units,
-        group.prefer,
-        group.failback,
-        pair.takeover_within,
-        pair.arbiter.name(),
-    )
 }

@@ -456,6 +456,7 @@ impl Shell {
                     lease_end: group.lease().map(|lease| lease.end()),
                     not_ready: group.not_ready(now),
                     peer: group.peer(now),
+                    differs: group.differs(now),
                     waits: group.waits(now),
                     stops_within: group.own_stops_within(),
                     peer_stops_within: group.peer_stops_within(),

@@ -186,6 +186,12 @@ impl Peer {
         self.fresh(REPORT_FRESH, now).is_some_and(|heard| heard.definition != definition)
     }
 
+    /// Its definition of the group, as it last said.
+    #[must_use]
+    pub fn definition(&self) -> Option<u64> {
+        self.heard.map(|heard| heard.definition)
+    }
+
     /// Whether its health is so bad, or so unknown, that the group is better elsewhere.
     #[must_use]
     pub fn is_healthier_than(&self, health: Health) -> bool {

@@ -21,10 +21,13 @@ impl Brain {
         let config = self.config.pair.as_ref()?;
         let shown = self.keeper.board();
         let mut found = self.keeper.found().into_iter();
+        let mut no_link = self.keeper.no_link().into_iter();
         let millis = |span: Span| span.as_secs_f64() * 1000.0;
         let group = |(group, shown_group): (&GroupConfig, &GroupShown)| {
             let lease = shown_group.lease_end.map(|end| millis(shown.at.lease_left(end)));
             let mut status = self.group_status(config, group, shown_group, lease, now);
+            let no_link = no_link.next().flatten();
+            status.not_ready = self.not_ready(group, shown_group, no_link.as_ref(), now);
             let found = found.next().unwrap_or_default();
             if !matches!(shown_group.role, Role::Active | Role::Yielding) {
                 status.answers = answers(group, &found, &config.peer);
@@ -82,7 +85,7 @@ impl Brain {
             cause: shown.cause.map(|cause| cause.to_string()),
             epoch: shown.epoch.0,
             lease_left_ms,
-            not_ready: shown.not_ready.map(|why| why.to_string()),
+            not_ready: None,
             peer_role: shown.peer.map(|(role, _, _)| role.to_string()),
             peer_not_ready: shown.peer.and_then(|(_, _, why)| why).map(|why| why.to_string()),
             waits: self.waits(pair, shown),

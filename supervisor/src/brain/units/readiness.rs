@@ -42,6 +42,12 @@ impl Brain {
         self.units.iter().find(|units| units.name == group).is_none_or(|it| it.could_start(now))
     }
 
+    /// Why it could not.
+    pub(in crate::brain) fn units_unready(&self, group: &str) -> Option<String> {
+        let why = &self.units.iter().find(|units| units.name == group)?.readiness.why;
+        Some(why.clone().unwrap_or_else(|| "PID 1 has not said so yet, or not lately".to_string()))
+    }
+
     /// When PID 1 is to be asked.
     pub(super) fn readiness_deadline(&self) -> Mono {
         let has_units = self.units.iter().filter(|units| !units.units.is_empty());

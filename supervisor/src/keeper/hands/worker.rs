@@ -28,6 +28,7 @@ use parting::{Parting, Rest};
 mod care;
 mod others;
 mod parting;
+mod ready;
 
 pub(super) const WAKE: Token = Token(0);
 const DEVICES: Token = Token(1);
@@ -415,40 +416,6 @@ impl Worker {
                     config.interface
                 );
                 self.told.tell("address-takes-others", Severity::Warning, text);
-            }
-        }
-    }
-
-    /// Tells the keeper whether the interfaces of each group are there and up.
-    fn tell_ready(&mut self) {
-        let up = |config: &AddressConfig| {
-            let device = self.devices.called(&config.interface);
-            device.is_some_and(|device| device.state == State::Up)
-        };
-        let stands = self.fault.is_none();
-        let floating = self.groups.iter().flat_map(|group| &group.addresses);
-        let floating: Vec<IpAddr> = floating.map(|config| config.ip).collect();
-        // Somebody else's: it would be refused when the group is taken. A list that cannot be read
-        // shows none; then that is what is found out.
-        let all = self.addresses.list().unwrap_or_default();
-        let foreign = Leftovers::among(&all, &floating).foreign;
-        for found in &foreign {
-            let text = format!(
-                "{} is on an interface here, and not by mastiff; its group cannot be taken",
-                found.address
-            );
-            self.told.once("address-foreign", &mut self.foreign, text);
-        }
-        if foreign.is_empty() {
-            self.foreign = None;
-        }
-        let free = |config: &AddressConfig| foreign.iter().all(|f| f.address.ip != config.ip);
-        for (slot, group) in self.groups.iter_mut().enumerate() {
-            let ready = stands && group.addresses.iter().all(|config| up(config) && free(config));
-            if group.ready != Some(ready) {
-                // What finds no room is told again with the next look.
-                let given = self.answers.give(Outcome::Ready(Slot(slot), ready));
-                group.ready = given.then_some(ready);
             }
         }
     }

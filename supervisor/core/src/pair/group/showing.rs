@@ -81,6 +81,14 @@ impl Group {
         (left > Span::ZERO).then_some(Waits::OwnVote { left, silent: promise.is_none() })
     }
 
+    /// The definitions of this node and of the peer, if they differ.
+    #[must_use]
+    pub fn differs(&self, now: Clocks) -> Option<(u64, u64)> {
+        let ours = self.spec.definition;
+        let differs = self.peer.defines_otherwise(ours, now);
+        self.peer.definition().filter(|_| differs).map(|theirs| (ours, theirs))
+    }
+
     /// How long exclusive units may outlive a lease here; `None` without an armed watchdog.
     #[must_use]
     pub const fn own_stops_within(&self) -> Option<Span> {
