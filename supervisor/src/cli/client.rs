@@ -10,9 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
 use nix::sys::time::TimeVal;
+use nix::unistd::Group;
 
 use super::failure::Failure;
 use super::print;
+use crate::brain::clients::GROUP;
 use crate::control::{Answer, REQUEST_BYTES_MAX, Request};
 
 /// Bytes of one answer at most. A check takes about 2 KiB and a node has at most a few thousand.
@@ -192,6 +194,17 @@ fn open(path: &Path, timeout: Duration) -> Result<UnixStream, Errno> {
     Ok(UnixStream::from(socket))
 }
 
+/// How a user becomes a member, and before that how the group comes to be: the daemon looks for it
+/// when it starts.
+fn join_group() -> &'static str {
+    match Group::from_name(GROUP) {
+        Ok(None) => {
+            "`groupadd --system mastiff`, `systemctl restart mastiff`, `usermod -aG mastiff USER`"
+        }
+        Ok(Some(_)) | Err(_) => "`usermod -aG mastiff USER`",
+    }
+}
+
 fn refused(path: &Path, error: Errno) -> Failure {
     let shown = path.display();
     match error {
@@ -204,7 +217,8 @@ fn refused(path: &Path, error: Errno) -> Failure {
         )),
         Errno::EACCES | Errno::EPERM => Failure::Permission(format!(
             "cannot open {shown}: permission denied; root and members of the group mastiff may: \
-             use sudo, or `usermod -aG mastiff USER` and log in again"
+             use sudo, or {} and log in again",
+            join_group()
         )),
         Errno::EAGAIN => Failure::Unavailable(format!(
             "mastiffd does not accept connections on {shown}; it is overloaded or stuck: see \

@@ -20,7 +20,9 @@ use crate::control::Status;
 
 mod daemon;
 mod kernel;
+mod pair;
 mod platform;
+mod pretimeout;
 mod settings;
 mod system;
 mod watchdog;
@@ -36,6 +38,7 @@ const FINDINGS: &[fn(&Machine) -> Vec<Finding>] = &[
     daemon::configuration,
     daemon::unit_enabled,
     daemon::state_dir,
+    daemon::group,
     system::others,
     system::init,
     system::clock,
@@ -54,7 +57,9 @@ const FINDINGS: &[fn(&Machine) -> Vec<Finding>] = &[
     watchdog::several,
     watchdog::nowayout,
     watchdog::counts,
+    pretimeout::governor,
     platform::locked,
+    pair::connections,
 ];
 
 /// How much a finding matters.
@@ -144,6 +149,8 @@ pub(super) struct Machine {
     state_dir: PathBuf,
     /// `[watchdog]`, unless it is off.
     watchdog: Option<WatchdogConfig>,
+    /// A group has its connections ended when its addresses move.
+    resets: bool,
     /// May take some seconds.
     wait: bool,
 }
@@ -151,8 +158,13 @@ pub(super) struct Machine {
 impl Machine {
     /// The text of a file, cut at [`FILE_BYTES_MAX`].
     fn text(&self, path: &str) -> io::Result<String> {
+        self.text_of(path, FILE_BYTES_MAX)
+    }
+
+    /// The same, cut at so many bytes.
+    fn text_of(&self, path: &str, bytes_max: u64) -> io::Result<String> {
         let mut bytes = Vec::new();
-        File::open(self.root.path(path))?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        File::open(self.root.path(path))?.take(bytes_max).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).trim().to_string())
     }
 
@@ -218,7 +230,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failure> {
     let loaded = context.load();
     let watchdog = loaded.as_ref().ok().and_then(|config| config.watchdog.clone());
+    let groups = loaded.as_ref().ok().and_then(|config| config.pair.as_ref());
+    let mut groups = groups.into_iter().flat_map(|pair| &pair.groups);
+    let resets = groups.any(|group| group.resets_connections && !group.addresses.is_empty());
     let machine = Machine {
+        resets,
         root: Root::machine(),
         daemon: status::ask(context),
         config: context.config.clone(),

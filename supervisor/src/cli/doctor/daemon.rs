@@ -5,6 +5,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Finding, Machine, Severity};
+use crate::brain::clients::GROUP;
 use crate::cli::failure::Failure;
 use crate::cli::print::{counted, duration};
 
@@ -84,6 +85,22 @@ pub(super) fn unit_enabled(machine: &Machine) -> Vec<Finding> {
         format!("{UNIT} is not enabled"),
         "After the next boot nothing is watched.",
         "systemctl enable mastiff",
+    )]
+}
+
+/// Whether anybody but root could ask the daemon.
+pub(super) fn group(machine: &Machine) -> Vec<Finding> {
+    let Ok(groups) = machine.text("/etc/group") else { return Vec::new() };
+    let is_there = groups.lines().any(|line| line.split(':').next() == Some(GROUP));
+    if is_there {
+        return Finding::good("the group mastiff is there");
+    }
+    vec![Finding::new(
+        Severity::Note,
+        "there is no group mastiff in /etc/group",
+        "Its members may look (`mastiff status`) without being root; without it only root may.",
+        "groupadd --system mastiff; systemctl restart mastiff; then for each of them: usermod -aG \
+         mastiff USER",
     )]
 }
 

@@ -33,6 +33,7 @@ impl Tree {
             faults: None,
             state_dir: "/var/lib/mastiff".into(),
             watchdog: None,
+            resets: false,
             wait: false,
         }
     }
@@ -457,4 +458,76 @@ fn a_drop_in_wins_over_the_main_file_and_hides_its_namesake() {
     );
     let hidden = tree.with("/etc/systemd/journald.conf.d/50-x.conf", "[Journal]\nStorage=\n");
     assert_eq!(hidden.only(system::journal).0, Severity::Good);
+}
+
+#[test]
+fn a_kernel_that_cannot_end_connections_is_found_where_that_is_wanted() {
+    let release = |tree: Tree| tree.with("/proc/sys/kernel/osrelease", "6.1.0-test\n");
+    let found = |tree: &Tree, resets| {
+        pair::connections(&Machine { resets, ..tree.machine() }).pop().map(|it| it.severity)
+    };
+    let without = "CONFIG_INET_DIAG=m\n# CONFIG_INET_DIAG_DESTROY is not set\n";
+    for (text, severity) in
+        [("CONFIG_INET_DIAG_DESTROY=y\n", Severity::Good), (without, Severity::Warning)]
+    {
+        for path in ["/boot/config-6.1.0-test", "/lib/modules/6.1.0-test/config"] {
+            let tree = release(Tree::new()).with(path, text);
+            assert_eq!(found(&tree, true), Some(severity), "{path}");
+            assert_eq!(found(&tree, false), None, "nobody wants it");
+        }
+    }
+    // Far behind what other files are read of.
+    let long = format!("{}CONFIG_INET_DIAG_DESTROY=y\n", "# CONFIG_X is not set\n".repeat(9000));
+    let tree = release(Tree::new()).with("/boot/config-6.1.0-test", &long);
+    assert_eq!(found(&tree, true), Some(Severity::Good));
+    assert_eq!(found(&release(Tree::new()), true), None, "it is not known");
+}
+
+#[test]
+fn a_warning_of_the_watchdog_that_nobody_acts_on_is_found() {
+    let wanted = |governor| {
+        let before = mastiff_core::time::Span::from_secs(5);
+        config(DeviceChoice::Auto).map(|it| WatchdogConfig {
+            pretimeout: Some(before),
+            governor,
+            ..it
+        })
+    };
+    let class = "/sys/class/watchdog/watchdog0";
+    let dog = |governor: &str, all: &str| {
+        let tree = Tree::new().dog(0, "iTCO_wdt\n", "active\n");
+        let tree = tree.with(&format!("{class}/pretimeout"), "5\n");
+        let tree = tree.with(&format!("{class}/pretimeout_governor"), governor);
+        tree.with(&format!("{class}/pretimeout_available_governors"), all)
+    };
+    let found = |tree: &Tree, watchdog| {
+        let finding = pretimeout::governor(&Machine { watchdog, ..tree.machine() }).pop();
+        finding.map(|it| (it.severity, format!("{} {}", it.what, it.to_do)))
+    };
+    let panic = Some(mastiff_hwmon::watchdog::governor::Governor::Panic);
+    let good = |tree, governor| found(&tree, wanted(governor)).unwrap().0 == Severity::Good;
+    assert!(good(dog("noop\n", "noop\npanic\n"), panic), "the daemon sets it");
+    assert!(good(dog("panic\n", "panic\n"), None));
+    for (tree, governor, part) in [
+        (dog("", ""), None, "has no governor, so nobody hears"),
+        (dog("noop\n", "noop\n"), None, "is noop, which only logs a line"),
+        (dog("noop\n", "noop\n"), panic, "has no governor panic (it has noop) modprobe"),
+        (Tree::new().dog(0, "i6300ESB\n", "active\n"), panic, "gives no warning"),
+    ] {
+        let (severity, text) = found(&tree, wanted(governor)).unwrap();
+        assert!(severity == Severity::Warning && text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(found(&dog("", ""), config(DeviceChoice::Auto)), None, "no warning is wanted");
+}
+
+#[test]
+fn a_missing_group_is_said_with_how_it_is_made() {
+    let tree = |groups: &str| Tree::new().with("/etc/group", groups);
+    let (severity, _, to_do) =
+        found(&tree("root:x:0:\nmastiffs:x:9:\n"), daemon::group, None).unwrap();
+    assert_eq!(severity, Severity::Note);
+    assert!(to_do.starts_with("groupadd --system mastiff; systemctl restart mastiff"), "{to_do}");
+    let (severity, ..) = found(&tree("root:x:0:\nmastiff:x:998:\n"), daemon::group, None).unwrap();
+    assert_eq!(severity, Severity::Good);
+    assert_eq!(found(&Tree::new(), daemon::group, None), None);
 }

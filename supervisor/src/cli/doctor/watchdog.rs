@@ -18,7 +18,7 @@ const LOOK_EVERY_MS: u16 = 250;
 const ALARMS_ONLY: [&str; 2] = ["iamt_wdt", "INTCAMT"];
 
 /// What a device is called.
-fn called(device: &Watchdog) -> String {
+pub(super) fn called(device: &Watchdog) -> String {
     format!("{} ({})", device.name, device.identity.as_deref().unwrap_or("no name"))
 }
 
@@ -167,7 +167,10 @@ fn held_by_pid1(device: &Watchdog, holders: &[Holder]) -> bool {
 }
 
 /// The device that the configuration means, or the best.
-fn first_choice<'a>(wanted: &DeviceChoice, devices: &'a [Watchdog]) -> Option<&'a Watchdog> {
+pub(super) fn first_choice<'a>(
+    wanted: &DeviceChoice,
+    devices: &'a [Watchdog],
+) -> Option<&'a Watchdog> {
     match wanted {
         DeviceChoice::Path(path) => devices.iter().find(|device| is_at(device, path)),
         DeviceChoice::Auto => devices.first(),
