@@ -185,6 +185,12 @@ impl Board {
         into.realtime.clone_from(realtime);
     }
 
+    /// Looks at something on it, without a copy of the whole. The keeper leaves out a write
+    /// meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&Shown) -> T) -> T {
+        look(&self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The group may be had here until then, by the boot clock; `None`: not any more. By the keeper
     /// only.
     pub fn set_end(&self, slot: Slot, end: Option<Mono>) {

@@ -58,25 +58,60 @@ impl Found {
     }
 }
 
+const NOT_KNOWN: &str = "who has the group is not known, or just changing";
+
 /// What this node asks about one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vacancy {
-    asked: Option<(Mono, Holder)>,
+    /// The address is here: there is nothing to ask.
+    is_here: bool,
+    /// Who should have it.
+    holder: Holder,
+    asked: Option<Mono>,
     answers: [Option<Mac>; ANSWERS_MAX],
     next: Mono,
     /// What was found last, but not yet again.
     doubted: Option<Found>,
     found: Found,
+    /// The fault that was told.
+    told: Option<Found>,
 }
 
 impl Default for Vacancy {
     fn default() -> Self {
-        let found = Found::Unknown("it has not been asked for yet");
-        Self { next: Mono::BOOT, found, ..Self::none() }
+        Self {
+            is_here: false,
+            holder: Holder::NotKnown,
+            asked: None,
+            answers: [None; ANSWERS_MAX],
+            next: Mono::FAR,
+            doubted: None,
+            found: Found::Unknown(NOT_KNOWN),
+            told: None,
+        }
     }
 }
 
 impl Vacancy {
+    /// Of an address that is here.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { is_here: true, found: Found::Unknown("it is here"), ..Self::default() }
+    }
+
+    /// Who should have it now: with another one everything found is old.
+    pub fn follow(&mut self, holder: Holder, now: Mono) {
+        if holder == self.holder || self.is_here {
+            return;
+        }
+        let (found, next) = match holder {
+            Holder::NotKnown => (NOT_KNOWN, Mono::FAR),
+            Holder::Peer | Holder::Nobody => ("it has not been asked for since a change", now),
+        };
+        let found = Found::Unknown(found);
+        *self = Self { holder, found, next, told: self.told, ..Self::default() };
+    }
+
     /// Whether to ask now.
     #[must_use]
     pub fn is_due(&self, now: Mono) -> bool {
@@ -84,26 +119,15 @@ impl Vacancy {
     }
 
     /// The question is on its way.
-    pub const fn asked(&mut self, holder: Holder, now: Mono) {
-        self.asked = Some((now, holder));
+    pub const fn asked(&mut self, now: Mono) {
+        self.asked = Some(now);
         self.answers = [None; ANSWERS_MAX];
     }
 
     /// It cannot be asked now.
-    pub fn cannot_ask(&mut self, why: &'static str, now: Mono) {
-        *self = Self { found: Found::Unknown(why), next: now.after(ASK_AGAIN), ..Self::default() };
-    }
-
-    /// The address is here: there is nothing to ask.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self {
-            asked: None,
-            answers: [None; ANSWERS_MAX],
-            next: Mono::FAR,
-            doubted: None,
-            found: Found::Unknown("it is here"),
-        }
+    pub const fn cannot_ask(&mut self, why: &'static str, now: Mono) {
+        (self.found, self.doubted) = (Found::Unknown(why), None);
+        self.next = now.after(ASK_EVERY);
     }
 
     /// Somebody who is not of this machine says that it has the address.
@@ -125,24 +149,28 @@ impl Vacancy {
     /// Whether the answers are in.
     #[must_use]
     pub fn is_answered(&self, now: Mono) -> bool {
-        self.asked.is_some_and(|(at, _)| now.since(at) >= ANSWER_WITHIN)
+        self.asked.is_some_and(|at| now.since(at) >= ANSWER_WITHIN)
     }
 
-    /// Judges the answers by who should have the address now, and by the MACs at which the other
-    /// node is known. Whether that is news.
-    pub fn judge(&mut self, holder: Holder, peer: &[Mac], now: Mono) -> bool {
-        let Some((_, before)) = self.asked.take() else { return false };
-        let holder = if holder == before { holder } else { Holder::NotKnown };
-        let answers = self.answers.iter().flatten().copied();
-        let found = judge(holder, answers, peer);
+    /// Judges the answers by the MACs at which the other node is known. Whether that is worth
+    /// telling: a fault that was found twice, or the end of one.
+    pub fn judge(&mut self, peer: &[Mac], now: Mono) -> bool {
+        if self.asked.take().is_none() {
+            return false;
+        }
+        let found = judge(self.holder, self.answers.iter().flatten().copied(), peer);
         if found.is_fault() && self.doubted != Some(found) && self.found != found {
             self.doubted = Some(found);
             self.next = now.after(ASK_AGAIN);
             return false;
         }
-        self.doubted = None;
-        self.next = now.after(ASK_EVERY);
-        std::mem::replace(&mut self.found, found) != found
+        (self.found, self.doubted, self.next) = (found, None, now.after(ASK_EVERY));
+        let told = match found {
+            Found::Unknown(_) => self.told,
+            Found::Good(_) => None,
+            Found::InUse(_) | Found::Unanswered => Some(found),
+        };
+        std::mem::replace(&mut self.told, told) != told
     }
 
     /// What was found last, and twice where it is a fault.
@@ -157,7 +185,7 @@ fn judge(holder: Holder, answers: impl Iterator<Item = Mac> + Clone, peer: &[Mac
     let strange = answers.clone().find(|mac| !peer.contains(mac));
     let is_peer_there = answers.clone().any(|mac| peer.contains(&mac));
     match (holder, strange) {
-        (Holder::NotKnown, _) => Found::Unknown("who has the group is not known, or just changing"),
+        (Holder::NotKnown, _) => Found::Unknown(NOT_KNOWN),
         // The other node's own guard is closed.
         (Holder::Nobody, _) => answers.clone().next().map_or(Found::Good(holder), Found::InUse),
         (Holder::Peer, Some(mac)) if is_peer_there => Found::InUse(mac),

@@ -19,54 +19,45 @@ use crate::keeper::tap::Speaker;
 use crate::keeper::vacancy::{Found, Holder};
 
 impl Air {
-    /// What is due for a group that is not here and that `holder` should have; `peer` are the other
-    /// node's ends of the paths. Each address of which something new was found: what before, and
-    /// what now.
+    /// What is due for a group that `holder` should have; `peer` are the other node's ends of the
+    /// paths. Each address of which something is worth telling, with that.
     pub(in crate::keeper::hands) fn look_for_others(
         &mut self,
         slot: Slot,
         holder: Holder,
         (devices, peer): (&Devices, &[IpAddr]),
         now: Mono,
-    ) -> Vec<(IpAddr, Found, Found)> {
-        let floating: Vec<IpAddr> =
-            self.groups.iter().flat_map(|group| &group.addresses).map(|it| it.ip).collect();
+    ) -> Vec<(IpAddr, Found)> {
+        let all = self.groups.iter().flat_map(|group| &group.addresses);
+        let floating: Vec<IpAddr> = all.map(|spoken| spoken.ip).collect();
         let Self { groups, routes, speaker, ask, .. } = self;
-        let Some(group) = groups.get_mut(slot.0) else { return Vec::new() };
         let mut news = Vec::new();
+        let Some(group) = groups.get_mut(slot.0) else { return news };
         for spoken in &mut group.addresses {
             let vacancy = &mut spoken.vacancy;
-            if vacancy.is_answered(now) {
-                let (peer, before) = (macs(routes, peer), vacancy.found());
-                if vacancy.judge(holder, &peer, now) {
-                    news.push((spoken.ip, before, vacancy.found()));
-                }
+            vacancy.follow(holder, now);
+            if vacancy.is_answered(now) && vacancy.judge(&macs(routes, peer), now) {
+                news.push((spoken.ip, vacancy.found()));
             }
             if !vacancy.is_due(now) {
                 continue;
             }
-            // With the arbiter `wire` candidates ask each other just so, and would take this for
+            // Candidates with the arbiter `wire` ask each other just so, and would take this for
             // one of them.
-            if holder == Holder::NotKnown || (holder == Holder::Nobody && ask.enabled) {
-                vacancy.cannot_ask("who has the group is not known, or just changing", now);
+            if holder == Holder::Nobody && ask.enabled {
+                vacancy
+                    .cannot_ask("with the arbiter wire it is not asked while nobody has it", now);
                 continue;
             }
-            let device = devices.called(&spoken.interface);
-            let asked = device
-                .ok_or("its interface is missing")
-                .and_then(|device| put(spoken.ip, device, routes, speaker, &floating));
+            let device = devices.called(&spoken.interface).ok_or("its interface is missing");
+            let asked =
+                device.and_then(|device| put(spoken.ip, device, routes, speaker, &floating));
             match asked {
-                Ok(()) => vacancy.asked(holder, now),
+                Ok(()) => vacancy.asked(now),
                 Err(why) => vacancy.cannot_ask(why, now),
             }
         }
         news
-    }
-
-    /// Whether something is due for any group.
-    pub(in crate::keeper::hands) fn has_to_look(&self, now: Mono) -> bool {
-        let all = self.groups.iter().flat_map(|group| &group.addresses);
-        all.map(|it| &it.vacancy).any(|it| it.is_due(now) || it.is_answered(now))
     }
 
     /// How many have answered for the addresses of a group since they were asked for.

@@ -12,21 +12,22 @@ use crate::keeper::vacancy::{Found, Holder};
 impl Worker {
     /// Once a second: asks what is due, and tells what is new.
     pub(super) fn look_for_others(&mut self, now: Mono) {
-        if !self.air.has_to_look(now) {
-            return;
-        }
-        let shown = self.board.read();
-        for (place, group) in shown.groups.iter().enumerate() {
+        let holders = self.board.look(|shown| shown.groups.iter().map(holder).collect::<Vec<_>>());
+        for (place, holder) in holders.into_iter().enumerate() {
             let slot = Slot(place);
+            let before = self.air.found(slot);
             let places = (&self.devices, self.peer.as_slice());
-            for (ip, before, found) in self.air.look_for_others(slot, holder(group), places, now) {
-                self.tell_found(&ip.to_string(), found, before.is_fault());
+            for (ip, found) in self.air.look_for_others(slot, holder, places, now) {
+                self.tell_found(&ip.to_string(), found);
             }
-            self.board.set_found(slot, self.air.found(slot));
+            let found = self.air.found(slot);
+            if found != before {
+                self.board.set_found(slot, found);
+            }
         }
     }
 
-    fn tell_found(&self, ip: &str, found: Found, was_fault: bool) {
+    fn tell_found(&self, ip: &str, found: Found) {
         match found {
             Found::InUse(mac) => {
                 let text = format!(
@@ -42,11 +43,11 @@ impl Worker {
                 );
                 self.told.tell("address-unanswered", Severity::Warning, text);
             }
-            Found::Good(_) if was_fault => {
+            Found::Good(_) => {
                 let text = format!("{ip} is answered for as it should be");
                 self.told.tell("address-good", Severity::Notice, text);
             }
-            Found::Good(_) | Found::Unknown(_) => {}
+            Found::Unknown(_) => {}
         }
     }
 }
