@@ -36,6 +36,7 @@ mod guard;
 mod key;
 mod nagios;
 mod pause;
+mod plan;
 mod print;
 mod rehearse;
 mod reload;

@@ -225,6 +225,9 @@ pub struct PairStatus {
     /// Why the fence agent did not confirm that the other node is off, when it was last called.
     #[serde(default)]
     pub not_fenced: Option<String>,
+    /// `takeover-within`, in seconds.
+    #[serde(default)]
+    pub takeover_within_secs: f64,
     /// All groups.
     pub groups: Vec<GroupStatus>,
     /// The paths to the peer, then the one to the witness.
@@ -267,6 +270,12 @@ pub struct GroupStatus {
     /// Its units, as configured.
     #[serde(default)]
     pub units: Vec<String>,
+    /// `start-within`, of all units together, in seconds.
+    #[serde(default)]
+    pub start_within_secs: f64,
+    /// `stop-within`, of all units together, in seconds.
+    #[serde(default)]
+    pub stop_within_secs: f64,
     /// Why the last step of its units failed, or what the one under way waits for.
     #[serde(default)]
     pub units_trouble: Option<String>,

@@ -341,7 +341,8 @@ fn pair() -> Value {
             "name": "web", "role": "active", "for_secs": 7500.0, "cause": "everything is in place",
             "epoch": 7, "lease_left_ms": 412.0, "not_ready": null, "peer_role": "standby",
             "peer_not_ready": null, "addresses": ["192.0.2.100/32 dev eth0"],
-            "units": [], "units_trouble": null,
+            "waits": null, "stop": null, "answers": [], "units": [], "start_within_secs": 60.0,
+            "stop_within_secs": 30.0, "units_trouble": null,
         }],
         "paths": [{
             "to": "witness", "local": "", "remote": "192.0.2.50:4170", "open": true,

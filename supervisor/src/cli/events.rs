@@ -85,6 +85,12 @@ fn show(context: &Context, answer: Answer) -> Result<(), Failure> {
     print::print(&text)
 }
 
+/// When it was, as the clock on the wall has it.
+pub(super) fn moment(event: &EventView) -> String {
+    let at = i64::try_from(event.at_unix_ms / 1000).ok().and_then(local_time);
+    at.unwrap_or_else(|| "at an unknown time".into())
+}
+
 /// `2026-11-21 03:12:45  warning  web has failed: trying "restart"`, wrapped under the text.
 fn line(event: &EventView, out: Out) -> String {
     let tone = match &*event.severity {
@@ -93,8 +99,7 @@ fn line(event: &EventView, out: Out) -> String {
         "notice" => Tone::Plain,
         _ => Tone::Dim,
     };
-    let at = i64::try_from(event.at_unix_ms / 1000).ok().and_then(local_time);
-    let at = at.unwrap_or_else(|| "at an unknown time".into());
+    let at = moment(event);
     let severity = print::cut(&print::clean(&event.severity), SEVERITY_COLUMNS);
     let indent = at.chars().count() + 2 + SEVERITY_COLUMNS + 2;
     let blanks = " ".repeat(SEVERITY_COLUMNS.saturating_sub(severity.chars().count()) + 2);

@@ -1,4 +1,5 @@
-//! `mastiff explain CHECK`: everything about one check, in sentences, and what happens next.
+//! `mastiff explain NAME`: everything about one check or one group, in sentences, and what happens
+//! next.
 
 use mastiff_core::health::Verdict;
 use mastiff_core::view::{CheckView, ConditionView, LadderView, RungView};
@@ -11,17 +12,22 @@ use super::table::{Cell, Table};
 use super::{Context, unexpected};
 use crate::control::{Answer, Request};
 
+mod group;
+
 /// Blanks before what stands under a heading.
 const INDENT: usize = 2;
 
-/// Explain one check: why it says what it says, and what happens next
+/// Explain one check or group: why it is so, and what happens next
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  mastiff explain 'filesystem /'")]
+  mastiff explain 'filesystem /'
+
+A group of that name is explained where no check has it: why this node is
+what it is for the group, and what would happen if its owner fell silent.")]
 pub(super) struct Arguments {
-    /// The check, as `mastiff status` calls it
-    #[arg(value_name = "CHECK")]
+    /// The check or the group, as `mastiff status` calls it
+    #[arg(value_name = "NAME")]
     check: String,
 }
 
@@ -34,6 +40,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
             // The daemon says that there is none of this name; only the list knows one that is
             // near.
             let status = status::ask(context)?;
+            if group::explain(context, &status, &arguments.check)? {
+                return Ok(0);
+            }
             return Err(Failure::Usage(no_such_check(&arguments.check, &status.checks)));
         }
         other => return Err(unexpected(&other)),

@@ -5,6 +5,7 @@ use nix::poll::poll;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::plan::Plan;
 use super::print::{self, Out, Tone};
 use super::status::pair::{Owner, WIRE_SPLITS, WITNESS, is_heard, refusal};
 use super::table::{Cell, Table};
@@ -79,6 +80,8 @@ struct Report {
     node: String,
     works: bool,
     findings: Vec<Finding>,
+    /// What would happen to each group.
+    plans: Vec<Plan>,
     handover: Option<Handover>,
 }
 
@@ -87,7 +90,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     let asked = addresses::ask(context);
     let findings = findings(&status, &asked);
     let works = findings.iter().all(|finding| finding.grade != Grade::Bad);
-    let mut report = Report { node: status.node.clone(), works, findings, handover: None };
+    let pair = status.pair.as_ref();
+    let plan = |pair: &PairStatus| {
+        pair.groups.iter().filter_map(|group| Plan::of(group, pair, &status.node)).collect()
+    };
+    let plans = pair.map(plan).unwrap_or_default();
+    let mut report = Report { node: status.node.clone(), works, findings, plans, handover: None };
     if !context.json {
         print::print(&text(&report, context.out))?;
     }
@@ -275,7 +283,14 @@ fn text(report: &Report, out: Out) -> String {
         true => out.paint(Tone::Good, "A takeover would work now."),
         false => out.paint(Tone::Bad, "A takeover would not work now."),
     };
-    format!("{}\n{verdict}\n", table.render(out))
+    let mut plans = String::new();
+    for plan in &report.plans {
+        plans.push_str(&format!("\n{}\n", out.paint(Tone::Strong, &plan.group)));
+        for line in plan.lines() {
+            plans.push_str(&format!("  {}\n", out.wrap(&line, 2)));
+        }
+    }
+    format!("{}{plans}\n{verdict}\n", table.render(out))
 }
 
 fn handover_text(handover: &Handover, status: &Status, out: Out) -> String {
@@ -341,7 +356,8 @@ mod tests {
     fn a_good_pair_passes_and_says_why() {
         let findings = findings(&status(Some(pair())), &[asked(Ok(&[]))]);
         assert!(findings.iter().all(|finding| finding.grade == Grade::Good), "{findings:#?}");
-        let report = Report { node: "db1".into(), works: true, findings, handover: None };
+        let report =
+            Report { node: "db1".into(), works: true, findings, plans: Vec::new(), handover: None };
         let text = text(&report, Out { color: false, width: Some(80) });
         for part in [
             "good  db2 is heard on 2 of 2 paths\n",

@@ -15,6 +15,9 @@ use crate::keeper::vacancy::{Found, Holder};
 /// How long a refused message explains why nothing is heard.
 const REFUSAL_FRESH: Span = Span::from_secs(60);
 
+/// A stop time of so much says that nothing bounds it.
+const ENDLESS: Span = Span::from_secs(10_000_000);
+
 impl Brain {
     /// How the pair stands; `None` without one.
     pub(in crate::brain) fn pair_status(&self, now: Mono) -> Option<PairStatus> {
@@ -64,6 +67,7 @@ impl Brain {
             guard: self.desk.guard.clone(),
             not_realtime: shown.realtime.clone().err(),
             not_fenced: self.desk.fencing.failed.clone(),
+            takeover_within_secs: config.takeover_within.as_secs_f64(),
             groups: config.groups.iter().zip(&shown.groups).map(group).collect(),
             paths: ends.chain(witness).zip(&shown.paths).map(path).collect(),
         })
@@ -98,6 +102,8 @@ impl Brain {
             addresses: group.addresses.iter().map(ToString::to_string).collect(),
             answers: Vec::new(),
             units: group.units.clone(),
+            start_within_secs: group.start_within.as_secs_f64(),
+            stop_within_secs: group.stop_within.as_secs_f64(),
             units_trouble: self.units_trouble(&group.name),
         }
     }
@@ -135,11 +141,10 @@ impl Brain {
                 (why, None, self.vote_help(pair, shown))
             }
             Waits::OwnerBefore { left } => {
+                let left = left.filter(|left| *left < ENDLESS);
                 let why = match left {
                     Some(_) => format!("units of {peer} may still run there"),
-                    None => format!(
-                        "units of {peer} may still run there, and nobody knows for how long"
-                    ),
+                    None => format!("units of {peer} may still run there, and nothing bounds that"),
                 };
                 (why, left, Some(self.owner_help(pair, shown)))
             }

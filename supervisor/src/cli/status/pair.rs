@@ -16,7 +16,7 @@ pub(in crate::cli) const WITNESS: &str = "witness";
 pub(in crate::cli) const WIRE_SPLITS: &str =
     "arbiter wire: a split LAN can have one owner per side; a witness prevents that";
 /// So much means that nothing bounds it.
-const ENDLESS_SECS: f64 = 1e7;
+pub(in crate::cli) const ENDLESS_SECS: f64 = 1e7;
 /// Loss from here on, in percent, is worth a colour.
 const LOSS_MUCH: f64 = 5.0;
 
@@ -152,28 +152,28 @@ pub(in crate::cli) fn wait(waits: &WaitStatus) -> String {
 /// How long each node waits for the units of the other one when that is silent; whether that is
 /// known where it counts.
 pub(in crate::cli) fn stop_times(stop: &StopStatus, node: &str, peer: &str) -> (bool, String) {
-    let span = |secs: f64| {
-        if secs < ENDLESS_SECS { duration(secs) } else { "no limit".to_string() }
-    };
-    let (is_known, known) = match (stop.here_secs, stop.known_there_secs) {
-        (None, _) if stop.fenced => (true, "none".to_string()),
-        (None, _) => (false, "no armed watchdog".to_string()),
+    const NONE: &str = "not bounded";
+    let bounded = |secs: Option<f64>| secs.filter(|secs| *secs < ENDLESS_SECS);
+    let (is_known, known) = match (bounded(stop.here_secs), stop.known_there_secs) {
+        (None, _) if stop.fenced => (true, NONE.to_string()),
+        (None, _) => (false, "not bounded (no armed watchdog)".to_string()),
         (Some(here), Some(there)) if there >= here => {
-            (true, format!("{} (known to {peer})", span(here)))
+            (true, format!("{} (known to {peer})", duration(here)))
         }
-        (Some(here), _) => (false, format!("{} ({peer} has not confirmed it)", span(here))),
+        (Some(here), _) => (false, format!("{} ({peer} has not confirmed it)", duration(here))),
     };
-    let (is_told, told) = match stop.peer_secs {
-        Some(secs) => (secs < ENDLESS_SECS, span(secs)),
-        None if stop.fenced => (true, "none".to_string()),
-        None => (false, "never heard".to_string()),
+    let (is_told, told) = match (bounded(stop.peer_secs), stop.peer_secs) {
+        (Some(secs), _) => (true, duration(secs)),
+        (None, Some(_)) => (stop.fenced, NONE.to_string()),
+        (None, None) if stop.fenced => (true, NONE.to_string()),
+        (None, None) => (false, "never heard".to_string()),
     };
     let agent = if stop.fenced { "; the fence agent ends it sooner" } else { "" };
     (is_known && is_told, format!("of {node} {known}, of {peer} {told}{agent}"))
 }
 
 /// `, ready`, or why not; for an owner only what speaks against it.
-fn readiness(role: &str, not_ready: Option<&str>) -> String {
+pub(in crate::cli) fn readiness(role: &str, not_ready: Option<&str>) -> String {
     match (not_ready, role) {
         (Some(why), "active") => format!(", but {why}"),
         (Some(why), _) => format!(", not ready: {why}"),
@@ -286,6 +286,7 @@ pub(in crate::cli) mod tests {
             guard: "BPF (tcx)".into(),
             not_realtime: None,
             not_fenced: None,
+            takeover_within_secs: 1.0,
             groups: vec![GroupStatus {
                 name: "web".into(),
                 role: "active".into(),
@@ -301,6 +302,8 @@ pub(in crate::cli) mod tests {
                 addresses: vec!["192.0.2.100/32 dev eth0".into()],
                 answers: Vec::new(),
                 units: Vec::new(),
+                start_within_secs: 60.0,
+                stop_within_secs: 30.0,
                 units_trouble: None,
             }],
             paths: vec![path("db2", Some(20.0)), path("db2", Some(30.0)), path(WITNESS, Some(9.0))],
@@ -450,9 +453,9 @@ pub(in crate::cli) mod tests {
                 "27s (db2 has not confirmed it)",
             ),
             (|stop| stop.known_there_secs = None, "27s (db2 has not confirmed it)"),
-            (|stop| stop.here_secs = None, "of db1 no armed watchdog"),
+            (|stop| stop.here_secs = None, "of db1 not bounded (no armed watchdog)"),
             (|stop| stop.peer_secs = None, "of db2 never heard"),
-            (|stop| stop.peer_secs = Some(9.2e9), "of db2 no limit"),
+            (|stop| stop.peer_secs = Some(9.2e9), "of db2 not bounded"),
         ] {
             let (is_good, text) = times(change);
             assert!(!is_good && text.contains(part), "{part} in {text}");
