@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use mastiff_core::pair::event::{Order, StepId};
+use mastiff_core::pair::event::{Leaving, Order, StepId};
 use mastiff_core::pair::message::{GroupKey, Health, NotReady};
 use mastiff_core::pair::spec::Terms;
 use mastiff_core::time::{Mono, Span};
@@ -102,6 +102,8 @@ pub enum ToKeeper {
     /// How long units of each group may outlive a lease here, by the armed watchdog; `None` without
     /// one.
     StopsWithin(Option<Span>),
+    /// Whether this machine is to go down by a rung.
+    Leaving(Leaving),
     /// The end.
     Stop,
 }
@@ -207,6 +209,11 @@ impl Keeper {
     /// Hands over what somebody wants; whether there was room.
     pub fn order(&mut self, group: GroupKey, order: Order) -> bool {
         self.give(ToKeeper::Order(group, order))
+    }
+
+    /// Hands over whether this machine is to go down by a rung; whether there was room.
+    pub fn leaving(&mut self, leaving: Leaving) -> bool {
+        self.give(ToKeeper::Leaving(leaving))
     }
 
     /// Hands over other terms for groups; whether there was room for them, else none is taken over.

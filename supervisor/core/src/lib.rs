@@ -8,12 +8,12 @@
 //! | [`spec`] | what the configuration asks for: checks, rungs, effects, budgets |
 //! | [`health`] | verdicts over time: hysteresis, blindness, flapping |
 //! | [`recovery`] | the ladder: next rung, budget, back-off (invariants L1 to L6) |
-//! | [`reboot`] | the way down of a machine that resets itself (invariants R1 to R6) |
+//! | [`reboot`] | the way down of a machine that resets itself (invariants R1 to R7) |
 //! | [`bootloop`] | a machine that does so again and again stops it (invariants B1 to B3) |
 //! | [`maintenance`] | pauses that end by themselves |
 //! | [`check`] | one check: schedule, health, ladder, alerts |
 //! | [`node`] | all checks; `handle`, `tick`, `next_deadline` |
-//! | [`pair`] | two nodes, one owner: leases, votes, takeover (invariants I1 to I13) |
+//! | [`pair`] | two nodes, one owner: leases, votes, takeover (invariants I1 to I14) |
 //! | [`timing`] | every timer of the pair, derived from `takeover-within` |
 //! | [`event`] | what the core can learn, and all it can ask for |
 //! | [`report`] | what an operator is told |
@@ -58,6 +58,9 @@
 //!   over.
 //! - **I13**: a node that holds something exclusive without a lease for longer than its stop time
 //!   does not pet the watchdog; after a start without memory not before leftovers are gone.
+//! - **I14**: of two nodes that ever hear each other at most one is on its way down by a rung of
+//!   its ladder, from its announcement until it can take over every group again; the other one
+//!   waits for that, and no longer than ten minutes ([`way_down`](pair::way_down)).
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -425,6 +425,15 @@ impl Node {
         })
     }
 
+    /// Whether a check that failed may be failed still: it is not well, nor paused, nor gone. What
+    /// cannot be read any more, as on a dead disk, has not recovered.
+    pub fn may_be_failed(&self, id: CheckId, now: Mono) -> bool {
+        self.places.get(&id).and_then(|at| self.checks.get(*at)).is_some_and(|check| {
+            check.verdict() >= Verdict::Unknown
+                && self.maintenance.covering(&check.spec.name, now).is_none()
+        })
+    }
+
     /// The definition of a check.
     pub fn spec(&self, id: CheckId) -> Option<&CheckSpec> {
         self.places.get(&id).and_then(|at| self.checks.get(*at)).map(|check| &check.spec)

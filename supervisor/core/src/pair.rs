@@ -23,7 +23,7 @@
 //! [`Pair`] is a node's groups; [`witness::Witness`] is the third machine. Both are step functions:
 //! events in, actions out, no clock and no I/O, so that the daemon, the simulator, the model
 //! checker and `mastiff simulate` run the same code. The promises are in the crate's root, I1 to
-//! I13.
+//! I14.
 
 pub mod arbiters;
 pub mod clock;
@@ -38,6 +38,7 @@ pub mod peer;
 pub mod spec;
 pub mod takeover;
 pub mod voter;
+pub mod way_down;
 pub mod witness;
 mod words;
 
@@ -46,12 +47,13 @@ use serde::{Deserialize, Serialize};
 
 use arbiters::Arbiter;
 use clock::{Clocks, Now};
-use event::{PairActions, PairEvent, Step};
+use event::{PairAction, PairActions, PairEvent, PairReport, Step};
 use group::{Group, KeptGroup, Turn};
-use message::{Beat, GroupKey, Member, Owner, Session};
+use message::{Beat, GroupKey, Member, NotReady, Owner, Sender, Session};
 use spec::{GroupSpec, Terms};
+use way_down::{FRESH_MIN, WayDown, Word};
 
-use crate::time::Mono;
+use crate::time::{Mono, Span};
 use crate::watchdog::Refusal;
 
 /// All groups of one node.
@@ -59,6 +61,7 @@ use crate::watchdog::Refusal;
 pub struct Pair {
     me: Owner,
     groups: Vec<Group>,
+    way_down: WayDown,
 }
 
 /// What a restarted daemon needs to go on as the one before.
@@ -105,7 +108,7 @@ impl Pair {
                 }
             })
             .collect();
-        Self { me, groups }
+        Self { me, groups, way_down: WayDown::new(now.at.boot) }
     }
 
     /// Takes in one event of a turn.
@@ -114,6 +117,12 @@ impl Pair {
         let turn = &mut turn;
         match event {
             PairEvent::Heard { from, session, echo_age, beat } => {
+                // Whatever group it is of: what it echoes it may have heard of another one.
+                if *from == Sender::Node(self.me.member.other()) {
+                    let rebooting = beat.not_ready == Some(NotReady::Rebooting);
+                    let word = Word { rebooting, echo_age: *echo_age };
+                    self.way_down.hear(word, self.me.member, self.fresh(), now.at.boot);
+                }
                 if let Some(group) = self.group_mut(beat.group) {
                     group.hear(*from, *session, *echo_age, beat, turn);
                 }
@@ -136,6 +145,7 @@ impl Pair {
                     group.stops_within(*span);
                 }
             }
+            PairEvent::Leaving(leaving) => self.way_down.want(*leaving),
             PairEvent::Order { group, order } => {
                 if let Some(group) = self.group_mut(*group) {
                     group.expire(turn);
@@ -165,16 +175,36 @@ impl Pair {
 
     /// Once a turn, after its events.
     pub fn tick(&mut self, now: Now, out: &mut PairActions) {
+        self.tick_way_down(now, out);
         let mut turn = Turn { now, out };
         for group in &mut self.groups {
             group.tick(&mut turn);
         }
     }
 
+    /// Before the groups, which then say at once what came of it.
+    fn tick_way_down(&mut self, now: Now, out: &mut PairActions) {
+        let (me, at) = (self.me.member, now.at.boot);
+        let (is_up, alone) =
+            (self.groups.iter().all(|it| it.peer_is_up(now.at)), self.groups.is_empty());
+        let passage = self.way_down.tick(me, self.fresh(), is_up, alone, at);
+        out.extend(passage.map(|passage| PairAction::Report(PairReport::WayDown(passage))));
+        let (announced, hurries) = (self.way_down.is_announced(), self.way_down.take_hurry());
+        for group in &mut self.groups {
+            group.announce(announced, hurries.then_some(at));
+        }
+    }
+
+    /// For so long the peer is not silent.
+    fn fresh(&self) -> Span {
+        self.groups.iter().map(Group::fresh).max().unwrap_or_default().max(FRESH_MIN)
+    }
+
     /// When `tick` must be called again at the latest, by `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn next_deadline(&self, now: Clocks) -> Mono {
-        self.groups.iter().map(|group| group.next_deadline(now)).min().unwrap_or(Mono::FAR)
+        let groups = self.groups.iter().map(|group| group.next_deadline(now)).min();
+        groups.unwrap_or(Mono::FAR).min(self.way_down.next_deadline())
     }
 
     /// What to leave for the daemon after this one. The shell writes it before it performs a turn's

@@ -1,9 +1,10 @@
 //! How this machine goes down by its own will: the rungs `reboot` and `reset`, stage by stage.
 //!
 //! ```text
-//!   reboot: Look ─► Record ─► LetGo ─► Sync ─► AskPid1 ─────────► Syscall ─► StopPetting
-//!   reset:  Look ─► Record ─► LetGo ──────────────────► Sysrq ──► Syscall ─► StopPetting
-//!             └─► Refused                                             └─► Failed (no watchdog)
+//!   reboot: Look ─► Wait ─► Record ─► LetGo ─► Sync ─► AskPid1 ────► Syscall ─► StopPetting
+//!   reset:  Look ─► Wait ─► Record ─► LetGo ─────────────► Sysrq ──► Syscall ─► StopPetting
+//!             │       └─► NotNeeded (the check has recovered)               └─► Failed (no watchdog)
+//!             └─► Refused
 //! ```
 //!
 //! PID 1, the root disk or the kernel may be the very thing that hangs, so every stage has a
@@ -19,10 +20,17 @@
 //! - **R5**: in emergency or rescue mode nothing is begun but the look that shows it.
 //! - **R6**: it is over without a reset only where nothing can come any more: no watchdog is
 //!   armed, and every call that ends with the machine has come back.
+//! - **R7**: while it waits for the other node of a pair (I14, [`crate::pair::way_down`]) nothing
+//!   is written, let go of or counted: it can still be called off, and only then can it.
 
 use core::fmt;
 
 use crate::time::{Mono, Span};
+
+/// How long a rung waits for the other node at most. A server of many disks takes minutes to come
+/// back; one that does not come back in ten does not do so by itself, and whatever has to be mended
+/// here with a reset is mended in the end.
+pub const WAIT_MAX: Span = Span::from_secs(600);
 
 /// Which rung it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +46,8 @@ pub enum Kind {
 pub enum Stage {
     /// See whether somebody repairs this machine (emergency or rescue mode).
     Look,
+    /// Let the other node of the pair come back first, so that both are never down at once.
+    Wait,
     /// Write down why: the state file, the boot-loop guard, the flight record.
     Record,
     /// Hand the groups to the peer, so that it need not wait for a lease to run out.
@@ -66,6 +76,7 @@ impl Kind {
                 const {
                     &[
                         within(Stage::Look, 3),
+                        (Stage::Wait, WAIT_MAX),
                         within(Stage::Record, 3),
                         within(Stage::LetGo, 5),
                         within(Stage::Sync, 10),
@@ -80,6 +91,7 @@ impl Kind {
                 const {
                     &[
                         within(Stage::Look, 1),
+                        (Stage::Wait, WAIT_MAX),
                         within(Stage::Record, 1),
                         within(Stage::LetGo, 1),
                         within(Stage::Sysrq, 1),
@@ -95,8 +107,8 @@ impl Kind {
     pub const fn at_most(self) -> Span {
         // The sums of `stages`; a test compares them.
         match self {
-            Self::Reboot => Span::from_secs(91),
-            Self::Reset => Span::from_secs(14),
+            Self::Reboot => Span::from_secs(691),
+            Self::Reset => Span::from_secs(614),
         }
     }
 
@@ -114,6 +126,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Look => "looking for emergency mode",
+            Self::Wait => "waiting for the other node",
             Self::Record => "writing down why",
             Self::LetGo => "letting the groups go",
             Self::Sync => "sync(2)",
@@ -134,6 +147,8 @@ pub enum Answer {
     Failed,
     /// Somebody repairs this machine ([`Stage::Look`] only; else as failed).
     UnderRepair,
+    /// What it was for is over ([`Stage::Wait`] only; else as failed).
+    NotNeeded,
 }
 
 /// What comes next.
@@ -150,6 +165,8 @@ pub enum Step {
 pub enum End {
     /// The machine is in emergency or rescue mode.
     UnderRepair,
+    /// While it waited the check recovered, or was paused.
+    NotNeeded,
     /// Every way was tried and came back, and there is no watchdog to leave it to.
     Failed,
 }
@@ -192,6 +209,12 @@ impl Going {
         self.kind.stages().get(self.place).map_or(Stage::StopPetting, |(stage, _)| *stage)
     }
 
+    /// Whether the machine is on its way down: before that it only looks and waits.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.stage() > Stage::Wait
+    }
+
     /// Whether the watchdog must not be petted any more.
     #[must_use]
     pub fn stops_petting(&self) -> bool {
@@ -221,9 +244,15 @@ impl Going {
                 self.over = true;
                 Some(Step::Over(End::UnderRepair))
             }
+            (Stage::Wait, Answer::NotNeeded) => {
+                self.over = true;
+                Some(Step::Over(End::NotNeeded))
+            }
             // Now it is waited for the end of this daemon.
             (Stage::AskPid1, Answer::Done) => None,
-            (_, Answer::Done | Answer::Failed | Answer::UnderRepair) => Some(self.next(now)),
+            (_, Answer::Done | Answer::Failed | Answer::UnderRepair | Answer::NotNeeded) => {
+                Some(self.next(now))
+            }
         }
     }
 
@@ -263,6 +292,7 @@ impl Going {
             Stage::Sysrq => Some(sysrq),
             Stage::Syscall => Some(syscall),
             Stage::Look
+            | Stage::Wait
             | Stage::Record
             | Stage::LetGo
             | Stage::Sync

@@ -11,7 +11,7 @@
 //! | 17 | 1 | receiver | as the sender |
 //! | 18 | 1 | role | 1 standby, 2 waiting, 3 fault, 4 maintenance, 5 taking, 6 active, 7 yielding |
 //! | 19 | 1 | health | 1 failed, 2 unknown, 3 degraded, 4 healthy |
-//! | 20 | 1 | not ready | 0 ready, 1 starting, 2 no report, 3 check failed, 4 link down, 5 definition differs, 6 paused, 7 observe only, 8 recovering, 9 peer's stop unknown, 10 no watchdog, 11 yielded |
+//! | 20 | 1 | not ready | 0 ready, 1 starting, 2 no report, 3 check failed, 4 link down, 5 definition differs, 6 paused, 7 observe only, 8 recovering, 9 peer's stop unknown, 10 no watchdog, 11 yielded, 12 units, 13 rebooting; others: not ready, for a reason of a later version |
 //! | 21 | 1 | vote | 0 no answer, 1 granted; busy: 2 promised, 3 held, 4 silent, 5 unheard, 6 epoch, 7 rival, 8 released |
 //! | 22 | 2 | flags | see below |
 //! | 24 | 8 | session of the sender | not zero |
@@ -152,8 +152,6 @@ pub enum Error {
     Role,
     /// No such health.
     Health,
-    /// No such reason for not being ready.
-    NotReady,
     /// No such vote.
     Vote,
     /// A session of zero.
@@ -176,7 +174,7 @@ pub enum Error {
 
 impl Error {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::Magic,
         Self::OlderVersion,
         Self::NewerVersion,
@@ -188,7 +186,6 @@ impl Error {
         Self::Receiver,
         Self::Role,
         Self::Health,
-        Self::NotReady,
         Self::Vote,
         Self::Session,
         Self::Sequence,
@@ -215,7 +212,6 @@ impl Error {
             Self::Receiver => "unknown receiver",
             Self::Role => "unknown role",
             Self::Health => "unknown health",
-            Self::NotReady => "unknown reason for not being ready",
             Self::Vote => "unknown vote",
             Self::Session => "no session",
             Self::Sequence => "no sequence number",

@@ -224,6 +224,9 @@ fn every_value_of_every_enum_survives() {
         NotReady::Units,
         NotReady::NoWatchdog,
         NotReady::Yielded,
+        NotReady::Rebooting,
+        NotReady::Other(14),
+        NotReady::Other(255),
     ] {
         messages.push(full());
         messages.last_mut().unwrap().beat.not_ready = Some(not_ready);
@@ -316,7 +319,6 @@ fn every_fault_of_an_honest_sender_has_its_own_name() {
         (18, &[8], Error::Role),
         (19, &[0], Error::Health),
         (19, &[5], Error::Health),
-        (20, &[13], Error::NotReady),
         (21, &[9], Error::Vote),
         (22, &[0x07, 0xEF], Error::Reserved), // a flag without meaning
         (22, &[0x03, 0x6F], Error::Reserved), // no ask, and its fields

@@ -78,6 +78,8 @@ impl World {
             }
             Fault::Upgrade(place) => return self.order(place, Order::PrepareRestart, true),
             Fault::Reconfigure(place) => return self.reconfigure(place),
+            Fault::Reboot(place) => return self.want_down(place, lasts),
+            Fault::BothReboot => return self.want_down(0, lasts) | self.want_down(1, lasts),
             Fault::Order(place, order) => return self.order(place, order, false),
             Fault::Replay => return self.replay(lasts),
             Fault::Forge => return self.forge(),
@@ -187,6 +189,8 @@ impl World {
             | Fault::DiskLost(_)
             | Fault::Upgrade(_)
             | Fault::Reconfigure(_)
+            | Fault::Reboot(_)
+            | Fault::BothReboot
             | Fault::Replay
             | Fault::Forge => {}
             Fault::Order(place, order) => {
@@ -358,6 +362,7 @@ impl World {
                 self.go_on(place);
             }
             self.thaw(place);
+            self.stay_up(place);
             self.power_on(place, SECOND);
             let machine = self.machine(place);
             if machine.daemon.is_none() {

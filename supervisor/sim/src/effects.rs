@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mastiff_core::pair::clock::Clocks;
-use mastiff_core::pair::event::{PairAction, PairEvent, PairReport, Step, StepId};
+use mastiff_core::pair::event::{PairAction, PairEvent, PairReport, Passage, Step, StepId};
 use mastiff_core::pair::message::{Beat, GroupKey, Role, Session};
 use mastiff_core::time::Span;
 
@@ -172,7 +172,10 @@ impl World {
                 let life = self.machine(place).life;
                 self.at(time + MS, Coming::Stops { place, life });
             }
-            PairReport::Refused { .. } | PairReport::CannotRemove { .. } => {}
+            PairReport::WayDown(Passage::Free) => self.may_go_down(place),
+            PairReport::WayDown(Passage::Waits(_))
+            | PairReport::Refused { .. }
+            | PairReport::CannotRemove { .. } => {}
         }
     }
 }

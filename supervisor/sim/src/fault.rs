@@ -69,6 +69,10 @@ pub enum Fault {
     Upgrade(Place),
     /// A restart with another `takeover-within`.
     Reconfigure(Place),
+    /// A ladder comes to its rung `reboot`.
+    Reboot(Place),
+    /// The same on both nodes at once: what failed is shared.
+    BothReboot,
     /// An operator, or the ladder.
     Order(Place, Order),
 }
@@ -101,7 +105,7 @@ impl Fault {
         let node = if rng.one_in(2) { 0 } else { 1 };
         let place = rng.of(&[0, 0, 1, 1, WITNESS], WITNESS);
         let (from, to) = rng.of(&[(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)], (0, 1));
-        match rng.below(30) {
+        match rng.below(32) {
             0 | 1 => Self::PowerCut(place),
             2 => Self::BothPowerCut,
             3 | 4 => Self::Crash(place, place != WITNESS && rng.one_in(2)),
@@ -132,6 +136,8 @@ impl Fault {
             26 => Self::Upgrade(node),
             27 => Self::Reconfigure(node),
             28 => Self::Deaf(node),
+            29 => Self::Reboot(node),
+            30 => Self::BothReboot,
             _ => Self::Order(node, any_order(rng)),
         }
     }
@@ -232,8 +238,10 @@ impl Fault {
             Self::DiskLost(place) => Self::DiskLost(other(place)),
             Self::Upgrade(place) => Self::Upgrade(other(place)),
             Self::Reconfigure(place) => Self::Reconfigure(other(place)),
+            Self::Reboot(place) => Self::Reboot(other(place)),
             Self::Order(place, order) => Self::Order(other(place), order),
             Self::BothPowerCut
+            | Self::BothReboot
             | Self::PathCut(_)
             | Self::Loss(_)
             | Self::Delay(_)
@@ -280,6 +288,8 @@ impl Fault {
             Self::DiskLost(place) => format!("{}: state files lost", name(place)),
             Self::Upgrade(place) => format!("{}: upgrade", name(place)),
             Self::Reconfigure(place) => format!("{}: another takeover-within", name(place)),
+            Self::Reboot(place) => format!("{}: rung reboot", name(place)),
+            Self::BothReboot => "rung reboot on both nodes".into(),
             Self::Order(place, order) => format!("{}: order {order:?}", name(place)),
         }
     }

@@ -131,10 +131,14 @@ impl Judge {
         }
     }
 
-    /// After each step: I1 and I2. Passing and running begin only in steps, so it is enough to look
+    /// After each step: I1, I2 and I14. Passing and running begin only in steps, so it is enough to look
     /// after each.
     pub fn look(&mut self, nodes: &[Machine; 3], exclusive: bool, now: Time) {
         let [first, second, _] = nodes;
+        // I14. No world lasts as long as a node waits.
+        if first.goes_down() && second.goes_down() {
+            self.accuse("I14", now, || "both nodes restart themselves at once".into());
+        }
         let excused = now < first.excused_until || now < second.excused_until;
         for group in 0..self.groups.len() {
             if first.passes(group, now) && second.passes(group, now) && !excused {

@@ -10,8 +10,8 @@
 //! | [`machine`] | power, clocks, kernel, disk, daemon |
 //! | [`fault`] | everything that goes wrong, as values |
 //! | [`plan`] | a world before it begins |
-//! | [`world`] | the world; with `turn`, `effects`, `blows` and `forge` |
-//! | [`judge`] | the invariants I1 to I13, by a second bookkeeping |
+//! | [`world`] | the world; with `turn`, `effects`, `blows`, `ladder` and `forge` |
+//! | [`judge`] | the invariants I1 to I14, by a second bookkeeping |
 //! | [`timeline`] | what happened, for a person |
 //! | [`command`] | `mastiff-sim` |
 //! | [`scenario`] | one fault in a calm world: what it leads to, and how long that takes |
@@ -27,6 +27,7 @@ pub mod fault;
 mod forge;
 pub mod judge;
 pub mod kernel;
+mod ladder;
 pub mod machine;
 pub mod model;
 pub mod network;

@@ -62,6 +62,20 @@ pub enum Steps {
     Hang,
 }
 
+/// What the ladder of a node does with its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rung {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its rung `reboot` waits for the other node.
+    Waits,
+    /// It restarts the machine.
+    Goes,
+    /// The machine is off by it, or has not started its daemon again.
+    Down,
+}
+
 /// One machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -103,6 +117,10 @@ pub struct Machine {
     pub brain_stalled: bool,
     /// How steps go.
     pub steps: Steps,
+    /// What its ladder does.
+    pub rung: Rung,
+    /// For how long it is off when its ladder restarts it.
+    pub restart_takes: Time,
     /// Steps under way that were begun and whose end counts.
     pub petted_at: Time,
     /// Seconds that its wall clock is wrong by.
@@ -135,6 +153,8 @@ impl Machine {
             link_lost: false,
             brain_stalled: false,
             steps: Steps::Work,
+            rung: Rung::None,
+            restart_takes: 0,
             petted_at: 0,
             wall_error: 0,
             ppm: 0,
@@ -183,6 +203,7 @@ impl Machine {
     /// The daemon ends, without a word. What the kernel was told stays.
     pub fn end_daemon(&mut self) {
         self.daemon = None;
+        self.rung = Rung::None;
         self.life += 1;
         self.inbox.clear();
         self.ended.clear();
@@ -204,6 +225,12 @@ impl Machine {
         for kernel in &mut self.kernels {
             *kernel = Kernel::new(guard);
         }
+    }
+
+    /// Whether it is on its way down by its ladder, or down by it.
+    #[must_use]
+    pub const fn goes_down(&self) -> bool {
+        matches!(self.rung, Rung::Goes | Rung::Down)
     }
 
     /// The node's pair, if it runs.

@@ -1,6 +1,6 @@
 //! Reports in words, for timelines.
 
-use mastiff_core::pair::event::PairReport;
+use mastiff_core::pair::event::{PairReport, Passage};
 
 /// One line.
 pub(crate) fn of(report: &PairReport) -> String {
@@ -14,6 +14,11 @@ pub(crate) fn of(report: &PairReport) -> String {
             format!("group {}: {order:?} refused: {why:?}", group.0)
         }
         PairReport::RestartReady { group } => format!("group {}: ready for a restart", group.0),
+        PairReport::WayDown(Passage::Free) => "goes down".into(),
+        PairReport::WayDown(Passage::Waits(away)) if away.announced => {
+            "waits: the other node is rebooting".into()
+        }
+        PairReport::WayDown(Passage::Waits(_)) => "waits: the other node is silent".into(),
         PairReport::CannotRemove { group, step } => format!("group {}: {step:?} fails", group.0),
     }
 }

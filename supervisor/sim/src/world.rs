@@ -14,7 +14,7 @@ use crate::clock::{Clock, MS, SECOND, Time};
 use crate::fault::{Blow, Fault, Names};
 use crate::judge::{Judge, Violation};
 use crate::kernel::Kernel;
-use crate::machine::{Daemon, Machine, Program, links};
+use crate::machine::{Daemon, Machine, Program, Rung, links};
 use crate::network::{Network, PLACES, Packet, Place, WITNESS};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -45,6 +45,8 @@ pub(crate) enum Coming {
     Stops { place: Place, life: u32 },
     /// A machine goes to sleep.
     Sleeps(Place),
+    /// A ladder goes on with its rung `reboot`: lets go, or restarts the machine.
+    GoesDown { place: Place, life: u32, lets_go: bool },
     /// All is healed.
     Healed,
 }
@@ -207,6 +209,7 @@ impl World {
             Coming::Starts { place, boot } => self.start_daemon(place, boot),
             Coming::Stops { place, life } => self.stop_for_upgrade(place, life),
             Coming::Sleeps(place) => self.doze(place),
+            Coming::GoesDown { place, life, lets_go } => self.go_down(place, life, lets_go),
             Coming::Healed => self.heal(),
         }
         self.judge.look(&self.machines, self.plan.exclusive, self.now);
@@ -253,6 +256,7 @@ impl World {
         }
         let now = machine.now(time);
         machine.life += 1;
+        machine.rung = Rung::None;
         machine.frozen = false;
         machine.kernels.iter_mut().for_each(Kernel::attended);
         let mut actions = Vec::new();
@@ -380,6 +384,12 @@ impl World {
     pub fn role(&self, place: Place, group: usize) -> Option<Role> {
         let pair = self.machines.get(place)?.pair()?;
         Some(pair.groups().get(group)?.role())
+    }
+
+    /// How often a machine was switched off or reset.
+    #[must_use]
+    pub fn boots(&self, place: Place) -> u32 {
+        self.machines.get(place).map_or(0, |machine| machine.boot)
     }
 
     /// Which node has a group now.

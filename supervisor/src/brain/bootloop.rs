@@ -244,7 +244,8 @@ impl Brain {
 
     /// Which rungs may start.
     pub(super) fn license(&mut self) {
-        let licence = match (self.going.is_on(), self.boot_loop.observes()) {
+        let observes = self.boot_loop.observes() || self.going.is_wanted();
+        let licence = match (self.going.is_on(), observes) {
             (true, _) => Licence::Nothing,
             (false, true) => Licence::ObserveOnly,
             (false, false) => Licence::All,

@@ -1,13 +1,17 @@
 //! The way down: what [`mastiff_core::reboot`] asks for, done.
 //!
-//! From its beginning no rung starts any more ([`Licence::Nothing`]), and everything else goes on:
-//! readings, the pair, the control socket, petting (until the last stage).
+//! While it waits for the other node of the pair, no other rung that disturbs the node starts
+//! ([`Licence::ObserveOnly`]), and it is called off when its check recovers or is paused. From then
+//! on no rung starts at all ([`Licence::Nothing`]), and everything else goes on: readings, the pair,
+//! the control socket, petting (until the last stage).
 //!
 //! [`Licence::Nothing`]: mastiff_core::recovery::Licence::Nothing
+//! [`Licence::ObserveOnly`]: mastiff_core::recovery::Licence::ObserveOnly
 
 use std::sync::Arc;
 
-use mastiff_core::event::{Action, Event};
+use mastiff_core::event::{Action, CheckId, Event};
+use mastiff_core::pair::event::{Away, Leaving, Passage};
 use mastiff_core::reboot::{Answer, End, Going, Kind, Stage, Step};
 use mastiff_core::recovery::ActionId;
 use mastiff_core::report::{Outcome, Severity};
@@ -37,15 +41,20 @@ pub(super) struct WayDown {
     sysrq: Sysrq,
     waker: Arc<Waker>,
     walk: Option<Walk>,
+    /// What the keeper knows of it.
+    told: Leaving,
 }
 
 /// A machine on its way down.
 #[derive(Debug)]
 struct Walk {
     going: Going,
-    /// The rung that it is.
+    /// The rung that it is, and whose.
     id: ActionId,
+    check_id: CheckId,
     check: String,
+    /// Why it waits for the other node.
+    away: Option<Away>,
     /// Which write of the state file, by its number, holds all that must be kept.
     save: u64,
     calls: Vec<(Stage, Call)>,
@@ -56,11 +65,16 @@ struct Walk {
 impl WayDown {
     /// Opens what must be open before a disk dies. `waker` wakes the brain.
     pub(super) fn new(waker: Arc<Waker>) -> Self {
-        Self { sysrq: Sysrq::open(), waker, walk: None }
+        Self { sysrq: Sysrq::open(), waker, walk: None, told: Leaving::Stays }
     }
 
     /// Whether the machine is on its way down.
     pub(super) fn is_on(&self) -> bool {
+        self.walk.as_ref().is_some_and(|walk| walk.going.is_on())
+    }
+
+    /// Whether it is, or will be once the other node is back.
+    pub(super) fn is_wanted(&self) -> bool {
         self.walk.is_some()
     }
 
@@ -70,11 +84,32 @@ impl WayDown {
         self.walk.as_ref().is_some_and(|walk| walk.going.stops_petting())
     }
 
-    /// Why, in words, for whoever stops petting; and for the status line.
-    pub(super) fn reason(&self) -> Option<String> {
-        let Walk { going, check, .. } = self.walk.as_ref()?;
+    /// Why, in words, for whoever stops petting; and for the status line. `peer`: the name of the
+    /// other node.
+    pub(super) fn reason(&self, peer: &str, now: Mono) -> Option<String> {
+        let Walk { going, check, away, .. } = self.walk.as_ref()?;
+        let rung = going.kind().name();
+        let seconds = |span: Span| Span::from_secs(span.as_millis() / 1000);
+        if let (Stage::Wait, Some(away)) = (going.stage(), away) {
+            let what = if away.announced { "rebooting" } else { "silent" };
+            let (since, left) = (now.since(away.since), going.next_deadline().since(now));
+            return Some(format!(
+                "{rung} for {check}: waiting: {peer} is {what} since {}; {} at most",
+                seconds(since),
+                seconds(left)
+            ));
+        }
         let petting = if self.stops_petting() { ", which is not petted any more" } else { "" };
-        Some(format!("{} for {check}: {}{petting}", going.kind().name(), going.stage()))
+        Some(format!("{rung} for {check}: {}{petting}", going.stage()))
+    }
+
+    /// What the keeper should know.
+    fn leaving(&self) -> Leaving {
+        match self.walk.as_ref().map(|walk| walk.going.stage()) {
+            None | Some(Stage::Look) => Leaving::Stays,
+            Some(Stage::Wait) => Leaving::Wants,
+            Some(_) => Leaving::Goes,
+        }
     }
 }
 
@@ -106,25 +141,25 @@ impl Brain {
     pub(super) fn go(
         &mut self,
         id: ActionId,
-        check: String,
+        (check_id, check): (CheckId, String),
         kind: Kind,
         now: Mono,
     ) -> Option<Outcome> {
-        if self.going.is_on() {
+        if self.going.is_wanted() {
             return Some(Outcome::Failed("this machine is on its way down already".into()));
         }
         let going = Going::begin(kind, self.is_watched(), now);
         let stage = going.stage();
         let (calls, failures) = (Vec::new(), Vec::new());
-        let walk = Walk { going, id, check, save: 0, calls, failures };
+        let walk = Walk { going, id, check_id, check, away: None, save: 0, calls, failures };
         self.going.walk = Some(walk);
-        self.license();
         self.walk_on(Some(Step::Begin(stage)), now);
         None
     }
 
     /// What is due on the way down.
     pub(super) fn keep_going(&mut self, now: Mono) {
+        self.tell_leaving();
         let Some(walk) = &mut self.going.walk else { return };
         let is_back = |(_, call): &mut (Stage, Call)| call.came_back().is_some();
         let back: Vec<(Stage, Call)> = walk.calls.extract_if(.., is_back).collect();
@@ -139,7 +174,7 @@ impl Brain {
                 self.boot_loop.is_saved() && self.save.ended >= save && self.flight.is_written()
             }
             Stage::LetGo => self.has_let_go(),
-            Stage::Look | Stage::Sync | Stage::AskPid1 => false,
+            Stage::Look | Stage::Wait | Stage::Sync | Stage::AskPid1 => false,
             Stage::Sysrq | Stage::Syscall | Stage::StopPetting => false,
         };
         let limits = self.config.boot_loop_guard;
@@ -160,6 +195,7 @@ impl Brain {
         } else if is_done {
             self.take_answer(stage, Ok(Answer::Done), now);
         }
+        self.call_off(now);
         let is_due = self.ending.is_none() && now >= self.going_deadline();
         let step = self.going.walk.as_mut().filter(|_| is_due).and_then(|walk| {
             let stage = walk.going.stage();
@@ -191,6 +227,46 @@ impl Brain {
         self.take_answer(stage, answer, now);
     }
 
+    /// The keeper says how the wish to go down stands with the other node.
+    pub(super) fn take_passage(&mut self, passage: Passage, now: Mono) {
+        let Some(walk) = &mut self.going.walk else { return };
+        match passage {
+            Passage::Free => self.take_answer(Stage::Wait, Ok(Answer::Done), now),
+            Passage::Waits(away) if walk.going.stage() == Stage::Wait => {
+                walk.away = Some(away);
+                let check = walk.check.clone();
+                let text = self.going_reason(now).unwrap_or_default();
+                self.events.record("going", Severity::Warning, Some(&check), &text);
+            }
+            Passage::Waits(_) => {}
+        }
+    }
+
+    /// Why the machine goes down, or waits to.
+    pub(super) fn going_reason(&self, now: Mono) -> Option<String> {
+        let peer = self.config.pair.as_ref().map_or("the other node", |pair| &pair.peer);
+        self.going.reason(peer, now)
+    }
+
+    /// What may take ten minutes is not done for what is over by then.
+    fn call_off(&mut self, now: Mono) {
+        let waits = |walk: &&Walk| walk.going.stage() == Stage::Wait;
+        let check = self.going.walk.as_ref().filter(waits).map(|walk| walk.check_id);
+        if check.is_some_and(|check| !self.node.may_be_failed(check, now)) {
+            self.take_answer(Stage::Wait, Ok(Answer::NotNeeded), now);
+        }
+    }
+
+    /// Tells the keeper how far it is; what it has no room for is told in the next turn.
+    fn tell_leaving(&mut self) {
+        let leaving = self.going.leaving();
+        if self.going.told != leaving
+            && (self.desk.groups().is_empty() || self.keeper.leaving(leaving))
+        {
+            self.going.told = leaving;
+        }
+    }
+
     fn take_answer(&mut self, stage: Stage, answer: Result<Answer, String>, now: Mono) {
         if self.ending.is_some() {
             // Whoever ends the daemon has the word now: PID 1, or an operator.
@@ -217,6 +293,8 @@ impl Brain {
         match step {
             None => {}
             Some(Step::Begin(stage)) => {
+                self.license();
+                self.tell_leaving();
                 self.say_stage(stage);
                 match self.begin_stage(stage, now) {
                     Ok(None) => {}
@@ -229,7 +307,8 @@ impl Brain {
     }
 
     fn say_stage(&mut self, stage: Stage) {
-        let Some(walk) = &self.going.walk else { return };
+        // Most of the time nobody is waited for; else the keeper says so.
+        let Some(walk) = self.going.walk.as_ref().filter(|_| stage != Stage::Wait) else { return };
         let mut text = format!("{} for {}: {stage}", walk.going.kind().name(), walk.check);
         if let (Stage::StopPetting, false) = (stage, walk.failures.is_empty()) {
             text.push_str(&format!("; before: {}", walk.failures.join("; ")));
@@ -244,6 +323,8 @@ impl Brain {
         let waker = Arc::clone(&self.going.waker);
         match stage {
             Stage::Look => self.systemctl(stage, &["is-active", "--quiet"], &UNDER_REPAIR, now)?,
+            // Else the keeper answers.
+            Stage::Wait => return Ok(self.desk.groups().is_empty().then_some(Answer::Done)),
             Stage::Record => {
                 walk.save = self.save.begun.saturating_add(1);
                 let reason = format!("{} for {}", walk.going.kind().name(), walk.check);
@@ -297,6 +378,9 @@ impl Brain {
             End::UnderRepair => {
                 "this machine is in emergency or rescue mode: somebody repairs it".to_string()
             }
+            End::NotNeeded => {
+                "its check is not failed any more, or paused: it is not restarted".to_string()
+            }
             End::Failed => {
                 self.uncount_reset(now);
                 // The order that undoes it goes out in the next round.
@@ -305,6 +389,7 @@ impl Brain {
             }
         };
         self.license();
+        self.tell_leaving();
         let mut actions: Vec<Action> = Vec::new();
         let outcome = Outcome::Failed(why.into());
         self.node.handle(Event::Outcome { id: walk.id, outcome }, now, &mut actions);

@@ -191,6 +191,7 @@ impl Brain {
                 self.events.record("restart-ready", Severity::Notice, None, &text);
                 self.is_prepared(group);
             }
+            PairReport::WayDown(passage) => self.take_passage(passage, now),
             PairReport::CannotRemove { group, step } => {
                 let name = self.desk.name(group);
                 let text = format!("group \"{name}\": cannot {step}; tried again until it is done");

@@ -141,7 +141,7 @@ impl Brain {
             pauses: self.node.pauses(now),
             boot_loop: Some(self.boot_loop_status(now)),
             trial_left_secs: self.reloading.trial_left(now).map(|left| left.as_secs_f64()),
-            going: self.going.reason(),
+            going: self.going_reason(now),
             pair: self.pair_status(now),
             watchdog: self.watchdog_status(now),
             lateness: self.lateness(now),
@@ -201,8 +201,11 @@ impl Brain {
         let health = self.health_summary(now);
         let observes =
             if self.boot_loop.observes() { "OBSERVES ONLY (boot-loop guard), " } else { "" };
-        match self.going.reason() {
-            Some(going) => format!("GOING DOWN ({going}), {observes}{health}"),
+        match self.going_reason(now) {
+            Some(going) if self.going.is_on() => {
+                format!("GOING DOWN ({going}), {observes}{health}")
+            }
+            Some(going) => format!("WANTS TO GO DOWN ({going}), {observes}{health}"),
             None => format!("{observes}{health}"),
         }
     }

@@ -44,7 +44,7 @@ impl Brain {
                     Err(why) => unknown(why),
                 };
             }
-            Work::Going(kind) => return self.go(id, name, kind, now),
+            Work::Going(kind) => return self.go(id, (check, name), kind, now),
             Work::Switchover => return self.hand_over(id, check, now),
         };
         let cause = Cause { target: &target, readings: self.node.readings(check) };

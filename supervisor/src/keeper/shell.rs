@@ -15,7 +15,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use mastiff_core::pair::Pair;
 use mastiff_core::pair::clock::{Clocks, Now};
 use mastiff_core::pair::event::{
-    Cause, Order, PairAction, PairActions, PairEvent, PairReport, REPORT_FRESH, Step, StepId,
+    Cause, Leaving, Order, PairAction, PairActions, PairEvent, PairReport, REPORT_FRESH, Step,
+    StepId,
 };
 use mastiff_core::pair::group::Group;
 use mastiff_core::pair::message::{GroupKey, NotReady, Role};
@@ -280,6 +281,11 @@ impl Shell {
         self.pair.handle(&PairEvent::StopsWithin(span), now, &mut self.actions);
     }
 
+    /// Whether this machine is to go down by a rung.
+    pub(super) fn leaving(&mut self, leaving: Leaving, now: Now) {
+        self.pair.handle(&PairEvent::Leaving(leaving), now, &mut self.actions);
+    }
+
     /// An order, of a person or of the daemon itself.
     pub(super) fn order(&mut self, group: GroupKey, order: Order, now: Now) {
         self.pair.handle(&PairEvent::Order { group, order }, now, &mut self.actions);
@@ -392,7 +398,7 @@ impl Shell {
                 }
             }
             PairReport::Refused { .. } | PairReport::Epoch { .. } => {}
-            PairReport::CannotRemove { .. } => {}
+            PairReport::CannotRemove { .. } | PairReport::WayDown(_) => {}
         }
         self.tell(News::Report(report, now.boot));
     }

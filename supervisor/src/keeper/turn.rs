@@ -169,11 +169,13 @@ impl Loop {
                 (Ok(ToKeeper::Done(step, ok)), Some(shell)) => shell.done(step, ok, now),
                 (Ok(ToKeeper::StopsWithin(span)), Some(shell)) => shell.stops_within(span, now),
                 (Ok(ToKeeper::Agree(terms)), Some(shell)) => shell.agree(&terms),
+                (Ok(ToKeeper::Leaving(leaving)), Some(shell)) => shell.leaving(leaving, now),
                 (
                     Ok(
                         ToKeeper::Order(..)
                         | ToKeeper::Agree(..)
                         | ToKeeper::Done(..)
+                        | ToKeeper::Leaving(_)
                         | ToKeeper::StopsWithin(_),
                     ),
                     None,

@@ -329,11 +329,14 @@ impl Drop for Daemon {
 /// `rest`. What `rest` says of `[node]` stands in its first lines, before any section.
 fn configure(folder: &Folder, rest: &str) -> PathBuf {
     let node = format!(
-        "[node]\nname = \"test\"\nstate-dir = \"{}\"\nrun-dir = \"{}\"\n",
+        "[node]\nstate-dir = \"{}\"\nrun-dir = \"{}\"\n",
         folder.text("state"),
         folder.text("run")
     );
     let mut node = node;
+    if !rest.starts_with("\nname = ") {
+        node.push_str("name = \"test\"\n");
+    }
     for (key, value) in [("interval", "\"100ms\""), ("default-checks", "false")] {
         if !rest.contains(&format!("\n{key} = ")) || !rest.starts_with('\n') {
             node.push_str(&format!("{key} = {value}\n"));

@@ -18,7 +18,7 @@ use super::fuse::{Fuse, Manner, in_namespaces};
 
 /// What must be so before the daemon starts: another PID namespace than ours, in `$1`; no way to
 /// the services of the host; and no way to reset it, should the daemon believe that it may.
-const SAFE: &str = r#"
+pub(super) const SAFE: &str = r#"
 set -eu
 [ "$(readlink /proc/self/ns/pid)" != "$1" ] || exit 99
 shift

@@ -15,5 +15,6 @@ mod hostile;
 mod ladder;
 mod network;
 mod oneshot;
+mod reboots;
 mod reload;
 mod start;

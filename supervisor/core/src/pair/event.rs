@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clocks;
 use super::message::{Beat, Epoch, GroupKey, Health, NotReady, Role, Sender, Session};
-use crate::time::Span;
+use crate::time::{Mono, Span};
 
 /// Something that a node's pair learns.
 #[expect(clippy::large_enum_variant, reason = "the keeper allocates nothing for a message")]
@@ -43,6 +43,8 @@ pub enum PairEvent {
     /// How long exclusive units may outlive a lease here (`D`), as read back from the watchdog;
     /// `None` without an armed one.
     StopsWithin(Option<Span>),
+    /// Whether this machine is to go down by a rung of its ladder.
+    Leaving(Leaving),
     /// An operator, the ladder, or the daemon itself wants something.
     Order {
         /// For which group.
@@ -65,6 +67,36 @@ pub enum PairEvent {
         /// Which group.
         group: GroupKey,
     },
+}
+
+/// What the ladder wants of the machine (I14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Leaving {
+    /// Nothing.
+    #[default]
+    Stays,
+    /// To go down when the peer lets it; answered by [`PairReport::WayDown`].
+    Wants,
+    /// It goes down, and does not ask any more.
+    Goes,
+}
+
+/// How the wish to go down stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Passage {
+    /// The peer knows, and stays: go.
+    Free,
+    /// It is waited for the peer.
+    Waits(Away),
+}
+
+/// A peer that is away, or on its way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Away {
+    /// Since when: its word, or the last that was heard of it.
+    pub since: Mono,
+    /// Whether it said so; else it is silent, or does not hear this node.
+    pub announced: bool,
 }
 
 /// What can be asked of a group by people and by the rest of the daemon.
@@ -265,6 +297,8 @@ pub enum PairReport {
         /// What was tried.
         step: Step,
     },
+    /// How the wish to go down stands, at each change.
+    WayDown(Passage),
 }
 
 /// Why an order was not carried out.

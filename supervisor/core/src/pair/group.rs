@@ -156,6 +156,8 @@ pub struct Group {
     restarting: bool,
     /// The peer may still reckon with what a daemon before has told.
     former: Option<Former>,
+    /// The machine goes down, or asks whether it may (I14).
+    announced: bool,
 }
 
 impl Group {
@@ -203,6 +205,7 @@ impl Group {
             fence_again: now.boot,
             restarting: false,
             former: None,
+            announced: false,
             spec,
         }
     }
@@ -264,6 +267,10 @@ impl Group {
     /// What speaks against taking the group, this node's own faults first.
     #[must_use]
     pub fn not_ready(&self, now: Clocks) -> Option<NotReady> {
+        // Before all else: the peer goes by it (I14).
+        if self.announced {
+            return Some(NotReady::Rebooting);
+        }
         let yielded = match &self.state {
             State::Dropping { .. } => return Some(NotReady::Starting),
             State::Idle { yielded_until: Some(until), .. } => now.boot < *until,
@@ -370,6 +377,17 @@ impl Group {
         self.spec.agree(terms);
     }
 
+    /// Whether the machine goes down; said then, if there is something to say.
+    pub(super) fn announce(&mut self, announced: bool, say_at: Option<Mono>) {
+        self.announced = announced;
+        self.next_beat = say_at.map_or(self.next_beat, |at| at.min(self.next_beat));
+    }
+
+    /// Whether the peer, as last heard, has the group or could keep it alone.
+    pub(super) fn peer_is_up(&self, now: Clocks) -> bool {
+        self.peer.is_up(now)
+    }
+
     /// Once a turn, after its events.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.expire(turn);
@@ -436,7 +454,7 @@ impl Group {
         Epoch::next(self.known(), turn.now.unix_secs)
     }
 
-    fn fresh(&self) -> Span {
+    pub(super) const fn fresh(&self) -> Span {
         self.spec.timing.lease
     }
 

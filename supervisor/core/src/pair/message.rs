@@ -132,6 +132,10 @@ pub enum NotReady {
     NoWatchdog,
     /// PID 1 could not start its units here, or does not say.
     Units,
+    /// Its machine goes down by a rung of its ladder, or asks whether it may (I14).
+    Rebooting,
+    /// Something that only a later version knows: its code.
+    Other(u8),
 }
 
 /// What a node is for a group, as others see it.

@@ -4,6 +4,7 @@ use super::clock::Clocks;
 use super::event::{Cause, REPORT_FRESH};
 use super::message::{Beat, Epoch, Health, Member, NotReady, Release, Role, Standing};
 use crate::time::{Mono, Span};
+use crate::timing::PROMISE_MAX;
 use crate::wire::SPAN_MAX;
 
 /// What was last heard of the peer, for one group.
@@ -143,7 +144,15 @@ impl Peer {
     /// Whether it let the group go because it cannot run it, and not because somebody wanted so.
     #[must_use]
     pub fn left_in_trouble(&self) -> bool {
-        !matches!(self.not_ready(), None | Some(NotReady::Yielded | NotReady::Paused))
+        use NotReady::{Paused, Rebooting, Yielded};
+        !matches!(self.not_ready(), None | Some(Yielded | Paused | Rebooting))
+    }
+
+    /// Whether it has the group, or has been ready for it until its vote, which is silent after a
+    /// boot (I6), is its own again: before that it might lose what it is left with.
+    #[must_use]
+    pub(super) fn is_up(&self, now: Clocks) -> bool {
+        self.held() || self.ready_for(now) >= PROMISE_MAX
     }
 
     /// Its health, if it is ready.

@@ -6,7 +6,7 @@ use alloc::vec;
 
 use super::arbiters::witness::Witness as WitnessSeat;
 use super::clock::Clocks;
-use super::event::{Order, OrderRefused, PairAction, PairReport};
+use super::event::{Leaving, Order, OrderRefused, PairAction, PairReport, Passage};
 use super::message::{Beat, Epoch, Health, NotReady, Role, Sender};
 use super::spec::{Failback, Safety};
 use super::witness::Witness;
@@ -554,4 +554,57 @@ fn a_daemon_that_forgets_its_lease_sweeps_and_waits() {
     // It says that it has nothing: the other takes the lease when its promise ends, and all of it.
     assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
     assert!(world.ran_after(B, killed) <= 1500);
+}
+
+/// Whether the node was told that it may go down.
+fn is_free(world: &World, node: usize) -> bool {
+    world.machines[node].told.contains(&PairReport::WayDown(Passage::Free))
+}
+
+fn want(world: &mut World, node: usize) {
+    world.turn(node, &[PairEvent::Leaving(Leaving::Wants)]);
+}
+
+#[test]
+fn of_two_nodes_that_must_reboot_at_once_one_stays_until_the_other_is_back() {
+    let mut world = World::settled(Safety::Network);
+    want(&mut world, A);
+    want(&mut world, B);
+    world.run(300);
+    assert_eq!((is_free(&world, A), is_free(&world, B)), (false, true), "the lower name yields");
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Waiting));
+    world.order(B, Order::LetGo);
+    world.run(3000);
+    world.cut_power(B);
+    world.run(60_000);
+    assert!(!is_free(&world, A));
+    let waits = world.machines[A].told.iter().filter(|told| matches!(told, PairReport::WayDown(_)));
+    assert_eq!(waits.count(), 1, "said once");
+    world.boot(B);
+    world.run(5000);
+    assert!(!is_free(&world, A), "its voter is silent still: it could take nothing");
+    world.run(7000);
+    assert!(is_free(&world, A));
+    world.order(A, Order::LetGo);
+    world.run(1000);
+    assert_eq!(world.role(B), Role::Active, "who stays takes what is let go");
+    // It stays after all: then it is ready again.
+    world.turn(A, &[PairEvent::Leaving(Leaving::Stays)]);
+    world.order(A, Order::Resume);
+    world.run(1000);
+    assert_eq!(world.role(A), Role::Standby);
+}
+
+#[test]
+fn who_waits_for_the_other_takes_what_that_one_leaves() {
+    let mut world = World::settled(Safety::Network);
+    want(&mut world, A);
+    world.run(300);
+    assert!(is_free(&world, A));
+    want(&mut world, B);
+    world.run(300);
+    assert!(!is_free(&world, B), "whatever its name");
+    world.order(A, Order::LetGo);
+    world.run(1000);
+    assert_eq!(world.role(B), Role::Active);
 }

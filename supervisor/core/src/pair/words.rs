@@ -33,6 +33,10 @@ impl fmt::Display for Health {
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Other(code) => {
+                return write!(f, "a reason that only a later version knows ({code})");
+            }
+            Self::Rebooting => "its machine is rebooting",
             Self::Starting => "starting: leftovers are being removed",
             Self::NoReport => "its health is not known yet, or not any more",
             Self::CheckFailed => "a check of the group is failed",

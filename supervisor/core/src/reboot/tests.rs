@@ -1,9 +1,11 @@
 use alloc::vec::Vec;
 
-use super::Stage::{AskPid1, LetGo, Look, Record, StopPetting, Sync, Syscall, Sysrq};
+use super::Stage::{AskPid1, LetGo, Look, Record, StopPetting, Sync, Syscall, Sysrq, Wait};
 use super::*;
 
-const ALL: [Stage; 8] = [Look, Record, LetGo, Sync, AskPid1, Sysrq, Syscall, StopPetting];
+const ALL: [Stage; 9] = [Look, Wait, Record, LetGo, Sync, AskPid1, Sysrq, Syscall, StopPetting];
+
+const ANSWERS: [Answer; 4] = [Answer::Done, Answer::Failed, Answer::UnderRepair, Answer::NotNeeded];
 
 fn at(secs: u64) -> Mono {
     Mono::BOOT.after(Span::from_secs(1000 + secs))
@@ -24,23 +26,29 @@ fn every_stage_leads_on_after_every_answer() {
     let begin = |stage| Some(Step::Begin(stage));
     let repair = Some(Step::Over(End::UnderRepair));
     for (kind, stage, done, failed, under_repair) in [
-        (Kind::Reboot, Look, begin(Record), begin(Record), repair),
+        (Kind::Reboot, Look, begin(Wait), begin(Wait), repair),
+        (Kind::Reboot, Wait, begin(Record), begin(Record), begin(Record)),
         (Kind::Reboot, Record, begin(LetGo), begin(LetGo), begin(LetGo)),
         (Kind::Reboot, LetGo, begin(Sync), begin(Sync), begin(Sync)),
         (Kind::Reboot, Sync, begin(AskPid1), begin(AskPid1), begin(AskPid1)),
         (Kind::Reboot, AskPid1, None, begin(Syscall), begin(Syscall)),
         (Kind::Reboot, Syscall, begin(StopPetting), begin(StopPetting), begin(StopPetting)),
         (Kind::Reboot, StopPetting, None, None, None),
-        (Kind::Reset, Look, begin(Record), begin(Record), repair),
+        (Kind::Reset, Look, begin(Wait), begin(Wait), repair),
+        (Kind::Reset, Wait, begin(Record), begin(Record), begin(Record)),
         (Kind::Reset, Record, begin(LetGo), begin(LetGo), begin(LetGo)),
         (Kind::Reset, LetGo, begin(Sysrq), begin(Sysrq), begin(Sysrq)),
         (Kind::Reset, Sysrq, begin(Syscall), begin(Syscall), begin(Syscall)),
         (Kind::Reset, Syscall, begin(StopPetting), begin(StopPetting), begin(StopPetting)),
         (Kind::Reset, StopPetting, None, None, None),
     ] {
-        for (answer, step) in
-            [(Answer::Done, done), (Answer::Failed, failed), (Answer::UnderRepair, under_repair)]
-        {
+        let not_needed = if stage == Wait { Some(Step::Over(End::NotNeeded)) } else { failed };
+        for (answer, step) in [
+            (Answer::Done, done),
+            (Answer::Failed, failed),
+            (Answer::UnderRepair, under_repair),
+            (Answer::NotNeeded, not_needed),
+        ] {
             let mut going = gone_to(kind, stage, true);
             assert_eq!(going.answer(stage, answer, at(0)), step, "{kind:?} {stage} {answer:?}");
             // R4
@@ -83,7 +91,7 @@ fn r3_nothing_brings_petting_back_where_a_watchdog_is_armed() {
     for kind in [Kind::Reboot, Kind::Reset] {
         let mut going = gone_to(kind, StopPetting, true);
         for stage in ALL {
-            for answer in [Answer::Done, Answer::Failed, Answer::UnderRepair] {
+            for answer in ANSWERS {
                 assert_eq!(going.answer(stage, answer, at(1)), None);
                 assert_eq!(going.tick(at(100_000)), None);
                 assert!(going.stops_petting(), "{stage} {answer:?}");
@@ -130,4 +138,26 @@ fn pid_1_that_has_taken_the_order_is_waited_for_and_not_for_ever() {
     assert_eq!(going.answer(AskPid1, Answer::Done, at(20)), None);
     assert_eq!((going.stage(), going.tick(at(59))), (AskPid1, None));
     assert_eq!(going.tick(at(60)), Some(Step::Begin(Syscall)));
+}
+
+#[test]
+fn r7_it_is_called_off_while_it_waits_and_never_later() {
+    for kind in [Kind::Reboot, Kind::Reset] {
+        for (stage, _) in kind.stages() {
+            let mut going = gone_to(kind, *stage, true);
+            assert_eq!(going.is_on(), !matches!(stage, Look | Wait), "{kind:?} {stage}");
+            let step = going.answer(*stage, Answer::NotNeeded, at(1));
+            let is_over = step == Some(Step::Over(End::NotNeeded));
+            assert_eq!(is_over, *stage == Wait, "{kind:?} {stage}");
+            if is_over {
+                for answer in ANSWERS {
+                    assert_eq!(going.answer(Wait, answer, at(2)), None);
+                }
+                assert_eq!((going.tick(at(100_000)), going.next_deadline()), (None, Mono::FAR));
+            }
+        }
+        let mut going = gone_to(kind, Wait, true);
+        assert_eq!(going.next_deadline(), at(0).after(WAIT_MAX));
+        assert_eq!(going.tick(at(0).after(WAIT_MAX)), Some(Step::Begin(Record)), "in the end");
+    }
 }

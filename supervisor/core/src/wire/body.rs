@@ -54,20 +54,46 @@ codes!(health_code, health, Health, Error::Health, {
     4 Health::Healthy,
 });
 
-codes!(not_ready_code, not_ready, NotReady, Error::NotReady, {
-    1 NotReady::Starting,
-    2 NotReady::NoReport,
-    3 NotReady::CheckFailed,
-    4 NotReady::LinkDown,
-    5 NotReady::DefinitionDiffers,
-    6 NotReady::Paused,
-    7 NotReady::ObserveOnly,
-    8 NotReady::Recovering,
-    9 NotReady::PeerStopUnknown,
-    10 NotReady::NoWatchdog,
-    11 NotReady::Yielded,
-    12 NotReady::Units,
-});
+/// Of reasons, one that is not known is one all the same: so a later version may add some.
+const fn not_ready_code(value: NotReady) -> u8 {
+    match value {
+        NotReady::Starting => 1,
+        NotReady::NoReport => 2,
+        NotReady::CheckFailed => 3,
+        NotReady::LinkDown => 4,
+        NotReady::DefinitionDiffers => 5,
+        NotReady::Paused => 6,
+        NotReady::ObserveOnly => 7,
+        NotReady::Recovering => 8,
+        NotReady::PeerStopUnknown => 9,
+        NotReady::NoWatchdog => 10,
+        NotReady::Yielded => 11,
+        NotReady::Units => 12,
+        NotReady::Rebooting => 13,
+        NotReady::Other(code) => code,
+    }
+}
+
+/// Zero: it is ready.
+const fn not_ready(code: u8) -> Option<NotReady> {
+    Some(match code {
+        0 => return None,
+        1 => NotReady::Starting,
+        2 => NotReady::NoReport,
+        3 => NotReady::CheckFailed,
+        4 => NotReady::LinkDown,
+        5 => NotReady::DefinitionDiffers,
+        6 => NotReady::Paused,
+        7 => NotReady::ObserveOnly,
+        8 => NotReady::Recovering,
+        9 => NotReady::PeerStopUnknown,
+        10 => NotReady::NoWatchdog,
+        11 => NotReady::Yielded,
+        12 => NotReady::Units,
+        13 => NotReady::Rebooting,
+        code => NotReady::Other(code),
+    })
+}
 
 codes!(refusal_code, refusal, Refusal, Error::Vote, {
     2 Refusal::Promised,
@@ -184,10 +210,7 @@ pub(super) fn read(signed: &[u8]) -> Result<Message, Error> {
     let to = sender(reader.byte()?, Error::Receiver)?;
     let role = role(reader.byte()?)?;
     let health = health(reader.byte()?)?;
-    let not_ready = match reader.byte()? {
-        0 => None,
-        code => Some(not_ready(code)?),
-    };
+    let not_ready = not_ready(reader.byte()?);
     let vote = reader.byte()?;
     let flags = Flags(u16::from_be_bytes(reader.take()?));
 

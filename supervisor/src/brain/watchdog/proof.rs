@@ -97,7 +97,7 @@ impl Brain {
         if self.dog.wishes.self_test.is_some() {
             return refuse("a self-test is under way already");
         }
-        if self.goes_down() || self.going.is_on() || self.dog.refusal.is_some() {
+        if self.goes_down() || self.going.is_wanted() || self.dog.refusal.is_some() {
             return refuse("it is not petted anyhow, or the machine goes down");
         }
         if self.boot_loop.observes() {

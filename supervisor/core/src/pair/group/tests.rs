@@ -16,6 +16,7 @@ use crate::pair::message::{
     Answer, Ask, Beat, Member, Refusal, Release, Sender, Session, Standing, Vote,
 };
 use crate::pair::spec::{Failback, Safety};
+use crate::pair::way_down::WayDown;
 use crate::time::Mono;
 use crate::timing::Timing;
 
@@ -177,7 +178,8 @@ fn dropping() -> State {
 
 /// One turn: the event, if there is one, and the tick; as the shell does it.
 fn turn(group: &mut Group, event: Option<&PairEvent>, millis: u64) -> Vec<PairAction> {
-    let mut pair = crate::pair::Pair { me: ME, groups: Vec::from([group.clone()]) };
+    let way_down = WayDown::new(at(millis).boot);
+    let mut pair = crate::pair::Pair { me: ME, groups: Vec::from([group.clone()]), way_down };
     let mut out = PairActions::new();
     if let Some(event) = event {
         pair.handle(event, now(millis), &mut out);
@@ -245,6 +247,7 @@ fn action_in_words(action: &PairAction) -> Option<String> {
         PairAction::Report(PairReport::Epoch { epoch, .. }) => format!("now {}", epoch.0),
         PairAction::Report(PairReport::RestartReady { .. }) => "restart now".to_string(),
         PairAction::Report(PairReport::CannotRemove { .. }) => "stuck".to_string(),
+        PairAction::Report(PairReport::WayDown(passage)) => format!("{passage:?}"),
     })
 }
 
