@@ -6,7 +6,7 @@ use mastiff_core::pair::message::{Epoch, Health};
 use crate::clock::{MS, SECOND, Time};
 use crate::fault::{Blow, Fault, Names};
 use crate::forge;
-use crate::machine::Steps;
+use crate::machine::{Daemon, Dog, Program, Steps};
 use crate::network::{PLACES, Place, WITNESS, Wire};
 use crate::plan::Plan;
 use crate::world::{Coming, World};
@@ -78,6 +78,11 @@ impl World {
             }
             Fault::Upgrade(place) => return self.order(place, Order::PrepareRestart, true),
             Fault::Reconfigure(place) => return self.reconfigure(place),
+            Fault::WatchdogLost(place) => {
+                let machine = self.machine(place);
+                (machine.dog, machine.petted_at, machine.unguarded) = (Dog::Lost, 0, true);
+            }
+            Fault::Agree(place, which) => self.agree(place, which),
             Fault::Reboot(place) => return self.want_down(place, lasts),
             Fault::BothReboot => return self.want_down(0, lasts) | self.want_down(1, lasts),
             Fault::Order(place, order) => return self.order(place, order, false),
@@ -185,6 +190,9 @@ impl World {
             | Fault::Loss(_)
             | Fault::Delay(_)
             | Fault::Copies => self.spoil_wires(fault, false),
+            // It is petted again with the next turn.
+            Fault::WatchdogLost(place) => self.machine(place).dog = Dog::Armed,
+            Fault::Agree(place, which) => self.agree(1 - place, which),
             Fault::Crash(..)
             | Fault::DiskLost(_)
             | Fault::Upgrade(_)
@@ -311,6 +319,22 @@ impl World {
         self.crash(place, true, 100 * MS)
     }
 
+    /// The file of a node has other terms; its daemon takes them over now, or when it starts.
+    fn agree(&mut self, place: Place, which: u8) {
+        let (plan, now) = (self.plan.clone(), self.now);
+        let machine = self.machine(place);
+        machine.agreed = which;
+        let is_awake = machine.is_awake();
+        if let Some(Daemon { program: Program::Node(pair), .. }) = &mut machine.daemon
+            && is_awake
+        {
+            for group in 0..plan.groups {
+                pair.agree(Plan::key(group), plan.agreed(place, group, which));
+            }
+            self.schedule_turn(place, now);
+        }
+    }
+
     fn replay(&mut self, lasts: Time) -> bool {
         let many = 20 + lasts / (100 * MS);
         for _ in 0..many.min(200) {
@@ -357,6 +381,7 @@ impl World {
             self.machine(place).link_lost = false;
             self.machine(place).brain_stalled = false;
             self.machine(place).wall_error = 0;
+            self.machine(place).dog = Dog::Armed;
             self.machine(place).clock.slew(0, now);
             if self.machine(place).stopped {
                 self.go_on(place);
@@ -373,6 +398,9 @@ impl World {
             let resume = Fault::Order(place, Order::Resume);
             self.at(now, Coming::Over(resume));
             self.at(now + 8 * SECOND, Coming::Over(resume));
+        }
+        for place in 0..2 {
+            self.agree(place, 0);
         }
         // Both nodes end with one configuration, as an operator would see to.
         for place in 0..2 {

@@ -69,6 +69,11 @@ pub enum Fault {
     Upgrade(Place),
     /// A restart with another `takeover-within`.
     Reconfigure(Place),
+    /// The driver of the watchdog is gone: nothing resets the machine any more, and the brain
+    /// notices with its next look.
+    WatchdogLost(Place),
+    /// A reload takes over other terms for all groups, and one of the other node follows.
+    Agree(Place, u8),
     /// A ladder comes to its rung `reboot`.
     Reboot(Place),
     /// The same on both nodes at once: what failed is shared.
@@ -105,7 +110,7 @@ impl Fault {
         let node = if rng.one_in(2) { 0 } else { 1 };
         let place = rng.of(&[0, 0, 1, 1, WITNESS], WITNESS);
         let (from, to) = rng.of(&[(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)], (0, 1));
-        match rng.below(32) {
+        match rng.below(34) {
             0 | 1 => Self::PowerCut(place),
             2 => Self::BothPowerCut,
             3 | 4 => Self::Crash(place, place != WITNESS && rng.one_in(2)),
@@ -138,6 +143,8 @@ impl Fault {
             28 => Self::Deaf(node),
             29 => Self::Reboot(node),
             30 => Self::BothReboot,
+            31 => Self::WatchdogLost(node),
+            32 => Self::Agree(node, rng.of(&[1, 2, 3], 1)),
             _ => Self::Order(node, any_order(rng)),
         }
     }
@@ -238,6 +245,8 @@ impl Fault {
             Self::DiskLost(place) => Self::DiskLost(other(place)),
             Self::Upgrade(place) => Self::Upgrade(other(place)),
             Self::Reconfigure(place) => Self::Reconfigure(other(place)),
+            Self::WatchdogLost(place) => Self::WatchdogLost(other(place)),
+            Self::Agree(place, which) => Self::Agree(other(place), which),
             Self::Reboot(place) => Self::Reboot(other(place)),
             Self::Order(place, order) => Self::Order(other(place), order),
             Self::BothPowerCut
@@ -288,6 +297,8 @@ impl Fault {
             Self::DiskLost(place) => format!("{}: state files lost", name(place)),
             Self::Upgrade(place) => format!("{}: upgrade", name(place)),
             Self::Reconfigure(place) => format!("{}: another takeover-within", name(place)),
+            Self::WatchdogLost(place) => format!("{}: watchdog lost", name(place)),
+            Self::Agree(place, which) => format!("{}: reload, terms {which}", name(place)),
             Self::Reboot(place) => format!("{}: rung reboot", name(place)),
             Self::BothReboot => "rung reboot on both nodes".into(),
             Self::Order(place, order) => format!("{}: order {order:?}", name(place)),

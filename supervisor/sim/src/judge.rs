@@ -144,7 +144,8 @@ impl Judge {
             if first.passes(group, now) && second.passes(group, now) && !excused {
                 self.accuse("I1", now, || format!("group {group}: both kernels pass traffic"));
             }
-            if exclusive && first.runs_units(group) && second.runs_units(group) {
+            let guarded = !first.unguarded && !second.unguarded;
+            if exclusive && guarded && first.runs_units(group) && second.runs_units(group) {
                 self.accuse("I2", now, || format!("group {group}: units run on both nodes"));
             }
         }

@@ -62,6 +62,18 @@ pub enum Steps {
     Hang,
 }
 
+/// The watchdog of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dog {
+    /// It resets the machine once nobody pets it.
+    #[default]
+    Armed,
+    /// Its driver is gone, and the daemon does not know.
+    Lost,
+    /// The daemon was told.
+    Known,
+}
+
 /// What the ladder of a node does with its machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rung {
@@ -121,6 +133,13 @@ pub struct Machine {
     pub rung: Rung,
     /// For how long it is off when its ladder restarts it.
     pub restart_takes: Time,
+    /// Its watchdog.
+    pub dog: Dog,
+    /// Its watchdog was lost, and since the daemon learned of it the machine has not been clean:
+    /// a node that stops dead right then is more than I2 stands.
+    pub unguarded: bool,
+    /// Which terms its file has for the groups.
+    pub agreed: u8,
     /// Steps under way that were begun and whose end counts.
     pub petted_at: Time,
     /// Seconds that its wall clock is wrong by.
@@ -155,6 +174,9 @@ impl Machine {
             steps: Steps::Work,
             rung: Rung::None,
             restart_takes: 0,
+            dog: Dog::Armed,
+            unguarded: false,
+            agreed: 0,
             petted_at: 0,
             wall_error: 0,
             ppm: 0,
@@ -222,6 +244,7 @@ impl Machine {
         self.frozen = false;
         self.boot += 1;
         self.memory.kept = None;
+        (self.dog, self.unguarded) = (Dog::Armed, false);
         for kernel in &mut self.kernels {
             *kernel = Kernel::new(guard);
         }
@@ -231,6 +254,19 @@ impl Machine {
     #[must_use]
     pub const fn goes_down(&self) -> bool {
         matches!(self.rung, Rung::Goes | Rung::Down)
+    }
+
+    /// It was petted, if there is still something to pet.
+    pub const fn pet(&mut self, time: Time) {
+        if matches!(self.dog, Dog::Armed) {
+            (self.petted_at, self.unguarded) = (time, false);
+        }
+    }
+
+    /// Whether nothing of any group is here.
+    #[must_use]
+    pub fn is_clean(&self, time: Time) -> bool {
+        self.kernels.iter().all(|kernel| kernel.is_clean(self.clock.read(time)))
     }
 
     /// The node's pair, if it runs.

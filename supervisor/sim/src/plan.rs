@@ -3,7 +3,7 @@
 
 use mastiff_core::pair::arbiters::{self, Arbiter};
 use mastiff_core::pair::message::{Epoch, GroupKey};
-use mastiff_core::pair::spec::{Failback, GroupSpec, Safety};
+use mastiff_core::pair::spec::{self, Failback, GroupSpec, Safety};
 use mastiff_core::time::Span;
 use mastiff_core::timing::{self, Facts, Guard, NETLINK_ASSUMED, Refusal, RoundTrip, Timing};
 
@@ -206,6 +206,23 @@ impl Plan {
     #[must_use]
     pub fn index(key: GroupKey) -> usize {
         usize::try_from(key.0.saturating_sub(1)).unwrap_or(0)
+    }
+
+    /// The terms of a group in one of the files that a node may have: 0 is the one that
+    /// [`specs`](Self::specs) goes by.
+    #[must_use]
+    pub fn agreed(&self, place: Place, group: usize, which: u8) -> spec::Terms {
+        let other = which & 2 != 0;
+        spec::Terms {
+            definition: 7 + u64::from(which),
+            preferred: (group == place) != (which & 1 != 0),
+            failback: match (other, self.failback) {
+                (false, as_ever) => as_ever,
+                (true, Failback::Never) => Failback::After(Span::from_secs(4)),
+                (true, Failback::After(_)) => Failback::Never,
+            },
+            recover_after: RECOVER_AFTER,
+        }
     }
 
     /// The groups of a node as configured.

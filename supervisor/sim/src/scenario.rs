@@ -29,6 +29,8 @@ pub enum Must {
     Back,
     /// The other node has it: planned, so with a gap of some turns and the steps only.
     HandOver,
+    /// The same where units must not run twice; else nothing.
+    HandOverUnits,
 }
 
 /// A fault with a name.
@@ -74,6 +76,12 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("failed check on both", Fault::SharedFault(ACTIVE), 10 * SECOND, Must::Stay),
     scenario("interface of active lost", Fault::LinkLost(ACTIVE), LONG, Must::HandOver),
     scenario("interface of standby lost", Fault::LinkLost(STANDBY), LONG, Must::Stay),
+    scenario("watchdog of active lost", Fault::WatchdogLost(ACTIVE), LONG, Must::HandOverUnits),
+    scenario("watchdog of standby lost", Fault::WatchdogLost(STANDBY), LONG, Must::Stay),
+    scenario("reload of active", Fault::Agree(ACTIVE, 1), 5 * SECOND, Must::Stay),
+    scenario("reload of standby", Fault::Agree(STANDBY, 1), 5 * SECOND, Must::Stay),
+    scenario("rung reboot of active", Fault::Reboot(ACTIVE), LONG, Must::HandOver),
+    scenario("rung reboot of standby", Fault::Reboot(STANDBY), LONG, Must::Stay),
     scenario("brain of active stalled", Fault::BrainStall(ACTIVE), LONG, Must::HandOver),
     scenario("active cut off", Fault::CutOff(ACTIVE), LONG, Must::TakeOver),
     scenario("standby cut off", Fault::CutOff(STANDBY), LONG, Must::Stay),
@@ -102,6 +110,8 @@ pub struct Told {
     pub outage: Time,
     /// Whether somebody has it at the end.
     pub served: bool,
+    /// Whether it has units that must not run twice.
+    pub exclusive: bool,
     /// The computed promise.
     pub promised: Time,
     /// The promise that was broken, if any.
@@ -117,6 +127,11 @@ impl Told {
         if let Some(violation) = &self.violation {
             return Some(violation.to_string());
         }
+        let must = match must {
+            Must::HandOverUnits if self.exclusive => Must::HandOver,
+            Must::HandOverUnits => Must::Stay,
+            must => must,
+        };
         match (must, self.taken_after) {
             _ if !self.served => Some("nobody has it".into()),
             (Must::Stay, Some(_)) => Some("the other node took it".into()),
@@ -152,6 +167,7 @@ pub fn run(scenario: &Scenario, mut plan: Plan, names: Names) -> Told {
     // Units take their time to stop and to start; and nobody may know that they stopped.
     let units = if plan.exclusive { plan.stops_within().as_nanos() + 2_500_000_000 } else { 0 };
     let promised = promised.saturating_add_unsigned(units);
+    let exclusive = plan.exclusive;
     let mut world = World::new(plan, names, true);
     world.run_until(at);
     let active = world.holder(0).unwrap_or(ACTIVE);
@@ -174,7 +190,8 @@ pub fn run(scenario: &Scenario, mut plan: Plan, names: Names) -> Told {
         }
     }
     let (violation, served) = (world.violation(), world.holder(0).is_some());
-    Told { taken_after, outage, served, promised, violation, timeline: world.timeline.to_string() }
+    let timeline = world.timeline.to_string();
+    Told { taken_after, outage, served, exclusive, promised, violation, timeline }
 }
 
 /// The scenario of that name, or the names there are.

@@ -7,7 +7,7 @@ use mastiff_core::pair::link::{PathId, Received};
 use mastiff_core::pair::message::Sender;
 use mastiff_core::watchdog::{Evidence, Wishes, permit};
 
-use crate::machine::{Daemon, Program, sender};
+use crate::machine::{Daemon, Dog, Program, sender};
 use crate::network::{Packet, Place};
 use crate::world::{Coming, World};
 
@@ -60,9 +60,6 @@ impl World {
                 wishes: Wishes::default(),
             };
             let pets = permit(&evidence, now.at.boot).is_ok();
-            if pets {
-                machine.petted_at = time;
-            }
             // Before the first message leaves.
             let kept = pair.kept();
             next = Some(machine.clock.when(pair.next_deadline(now.at), time));
@@ -74,6 +71,10 @@ impl World {
             for kernel in &mut machine.kernels {
                 kernel.refresh(now.at, now.at);
             }
+            if pets {
+                machine.pet(time);
+            }
+            machine.unguarded &= machine.dog != Dog::Known || !machine.is_clean(time);
             if let Some(machine) = self.machines.get(place) {
                 self.judge.turned(machine, &actions, pets, time);
             }

@@ -14,7 +14,7 @@ use crate::clock::{Clock, MS, SECOND, Time};
 use crate::fault::{Blow, Fault, Names};
 use crate::judge::{Judge, Violation};
 use crate::kernel::Kernel;
-use crate::machine::{Daemon, Machine, Program, Rung, links};
+use crate::machine::{Daemon, Dog, Machine, Program, Rung, links};
 use crate::network::{Network, PLACES, Packet, Place, WITNESS};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -269,8 +269,16 @@ impl World {
             let session = kept.as_ref().map_or(session, |kept| kept.me.session);
             let (highest, stop) = (machine.memory.highest, machine.memory.peer_stops_within);
             let identity = Identity { member, session, seed };
-            let groups = plan.specs(place, which, highest, stop);
+            let mut groups = plan.specs(place, which, highest, stop);
             with_memory = kept.is_some();
+            for (group, (spec, _)) in groups.iter_mut().enumerate() {
+                spec.agree(plan.agreed(place, group, machine.agreed));
+                spec.stops_within = spec.stops_within.filter(|_| machine.dog == Dog::Armed);
+            }
+            if machine.dog != Dog::Armed {
+                // What the daemon before has left says otherwise.
+                (machine.dog, machine.unguarded) = (Dog::Lost, machine.unguarded || with_memory);
+            }
             let pair = Pair::start(identity, groups, kept, now, &mut actions);
             (Program::Node(Box::new(pair)), session)
         };
@@ -306,11 +314,14 @@ impl World {
 
     fn brain(&mut self, place: Place) {
         self.at(self.now + 2 * SECOND, Coming::Brain(place));
-        let groups = self.plan.groups;
+        let (groups, stops_within) = (self.plan.groups, self.plan.stops_within());
         let machine = self.machine(place);
         if !machine.is_awake() || machine.brain_stalled {
             return;
         }
+        // Once a second in the daemon: what the armed watchdog is good for.
+        let armed = machine.dog == Dog::Armed;
+        machine.dog = if armed { Dog::Armed } else { Dog::Known };
         let health = machine.health;
         let not_ready = machine.link_lost.then_some(NotReady::LinkDown);
         let events = (0..groups).map(|group| PairEvent::Health {
@@ -318,7 +329,8 @@ impl World {
             health,
             not_ready,
         });
-        let events = events.collect();
+        let stops = PairEvent::StopsWithin(armed.then_some(stops_within));
+        let events = events.chain([stops]).collect();
         self.turn(place, events);
     }
 

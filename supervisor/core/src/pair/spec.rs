@@ -83,7 +83,7 @@ pub struct Terms {
 
 impl GroupSpec {
     /// Takes other terms.
-    pub(super) const fn agree(&mut self, terms: Terms) {
+    pub const fn agree(&mut self, terms: Terms) {
         let Terms { definition, preferred, failback, recover_after } = terms;
         (self.definition, self.preferred) = (definition, preferred);
         (self.failback, self.recover_after) = (failback, recover_after);
