@@ -20,6 +20,7 @@ use crate::control::Status;
 
 mod daemon;
 mod kernel;
+mod network;
 mod pair;
 mod platform;
 mod pretimeout;
@@ -43,6 +44,7 @@ const FINDINGS: &[fn(&Machine) -> Vec<Finding>] = &[
     system::init,
     system::clock,
     system::journal,
+    network::networkd,
     kernel::cgroup,
     kernel::pressure,
     kernel::kernel_log,
@@ -151,6 +153,8 @@ pub(super) struct Machine {
     watchdog: Option<WatchdogConfig>,
     /// A group has its connections ended when its addresses move.
     resets: bool,
+    /// Those of the floating addresses.
+    interfaces: Vec<String>,
     /// May take some seconds.
     wait: bool,
 }
@@ -233,6 +237,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failur
     let groups = loaded.as_ref().ok().and_then(|config| config.pair.as_ref());
     let mut groups = groups.into_iter().flat_map(|pair| &pair.groups);
     let resets = groups.any(|group| group.resets_connections && !group.addresses.is_empty());
+    let interfaces = loaded.as_ref().map_or_else(|_| Vec::new(), network::interfaces);
     let machine = Machine {
         resets,
         root: Root::machine(),
@@ -240,6 +245,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<u8, Failur
         config: context.config.clone(),
         faults: loaded.as_ref().err().map(ToString::to_string),
         watchdog: watchdog.filter(|watchdog| watchdog.device != DeviceChoice::Off),
+        interfaces,
         wait: arguments.wait,
         state_dir: loaded.map_or_else(|_| STATE_DIR_DEFAULT.into(), |config| config.node.state_dir),
     };

@@ -235,9 +235,8 @@ fn a_rung_has_the_time_that_the_configuration_gives_it() {
     slow.on_fail[0].deadline = Span::from_secs(300);
     let mut bench = Bench::new(alloc::vec![slow]);
     bench.say(Says::Fault, 1000);
-    let acts = |bench: &Bench| {
-        matches!(bench.node.climb_of("a"), crate::recovery::Climb::Acting { .. })
-    };
+    let acts =
+        |bench: &Bench| matches!(bench.node.climb_of("a"), crate::recovery::Climb::Acting { .. });
     bench.run_to(1299);
     assert!(acts(&bench), "its effect alone has {}", EFFECT.deadline);
     bench.run_to(1310);

@@ -34,6 +34,7 @@ impl Tree {
             state_dir: "/var/lib/mastiff".into(),
             watchdog: None,
             resets: false,
+            interfaces: vec!["eth0".into()],
             wait: false,
         }
     }
@@ -195,6 +196,33 @@ fn the_report_fits_eighty_columns_and_sums_up_what_is_good() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.starts_with("PROBLEM  mastiffd is not running\n         Nothing"), "{text}");
     assert!(text.contains("good     the configuration has no faults; "), "{text}");
+}
+
+#[test]
+fn what_networkd_would_remove_is_found_where_it_manages_the_interface() {
+    let with = |file: &str, text: &str| {
+        Tree::new()
+            .with("/sys/class/net/eth0/ifindex", "2\n")
+            .with(
+                "/run/systemd/netif/links/2",
+                "# private\nNETWORK_FILE=/run/systemd/network/a.network\n",
+            )
+            .with("/run/systemd/network/a.network", "[Network]\nAddress=192.0.2.1/24\n")
+            .with(file, text)
+    };
+    for bad in ["KeepConfiguration=no", "KeepConfiguration=static", "#KeepConfiguration=yes", ""] {
+        let tree = with("/etc/systemd/network/a.network.d/x.conf", &format!("[Network]\n{bad}\n"));
+        let (severity, what) = tree.only(network::networkd);
+        assert_eq!(severity, Severity::Note, "{bad}");
+        assert!(what.contains("eth0"), "{what}");
+        let found = network::networkd(&tree.machine()).remove(0);
+        assert!(found.to_do.contains("/etc/systemd/network/a.network.d/"), "{found:?}");
+    }
+    let good =
+        with("/etc/systemd/network/a.network.d/x.conf", "[Network]\nKeepConfiguration = true\n");
+    assert_eq!(good.only(network::networkd).0, Severity::Good);
+    let not_its_own = with("/run/systemd/netif/links/2", "ADMIN_STATE=unmanaged\n");
+    assert!(network::networkd(&not_its_own.machine()).is_empty());
 }
 
 fn config(device: DeviceChoice) -> Option<WatchdogConfig> {
