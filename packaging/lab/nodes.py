@@ -53,9 +53,10 @@ MASKED = [
     "systemd-logind.service", "getty.target", "console-getty.service", "apt-daily.timer", "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "systemd-firstboot.service",
 ]
-# What nodes serve in tests (test_groups.py). For all labs, since one root file system is built sooner than two.
-SERVICES = ["postgresql-15", "nginx-light"]
-NOT_AT_BOOT = ["nginx.service", "postgresql.service"]
+# What nodes serve in tests (test_groups.py), and what manages their interfaces (test_network.py; systemd-networkd comes
+# with systemd). For all labs, since one root file system is built sooner than two.
+SERVICES = ["postgresql-15", "nginx-light", "network-manager"]
+NOT_AT_BOOT = ["nginx.service", "postgresql.service", "NetworkManager.service"]
 SHARED = "/srv/shared"
 SWITCHES = {"eth0": "10.77.0", "eth1": "10.77.1"}
 BOOT_SECONDS = 60
@@ -414,7 +415,7 @@ def main(arguments):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a lab that is told to stop cleans up
     match arguments:
         case ["setup"]:
-            print(base())
+            print(base(SERVICES))
         case ["demo"]:
             demo()
         case ["shell"]:

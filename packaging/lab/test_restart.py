@@ -149,9 +149,10 @@ class Restart(unittest.TestCase):
         lines = self.answers.read().rsplit("\n", 1)[0].splitlines()
         return [(int(line.split()[0]) / 1e9, line.split()[1]) for line in lines]
 
-    def gap_ms(self):
-        """The longest time without an answer."""
-        times = [at for at, _ in self.seen()] + [time.monotonic()]
+    def gap_ms(self, since=0):
+        """The longest time without an answer, from a moment on (time.monotonic())."""
+        times = [at for at, _ in self.seen() if at >= since] + [time.monotonic()]
+        times[:0] = [since] if since else []
         return max(later - earlier for earlier, later in zip(times, times[1:])) * 1000
 
     def mac(self, name):
