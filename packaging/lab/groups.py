@@ -261,17 +261,19 @@ class GroupLab(Lab):
             self.daemons[name].systemctl("enable", "--now", "mastiff")
             self.daemons[name].systemctl("enable", "postgresql")
         self.power.on_at = dict.fromkeys(self.nodes, now())
-        self.add_client("db", "postgres")
-        self.add_client("web", "http")
+        self.add_client("db", "postgres", ADDRESSES["db"])
+        self.add_client("web", "http", ADDRESSES["web"])
 
-    def add_client(self, group, kind):
-        path = self.home / f"{kind}.notes"
+    def add_client(self, name, kind, address):
+        """Start a client, whose notes are `notes[name]` from now on; returns its process."""
+        path = self.home / f"{name}.notes"
         with open(path, "w") as notes:
             self.clients.append(subprocess.Popen(
                 # A client that runs late must not look like a late node.
                 ["chrt", "--fifo", "80", "setpriv", "--pdeathsig", "KILL", "nsenter", "-t", str(self.switch.pid), "-n",
-                 sys.executable, HERE / "clients.py", kind, ADDRESSES[group]], stdout=notes))
-        self.notes[group] = Notes(path)
+                 sys.executable, HERE / "clients.py", kind, address], stdout=notes))
+        self.notes[name] = Notes(path)
+        return self.clients[-1]
 
     # What the nodes say.
 
