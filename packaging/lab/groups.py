@@ -29,7 +29,7 @@ import threading
 import time
 
 from clients import Notes, now
-from daemon import CONFIG, PROJECT, Daemon
+from daemon import PROJECT, Daemon
 from nodes import SHARED, Lab, LabError, command, until
 
 NODES = ("a", "b")

@@ -27,7 +27,7 @@ import threading
 import time
 
 from daemon import BINARIES, Daemon
-from mastiffs import NODE, PORT, SILENCE_SECONDS, WITNESS, WITNESS_PRIORITY
+from mastiffs import NODE, SILENCE_SECONDS, WITNESS, WITNESS_PRIORITY
 from nodes import LabError, until
 from probes import SO_TIMESTAMPNS
 from space import Space

@@ -9,14 +9,13 @@ $MASTIFF_BIN) and what vm.py needs, and /dev/net/tun. The last line of the outpu
 """
 import json
 import re
-import signal
 import sys
 import time
 import unittest
 
 from machines import DATA, GROUP, NODES, STOP_SECONDS, TIMEOUT_SECONDS, UNIT, WITHIN_SECONDS, Machines
 from nodes import LabError, until
-from test_pair import main
+from runner import main
 
 LONG = "--long" in sys.argv
 # What the emulated processors add to a promise, and the start of the unit.
@@ -260,5 +259,4 @@ class TestLong(DataTest):
 CASES = (TestLedger, TestReset, TestGate, *([TestLong] if LONG else ()))
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main(CASES))
+    main(CASES)

@@ -14,9 +14,9 @@ import time
 import unittest
 
 from clients import now
-from groups import ADDRESSES, NODES, UNITS, GroupLab
+from groups import NODES, UNITS, GroupLab
 from nodes import LabError, until
-from test_service import Result
+from runner import main
 
 LONG = "--long" in sys.argv
 RESTARTS, UPGRADES, RELOADS = (100, 20, 1000) if LONG else (5, 2, 20)
@@ -43,6 +43,13 @@ def setUpModule():
     began = time.monotonic()
     lab = unittest.enterModuleContext(GroupLab())
     print(f"three nodes are up after {time.monotonic() - began:.1f} s, cgroup layout {lab.layout}")
+
+
+def tearDownModule():
+    head = ("client without an answer, ms", "PostgreSQL", "nginx", "Pacemaker + SBD", "keepalived 1 s")
+    print("\n{:<32}{:>12}{:>8}  {:<16}  {}".format(*head))
+    for fault, db, web, *others in table:
+        print(f"{fault:<32}{db:>12.0f}{web:>8.0f}  {others[0]:<16}  {others[1]}")
 
 
 class Judge(unittest.TestCase):
@@ -287,23 +294,5 @@ class Care(GroupTest):
         self.assertEqual(1, len(set(pids)))
 
 
-def main():
-    words = [word for word in sys.argv[1:] if word != "--long"]
-    found = unittest.TestSuite()
-    for case in (Judge, Faults, ColdStart, Care):
-        for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            if not words or any(word in f"{case.__name__}.{name}" for word in words):
-                found.addTest(case(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    failed = found.countTestCases() - result.passed
-    head = ("client without an answer, ms", "PostgreSQL", "nginx", "Pacemaker + SBD", "keepalived 1 s")
-    print("\n{:<32}{:>12}{:>8}  {:<16}  {}".format(*head))
-    for fault, db, web, *others in table:
-        print(f"{fault:<32}{db:>12.0f}{web:>8.0f}  {others[0]:<16}  {others[1]}")
-    print(f"{result.passed} passed, {failed} failed")
-    return 1 if failed or not result.passed else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    main((Judge, Faults, ColdStart, Care))

@@ -16,7 +16,8 @@ from mastiffs import BINARIES, Mastiff
 from pair import NODES, vip4
 from nodes import until
 from probes import ETH_P_ARP
-from test_pair import FAULT_SECONDS, PairTest, main
+from runner import main
+from test_pair import FAULT_SECONDS, PairTest
 
 # Becomes the daemon with the descriptor as systemd passes it (sd_listen_fds(3)).
 HEIR = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', "
@@ -296,5 +297,4 @@ class TestSecondCable(PairTest):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main((TestRestart, TestGuard, TestReload, TestReloadBpf, TestMachine, TestSecondCable)))
+    main((TestRestart, TestGuard, TestReload, TestReloadBpf, TestMachine, TestSecondCable))

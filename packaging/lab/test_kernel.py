@@ -17,8 +17,9 @@ import probes
 from mastiffs import BINARIES, SILENCE_SECONDS
 from nodes import LabError, until
 from pair import NODES, PairLab, Station, vip4, vip6
+from runner import main
 from test_keeper import FORGOTTEN_SECONDS, GuardedMastiff
-from test_pair import PairTest, main
+from test_pair import PairTest
 from vm import Vm
 
 INSIDE = "--inside"
@@ -303,4 +304,4 @@ if __name__ == "__main__":
     sys.argv.remove(INSIDE)
     # At the probes' usual rates the emulated processor would do nothing else.
     probes.ASK_MS, probes.MONITOR_MS = 10, 50
-    sys.exit(main((TestVlanOnBond, TestBridge, TestNftables)))
+    main((TestVlanOnBond, TestBridge, TestNftables))

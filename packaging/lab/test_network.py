@@ -7,14 +7,11 @@ Whatever an administrator or an upgrade makes of the managers, no role changes, 
 where it was removed it is back within milliseconds: a client that asks every 5 ms says how many. Needs root,
 target/release (or $MASTIFF_BIN) and what nodes.py needs. The last line is `N passed, N failed`.
 """
-import signal
-import sys
 import time
-import unittest
 
 from nodes import SWITCHES, until
+from runner import main
 from test_restart import VIP, Restart
-from test_service import Result
 
 VIP6 = "fd77::100"
 # Until the manager has done what it was told, and whoever removes something has.
@@ -176,19 +173,5 @@ class NetworkManager(Managed):
         print(end=" ")
 
 
-def main():
-    words = sys.argv[1:]
-    found = unittest.TestSuite()
-    for case in (Networkd, NetworkManager):
-        for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            if not words or any(word in f"{case.__name__}.{name}" for word in words):
-                found.addTest(case(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    failed = found.countTestCases() - result.passed
-    print(f"{result.passed} passed, {failed} failed")
-    return 1 if failed or not result.passed else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    main((Networkd, NetworkManager))

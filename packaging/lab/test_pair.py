@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 import unittest
 
@@ -19,7 +18,7 @@ from mastiffs import PORT, SILENCE_SECONDS, SPEEDS, Mastiff
 from nodes import until
 from pair import NODES, PairLab, vip4, vip6
 from probes import Probes
-from space import as_root
+from runner import main
 
 WITHIN = "300ms"
 # What a busy machine adds to what a client sees: it shares its processors with the nodes and the switch.
@@ -378,40 +377,5 @@ esac
         self.assertEqual(f"plug={self.active.name} action=status", self.called.read_text().splitlines()[-1])
 
 
-class Result(unittest.TextTestResult):
-    """Counts what passed, and shows the stations' stories beside each failure while they still exist."""
-
-    passed = 0
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        self.passed += 1
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.stream.writeln(test.story())
-
-    def addError(self, test, err):
-        super().addError(test, err)
-        if hasattr(test, "story"):  # not for a class whose pair could not be made
-            self.stream.writeln(test.story())
-
-
-def main(cases):
-    as_root()
-    words = [word for word in sys.argv[1:] if word != "--long"]
-    found = unittest.TestSuite()
-    for case in cases:
-        for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            if not words or any(word in f"{case.__name__}.{name}" for word in words):
-                found.addTest(case(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    skipped = len(result.skipped)
-    failed = found.countTestCases() - result.passed - skipped
-    print(f"{result.passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed or not result.passed else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main((TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups, TestFence)))
+    main((TestJudge, TestTakeover, TestNoRoleChange, TestEightGroups, TestFence))

@@ -8,13 +8,11 @@ Needs root, target/release (or $MASTIFF_BIN) and what vm.py needs. The last line
 """
 import json
 import pathlib
-import signal
-import sys
 import unittest
 
 from daemon import Daemon
 from nodes import until
-from test_pair import main
+from runner import main
 from vm import Vm
 
 SERVER = "/usr/local/bin/slow_watchdog"
@@ -122,5 +120,4 @@ class TestSlowDriver(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main([TestSlowDriver]))
+    main([TestSlowDriver])

@@ -10,13 +10,11 @@ user sees. The last line of the output is `N passed, N failed`.
 import json
 import re
 import shlex
-import signal
-import sys
 import unittest
 
 from daemon import BINARIES, CONFIG, PROJECT
 from nodes import until
-from test_pair import main
+from runner import main
 from vm import Vm
 
 CHAPTER = "## A real first configuration: one server"
@@ -111,5 +109,4 @@ class TestReadme(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main([TestReadme]))
+    main([TestReadme])

@@ -8,7 +8,6 @@ Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs. --long tri
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import unittest
 
 from daemon import CONFIG, Daemon
 from nodes import Lab, until
-from test_service import Result
+from runner import main
 
 VIP, GUARDS = "10.77.0.100", ("bpf", "nftables", "nftables-inet", "lifetime")
 KEY = "/etc/mastiff/lab.key"
@@ -372,20 +371,5 @@ class Reloads(Restart):
         self.assert_unnoticed(owner, epoch, "a trial")
 
 
-def main():
-    words = [word for word in sys.argv[1:] if word != "--long"]
-    found = unittest.TestSuite()
-    for case in (Planned, Many, Reloads):
-        for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            wanted = any(word in f"{case.__name__}.{name}" for word in words) if words else LONG or name not in SLOW
-            if wanted:
-                found.addTest(case(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    failed = found.countTestCases() - result.passed
-    print(f"{result.passed} passed, {failed} failed")
-    return 1 if failed or not result.passed else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    main((Planned, Many, Reloads), SLOW)

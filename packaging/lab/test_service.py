@@ -14,6 +14,7 @@ import unittest
 
 from daemon import CONFIG, Daemon
 from nodes import Lab, until
+from runner import main
 from vm import Vm
 
 LONG = "--long" in sys.argv
@@ -282,38 +283,5 @@ class Life(NodeTest):
         self.assertGreaterEqual(int(self.daemon.show("mastiff.service", "NRestarts")), 1)
 
 
-class Result(unittest.TextTestResult):
-    """Counts what passed, and shows the node's story beside each failure while the node still exists."""
-
-    passed = 0
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        self.passed += 1
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.stream.writeln(test.story())
-
-    def addError(self, test, err):
-        super().addError(test, err)
-        if hasattr(test, "story"):  # not for a class whose node could not be made
-            self.stream.writeln(test.story())
-
-
-def main():
-    words = [word for word in sys.argv[1:] if word != "--long"]
-    found = unittest.TestSuite()
-    for case in (Repair, Obstacles, Life, *([RepairOnVm] if LONG else [])):
-        for name in unittest.defaultTestLoader.getTestCaseNames(case):
-            if not words or any(word in f"{case.__name__}.{name}" for word in words):
-                found.addTest(case(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(found)
-    failed = found.countTestCases() - result.passed
-    print(f"{result.passed} passed, {failed} failed")
-    return 1 if failed or not result.passed else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    main((Repair, Obstacles, Life, *([RepairOnVm] if LONG else [])))

@@ -9,7 +9,6 @@ The last line of the output is `N passed, N failed`.
 """
 import contextlib
 import json
-import signal
 import sys
 import time
 import unittest
@@ -17,7 +16,7 @@ import unittest
 import faults
 from daemon import CONFIG, Daemon
 from nodes import LabError, until
-from test_pair import main
+from runner import main
 from vm import ANSWERING, HUNG, Vm
 
 LONG = "--long" in sys.argv
@@ -506,5 +505,4 @@ class TestKexec(WatchdogTest):
 CASES = (TestDevice, TestReset, TestNoReset, *([TestLong, TestKexec] if LONG else ()))
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main(CASES))
+    main(CASES)

@@ -7,7 +7,6 @@ Needs root, target/release (or $MASTIFF_BIN) and what nodes.py needs.
 """
 import os
 import pathlib
-import socket
 import sys
 import unittest
 

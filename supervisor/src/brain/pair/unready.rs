@@ -32,7 +32,9 @@ impl Brain {
             | NotReady::Recovering
             | NotReady::Yielded
             | NotReady::PeerStopUnknown
-            | NotReady::NoWatchdog => None,
+            | NotReady::NoWatchdog
+            | NotReady::Rebooting
+            | NotReady::Other(_) => None,
         };
         let detail = detail.filter(|detail| !detail.is_empty());
         let text = detail.map_or(why.to_string(), |detail| format!("{why}: {detail}"));
