@@ -153,7 +153,8 @@ class Notes:
 
     def outage(self, since):
         """The longest time without an answer from a moment until now: (nanoseconds, when it began)."""
-        times = [since, *(it.answered for it in self.answered(since)), now()]
+        end = now()  # before the notes are read: there may be thousands
+        times = [since, *(it.answered for it in self.answered(since)), end]
         return max((after - before, before) for before, after in zip(times, times[1:]))
 
 

@@ -150,7 +150,8 @@ class Restart(unittest.TestCase):
 
     def gap_ms(self, since=0):
         """The longest time without an answer, from a moment on (time.monotonic())."""
-        times = [at for at, _ in self.seen() if at >= since] + [time.monotonic()]
+        end = time.monotonic()  # before all answers are read
+        times = [at for at, _ in self.seen() if at >= since] + [end]
         times[:0] = [since] if since else []
         return max(later - earlier for earlier, later in zip(times, times[1:])) * 1000
 
