@@ -30,6 +30,7 @@ import time
 
 from clients import Notes, now
 from daemon import PROJECT, Daemon
+from mastiffs import SILENCE_SECONDS, arbiter, group_config, pair_config, table, witness_config
 from nodes import SHARED, Lab, LabError, command, until
 
 NODES = ("a", "b")
@@ -82,42 +83,8 @@ case $action in
     status) [ "$(cat {SHARED}/$plug.power)" = off ] && exit 2; exit 0 ;;
 esac
 """
-PAIR = """[pair]
-name = "lab"
-peer = "{peer}"
-key-file = "/etc/mastiff/lab.key"
-takeover-within = "1s"
-arbiter = "witness"
-witness = "{witness}:4170"
-fence = "/usr/local/sbin/fence_lab plug={peer}"
-paths = [{{ local = "{local}:4170", peer = "{remote}:4170" }}]
-
-[[group]]
-name = "web"
-addresses = ["{web}/32 dev eth0"]
-units = ["nginx.service"]
-recover-after = "10s"
-
-[[group]]
-name = "db"
-addresses = ["{db}/32 dev eth0"]
-units = ["postgresql@15-main.service"]
-safety = "data"
-recover-after = "10s"
-start-within = "20s"
-stop-within = "5s"
-
-[[service]]
-unit = "nginx.service"
-on-fail = ["restart", "switchover"]
-
-[[service]]
-unit = "postgresql@15-main.service"
-on-fail = ["restart", "switchover"]
-"""
-WITNESS = '[[witness.pair]]\nname = "lab"\nkey-file = "/etc/mastiff/lab.key"\n'
+KEY = "/etc/mastiff/lab.key"
 KINDS = ("role", "fence-begins", "fence-ends", "fence-failed", "cannot-remove", "rung-starts", "order-refused")
-SILENCE_SECONDS = 11  # of a node or a witness that remembers nothing, and a little more
 HERE = pathlib.Path(__file__).resolve().parent
 Run = collections.namedtuple("Run", "began last ended node boot")
 
@@ -216,14 +183,14 @@ class GroupLab(Lab):
         self.ip("addr", "add", f"{CLIENT}/24", "dev", "sw-eth0")
         for daemon in self.daemons.values():
             daemon.install()
-            daemon.machine.write("/etc/mastiff/lab.key", self.key, 0o600)
+            daemon.machine.write(KEY, self.key, 0o600)
         for name in NODES:
             self._install_services(self[name])
         witness = self["w"]
         witness.copy(PROJECT / "systemd/mastiff-witness.sysusers", "/usr/lib/sysusers.d/mastiff-witness.conf")
         witness.run("systemd-sysusers")
-        witness.run("chown", "mastiff-witness", "/etc/mastiff/lab.key")
-        witness.write("/etc/mastiff/witness.toml", WITNESS)
+        witness.run("chown", "mastiff-witness", KEY)
+        witness.write("/etc/mastiff/witness.toml", witness_config(KEY))
         self.power = Power(self)
 
     def format(self):
@@ -249,8 +216,13 @@ class GroupLab(Lab):
 
     def config(self, name):
         peer = self.peer(name)
-        return PAIR.format(peer=peer, local=self[name].address(), remote=self[peer].address(),
-                           witness=self["w"].address(), **ADDRESSES)
+        pair = pair_config(peer, KEY, [(self[name].address(), self[peer].address())], takeover_within="1s",
+                           fence=f"/usr/local/sbin/fence_lab plug={peer}", **arbiter(self["w"].address()))
+        web = group_config("web", ADDRESSES["web"], units=[UNITS["web"]], recover_after="10s")
+        database = group_config("db", ADDRESSES["db"], units=[UNITS["db"]], safety="data", recover_after="10s",
+                                start_within="20s", stop_within="5s")
+        checks = [table("[[service]]", {"unit": unit, "on_fail": ["restart", "switchover"]}) for unit in UNITS.values()]
+        return pair + web + database + "".join(checks)
 
     def begin(self):
         """Start the witness, both daemons and the clients. PostgreSQL is left as Debian installs it: started by every
@@ -320,7 +292,7 @@ class GroupLab(Lab):
         return owner, other
 
     def is_ready(self, name, group):
-        if (now() - max(self.power.on_at.values())) / 1e9 < SILENCE_SECONDS:
+        if (now() - max(self.power.on_at.values())) / 1e9 < SILENCE_SECONDS + 1:
             return False
         found = self.groups(name).get(group, {})
         return [found.get(key) for key in ("role", "peer_role", "not_ready")] == ["standby", "active", None]

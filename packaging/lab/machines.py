@@ -27,7 +27,7 @@ import threading
 import time
 
 from daemon import BINARIES, Daemon
-from mastiffs import NODE, SILENCE_SECONDS, WITNESS, WITNESS_PRIORITY
+from mastiffs import NODE, SILENCE_SECONDS, WITNESS_PRIORITY, arbiter, group_config, pair_config, witness_config
 from nodes import LabError, until
 from probes import SO_TIMESTAMPNS
 from space import Space
@@ -44,27 +44,13 @@ DRIVER = "i6300esb"
 TIMEOUT_SECONDS, STOP_SECONDS = 10, 10
 # A processor that is emulated, on one that others use as well, may not run for a second.
 WITHIN_SECONDS = 5
-PAIR = """[watchdog]
-timeout = "{timeout}s"
+KEY = "/etc/mastiff/lab.key"
+HEAD = f"""[watchdog]
+timeout = "{TIMEOUT_SECONDS}s"
 
 [boot-loop-guard]
 resets = 20
 
-[pair]
-name = "lab"
-peer = "{peer}"
-key-file = "/etc/mastiff/lab.key"
-takeover-within = "{within}s"
-witness = "{host}:4170"
-paths = [{{ local = "{local}:4170", peer = "{remote}:4170" }}]
-
-[[group]]
-name = "{group}"
-addresses = ["{vip}/32 dev eth0"]
-units = ["{unit}"]
-safety = "data"
-recover-after = "10s"
-stop-within = "{stop}s"
 """
 # perl-base has no Time::HiRes. The disk is written by a process of its own, which may hang where the other one does not.
 TELL = f"""#!/usr/bin/perl
@@ -182,15 +168,15 @@ class Machine(Vm):
             mkdir -p {DATA} /var/log/journal; truncate -s 32M /var/lib/data.img; mkfs.ext4 -qF /var/lib/data.img
             systemctl restart systemd-journald""")
         self.daemon.install()
-        self.write("/etc/mastiff/lab.key", self.lab.key, 0o600)
+        self.write(KEY, self.lab.key, 0o600)
         self.write("/etc/systemd/system/lab-node.service", NODE_UNIT.format(address=OWN[self.name], data=DATA))
         for name, script, more in (("ledger", LEDGER, f"TimeoutStopSec={STOP_SECONDS}\n"), ("clerk", CLERK, "Nice=-20\n")):
             self.write(f"/usr/local/bin/{name}", script, 0o755)
             self.write(f"/etc/systemd/system/{name}.service", UNIT_FILE.format(name=name, more=more))
         peer = self.lab.peer(self.name)
-        self.daemon.configure(PAIR.format(
-            peer=peer, local=OWN[self.name], remote=OWN[peer], host=HOST, vip=VIP, group=GROUP, unit=UNIT,
-            within=WITHIN_SECONDS, stop=STOP_SECONDS, timeout=TIMEOUT_SECONDS))
+        pair = pair_config(peer, KEY, [(OWN[self.name], OWN[peer])], takeover_within=f"{WITHIN_SECONDS}s", **arbiter(HOST))
+        group = group_config(GROUP, VIP, units=[UNIT], safety="data", recover_after="10s", stop_within=f"{STOP_SECONDS}s")
+        self.daemon.configure(HEAD + pair + group)
         self.daemon.systemctl("daemon-reload")
         self.daemon.systemctl("enable", "--quiet", "ledger")
         self.daemon.systemctl("enable", "--quiet", "--now", "lab-node", "clerk")
@@ -266,7 +252,7 @@ class Machines:
         (self.home / "key").touch(0o600)
         (self.home / "key").write_text(self.key)
         file = self.home / "witness.toml"
-        file.write_text(NODE.format(name="witness", home=self.home) + WITNESS.format(key=self.home / "key"))
+        file.write_text(NODE.format(name="witness", home=self.home) + witness_config(self.home / "key"))
         with open(self.home / "witness.log", "w") as log:
             self.witness = self.space.start(BINARIES / "mastiffd", "--config", file, priority=WITNESS_PRIORITY,
                                             stdout=log, stderr=log)

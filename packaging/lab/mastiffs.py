@@ -25,27 +25,36 @@ state-dir = "{home}/state"
 run-dir = "{home}/run"
 default-checks = false
 """
-PAIR = """[pair]
-name = "lab"
-peer = "{peer}"
-key-file = "{key}"
-takeover-within = "{within}"
-{arbiter}
-paths = [{paths}]
-"""
 # With a fence agent its 30 s belong to the sum, however quick it is.
 FENCED_WITHIN = "31s"
-PATH = '{{ local = "{local}:4170", peer = "{peer}:4170" }}'
-GROUP = """[[group]]
-name = "{name}"
-addresses = ["{vip4}/32 dev eth0", "{vip6}/128 dev eth0"]
-"""
-WITNESS = """[witness]
-listen = "0.0.0.0:4170"
-[[witness.pair]]
-name = "lab"
-key-file = "{key}"
-"""
+
+
+def table(head, keys):
+    """A table of the configuration; the key `a_b` is a-b there."""
+    lines = [f"{key.replace('_', '-')} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join([head, *lines]) + "\n"
+
+
+def pair_config(peer, key, paths, **more):
+    """`[pair]` of a node; each path is (own address, the peer's)."""
+    paths = ", ".join(f'{{ local = "{own}:{PORT}", peer = "{others}:{PORT}" }}' for own, others in paths)
+    return table("[pair]", {"name": "lab", "peer": peer, "key_file": str(key), **more}) + f"paths = [{paths}]\n"
+
+
+def arbiter(witness):
+    """What `pair_config` is told of a witness."""
+    return {"arbiter": "witness", "witness": f"{witness}:{PORT}"}
+
+
+def group_config(name, *addresses, **more):
+    """A `[[group]]` with those addresses, each a network of its own."""
+    whole = [f"{ip}/{128 if ':' in ip else 32} dev eth0" for ip in addresses]
+    return table("[[group]]", {"name": name, "addresses": whole, **more})
+
+
+def witness_config(key):
+    """The file of a witness, or its part."""
+    return table("[witness]", {"listen": f"0.0.0.0:{PORT}"}) + table("[[witness.pair]]", {"name": "lab", "key_file": str(key)})
 
 
 class Mastiff:
@@ -74,15 +83,14 @@ class Mastiff:
         """The configuration file of a station, as text."""
         head = NODE.format(name=station.name, home=station.home)
         if station.name not in NODES:
-            return head + WITNESS.format(key=self.key)
+            return head + witness_config(self.key)
         peer = self.lab.peer(station)
-        paths = ", ".join(PATH.format(local=station.address(cable), peer=peer.address(cable))
-                          for cable in station.paths)
-        arbiter = f'arbiter = "witness"\nwitness = "{self.lab["witness"].address()}:{PORT}"'
+        paths = [(station.address(cable), peer.address(cable)) for cable in station.paths]
+        judge = arbiter(self.lab["witness"].address())
         if self.fence:
-            arbiter = f'arbiter = "fence"\nfence = "{self.fence(peer)}"'
-        return head + PAIR.format(peer=peer.name, key=self.key, within=self.speed, paths=paths, arbiter=arbiter) + "".join(
-            GROUP.format(name=f"g{group}", vip4=vip4(group), vip6=vip6(group)) for group in range(self.groups))
+            judge = {"arbiter": "fence", "fence": self.fence(peer)}
+        groups = [group_config(f"g{group}", vip4(group), vip6(group)) for group in range(self.groups)]
+        return head + pair_config(peer.name, self.key, paths, takeover_within=self.speed, **judge) + "".join(groups)
 
     def start(self, station):
         """Start the daemon on a node or on the witness; what it says goes to the station's log `mastiffd`."""

@@ -15,29 +15,12 @@ import time
 import unittest
 
 from daemon import CONFIG, Daemon
+from mastiffs import arbiter, group_config, pair_config, table, witness_config
 from nodes import Lab, until
 from runner import main
 
 VIP, GUARDS = "10.77.0.100", ("bpf", "nftables", "nftables-inet", "lifetime")
 KEY = "/etc/mastiff/lab.key"
-NODE = """[node]
-name = "{name}"
-default-checks = false
-[pair]
-name = "lab"
-peer = "{peer}"
-key-file = "{key}"
-takeover-within = "{within}"
-guard = "{guard}"
-arbiter = "witness"
-witness = "{witness}:4170"
-paths = [{{ local = "{local}:4170", peer = "{remote}:4170" }}]
-{more}
-[[group]]
-name = "db"
-addresses = ["{vip}/32 dev eth0"]
-"""
-WITNESS = f'[witness]\nlisten = "0.0.0.0:4170"\n[[witness.pair]]\nname = "lab"\nkey-file = "{KEY}"\n'
 # Asks for the address every 5 ms, by ARP, which passes the guard like everything else; prints when which MAC answered.
 ASK = """
 import socket, struct, sys, time
@@ -92,7 +75,7 @@ class Restart(unittest.TestCase):
             cls.nodes[name].write("/etc/systemd/system/mastiff.service.d/nice.conf", "[Service]\nNice=-15\n")
             cls.nodes[name].run("mount", "-t", "bpf", "bpf", "/sys/fs/bpf", check=False)
             daemon.systemctl("daemon-reload")
-        cls.nodes["c"].write(CONFIG, WITNESS)
+        cls.nodes["c"].write(CONFIG, witness_config(KEY))
         cls.daemons["c"].systemctl("start", "mastiff")
 
     def story(self):
@@ -101,10 +84,10 @@ class Restart(unittest.TestCase):
 
     def config(self, name, guard, more="", group=""):
         peer = "b" if name == "a" else "a"
-        node = self.nodes[name]
-        return NODE.format(name=name, peer=peer, key=KEY, within=WITHIN.get(guard, "1s"), guard=guard, vip=VIP, more=more,
-                           witness=self.nodes["c"].address(), local=node.address(),
-                           remote=self.nodes[peer].address()) + group
+        head = table("[node]", {"name": name, "default_checks": False})
+        pair = pair_config(peer, KEY, [(self.nodes[name].address(), self.nodes[peer].address())],
+                           takeover_within=WITHIN.get(guard, "1s"), guard=guard, **arbiter(self.nodes["c"].address()))
+        return head + pair + more + group_config("db", VIP) + group
 
     def begin(self, guard="auto"):
         """Both nodes from scratch; returns the one that serves and the one that could."""
