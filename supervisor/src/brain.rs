@@ -308,6 +308,7 @@ impl Brain {
             self.tell_fitness(now);
             self.tell_watchdog(now);
             self.hold_back(now);
+            self.note_dates(now);
         }
         if now >= self.clocks.pulse && self.ending.is_none() {
             self.clocks.pulse = now.next_on_grid(PULSE_EVERY);

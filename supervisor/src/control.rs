@@ -225,6 +225,9 @@ pub struct PairStatus {
     /// Why the fence agent did not confirm that the other node is off, when it was last called.
     #[serde(default)]
     pub not_fenced: Option<String>,
+    /// What is wrong with the dates of the nodes, in words. No lease depends on them.
+    #[serde(default)]
+    pub date_warnings: Vec<String>,
     /// `takeover-within`, in seconds.
     #[serde(default)]
     pub takeover_within_secs: f64,

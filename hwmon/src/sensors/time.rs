@@ -70,6 +70,13 @@ const APART_SECONDS_MAX: f64 = 0.001;
 /// the processor between the calls, once or twice.
 const ATTEMPTS: usize = 3;
 
+/// Whether something disciplines this machine's clock (`STA_UNSYNC` of adjtimex(2)); `None` where
+/// the kernel does not say.
+#[must_use]
+pub fn is_synchronised() -> Option<bool> {
+    clock::discipline().ok().map(|discipline| discipline.status & libc::STA_UNSYNC == 0)
+}
+
 struct Clock {
     /// CLOCK_REALTIME minus CLOCK_BOOTTIME, in seconds. Both are slewed alike: only a step changes
     /// it.

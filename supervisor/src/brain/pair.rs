@@ -22,6 +22,7 @@ use crate::keeper::shell::{News, Notice};
 /// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
 const ORDER_WITHIN: Span = Span::from_secs(15);
 
+mod dates;
 mod showing;
 mod unready;
 
@@ -61,6 +62,8 @@ pub(super) struct Desk {
     pub(super) fencing: Fencing,
     /// Rungs `switchover` under way.
     pub(super) moving: Vec<Moving>,
+    /// What the epochs of the groups tell of the nodes' dates.
+    dates: Vec<dates::Dates>,
 }
 
 #[derive(Debug)]
@@ -87,6 +90,7 @@ impl Desk {
             paused: None,
             fencing: Fencing::default(),
             moving: Vec::new(),
+            dates: Vec::new(),
         }
     }
 

@@ -140,6 +140,9 @@ fn findings(status: &Status, asked: &[Asked]) -> Vec<Finding> {
     if pair.arbiter == "wire" {
         say(Grade::Warning, WIRE_SPLITS.into());
     }
+    for why in &pair.date_warnings {
+        say(Grade::Warning, why.clone());
+    }
     for group in &pair.groups {
         let (grade, text) = group_finding(group, &pair.peer);
         say(grade, text);

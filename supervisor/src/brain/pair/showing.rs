@@ -67,6 +67,7 @@ impl Brain {
             guard: self.desk.guard.clone(),
             not_realtime: shown.realtime.clone().err(),
             not_fenced: self.desk.fencing.failed.clone(),
+            date_warnings: self.date_warnings(&config.peer),
             takeover_within_secs: config.takeover_within.as_secs_f64(),
             groups: config.groups.iter().zip(&shown.groups).map(group).collect(),
             paths: ends.chain(witness).zip(&shown.paths).map(path).collect(),

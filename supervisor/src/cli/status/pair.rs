@@ -256,6 +256,7 @@ fn warnings(pair: &PairStatus) -> Vec<String> {
             "the keeper is no real-time thread ({why}): a busy machine may lose a lease"
         ));
     }
+    warnings.extend(pair.date_warnings.iter().map(|why| clean(why)));
     warnings
 }
 
@@ -286,6 +287,7 @@ pub(in crate::cli) mod tests {
             guard: "BPF (tcx)".into(),
             not_realtime: None,
             not_fenced: None,
+            date_warnings: Vec::new(),
             takeover_within_secs: 1.0,
             groups: vec![GroupStatus {
                 name: "web".into(),
@@ -424,6 +426,8 @@ pub(in crate::cli) mod tests {
     #[test]
     fn units_are_named_with_what_keeps_them() {
         let mut pair = pair();
+        pair.date_warnings = vec!["the clock is not synchronised".into()];
+        assert!(shown(&pair).contains("warning: the clock is not synchronised\n"));
         assert!(!shown(&pair).contains("units"));
         pair.groups[0].units = vec!["a.service".into(), "b.service".into()];
         assert!(shown(&pair).contains("  units      a.service, b.service\n"), "{}", shown(&pair));
