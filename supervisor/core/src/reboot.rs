@@ -3,7 +3,7 @@
 //! ```text
 //!   reboot: Look ─► Wait ─► Record ─► LetGo ─► Sync ─► AskPid1 ────► Syscall ─► StopPetting
 //!   reset:  Look ─► Wait ─► Record ─► LetGo ─────────────► Sysrq ──► Syscall ─► StopPetting
-//!             │       └─► NotNeeded (the check has recovered)               └─► Failed (no watchdog)
+//!             │       └─► NotNeeded (recovered)               └─► Failed (no watchdog)
 //!             └─► Refused
 //! ```
 //!

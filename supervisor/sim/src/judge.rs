@@ -131,8 +131,8 @@ impl Judge {
         }
     }
 
-    /// After each step: I1, I2 and I14. Passing and running begin only in steps, so it is enough to look
-    /// after each.
+    /// After each step: I1, I2 and I14. Passing and running begin only in steps, so it is enough
+    /// to look after each.
     pub fn look(&mut self, nodes: &[Machine; 3], exclusive: bool, now: Time) {
         let [first, second, _] = nodes;
         // I14. No world lasts as long as a node waits.

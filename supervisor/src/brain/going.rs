@@ -1,9 +1,9 @@
 //! The way down: what [`mastiff_core::reboot`] asks for, done.
 //!
 //! While it waits for the other node of the pair, no other rung that disturbs the node starts
-//! ([`Licence::ObserveOnly`]), and it is called off when its check recovers or is paused. From then
-//! on no rung starts at all ([`Licence::Nothing`]), and everything else goes on: readings, the pair,
-//! the control socket, petting (until the last stage).
+//! ([`Licence::ObserveOnly`]), and it is called off when its check recovers or is paused. From
+//! then on no rung starts at all ([`Licence::Nothing`]), and everything else goes on: readings, the
+//! pair, the control socket, petting (until the last stage).
 //!
 //! [`Licence::Nothing`]: mastiff_core::recovery::Licence::Nothing
 //! [`Licence::ObserveOnly`]: mastiff_core::recovery::Licence::ObserveOnly

@@ -377,17 +377,6 @@ impl Group {
         self.spec.agree(terms);
     }
 
-    /// Whether the machine goes down; said then, if there is something to say.
-    pub(super) fn announce(&mut self, announced: bool, say_at: Option<Mono>) {
-        self.announced = announced;
-        self.next_beat = say_at.map_or(self.next_beat, |at| at.min(self.next_beat));
-    }
-
-    /// Whether the peer, as last heard, has the group or could keep it alone.
-    pub(super) fn peer_is_up(&self, now: Clocks) -> bool {
-        self.peer.is_up(now)
-    }
-
     /// Once a turn, after its events.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.expire(turn);

@@ -19,7 +19,8 @@
 //!   that go by an answer would have to have heard of the other before it asked: so never both do,
 //!   however late, doubled or overtaken their words are, and whoever was restarted in between.
 //! - **Away** is a peer that has announced it or is silent, until it is up again: heard, and of
-//!   every group the owner, or ready for it for as long as its vote is silent after a boot. What is waited for is an owner, not a sign of life.
+//!   every group the owner, or ready for it for as long as its vote is silent after a boot. What is
+//!   waited for is an owner, not a sign of life.
 //! - **Who waits says nothing**: it stays ready, since it is the one that is left.
 //! - **In the end it goes**, or a machine whose disk is dead would stay so. A peer that announced
 //!   it has [`WAIT_MAX`]. One that fell silent may have been reset, and then it is soon back; or be
@@ -42,9 +43,9 @@ pub const SILENT_MAX: Span = Span::from_secs(300);
 /// A peer is silent after this, or a lease if that is longer. No promise rests on it; a wire that
 /// loses much must not make an answer impossible.
 pub const FRESH_MIN: Span = Span::from_secs(2);
-/// Messages of a turn are numbered by its moment and so little above it that this is more. What was
-/// decided before the announcement may be sent with it, or, by a daemon that was stopped in between,
-/// as late as the next turn begins: echoes count from after that.
+/// Messages of a turn are numbered by its moment and so little above it that this is more. What
+/// was decided before the announcement may be sent with it, or, by a daemon that was stopped in
+/// between, as late as the next turn begins: echoes count from after that.
 const NEXT_TURN: Span = Span::from_millis(1);
 
 /// What this node wants, and how that stands.
@@ -152,8 +153,8 @@ impl WayDown {
     }
 
     /// Once a turn, after its words; what has changed for whoever wants to go down. `is_up`: the
-    /// peer, as last heard, has every group or could keep it alone. `alone`: there is no group to be
-    /// left without an owner.
+    /// peer, as last heard, has every group or could keep it alone. `alone`: there is no group to
+    /// be left without an owner.
     pub(super) fn tick(
         &mut self,
         me: Member,

@@ -26,6 +26,7 @@ impl Brain {
                 format!("{} (`mastiff config show` on both)", definition::difference(ours, theirs))
             }),
             NotReady::Paused => self.paused_by(now),
+            NotReady::Rebooting => self.going_reason(now),
             NotReady::Starting
             | NotReady::NoReport
             | NotReady::ObserveOnly
@@ -33,7 +34,6 @@ impl Brain {
             | NotReady::Yielded
             | NotReady::PeerStopUnknown
             | NotReady::NoWatchdog
-            | NotReady::Rebooting
             | NotReady::Other(_) => None,
         };
         let detail = detail.filter(|detail| !detail.is_empty());

@@ -10,7 +10,7 @@ use crate::pair::message::{
 };
 use crate::pair::spec::Safety;
 use crate::pair::takeover::Candidacy;
-use crate::time::Span;
+use crate::time::{Mono, Span};
 use crate::wire::SPAN_MAX;
 
 impl Group {
@@ -300,6 +300,17 @@ impl Group {
             | State::Yielding { lease, .. } => Some(lease),
             State::Idle { .. } | State::Asking(_) | State::Dropping { .. } => None,
         }
+    }
+
+    /// Whether the machine goes down; said then, if there is something to say.
+    pub(in crate::pair) fn announce(&mut self, announced: bool, say_at: Option<Mono>) {
+        self.announced = announced;
+        self.next_beat = say_at.map_or(self.next_beat, |at| at.min(self.next_beat));
+    }
+
+    /// Whether the peer, as last heard, has the group or could keep it alone.
+    pub(in crate::pair) fn peer_is_up(&self, now: Clocks) -> bool {
+        self.peer.is_up(now)
     }
 
     /// What this node has to say, without ask and answer.
