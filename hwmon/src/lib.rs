@@ -9,6 +9,7 @@
 //! | [`text`] | how /proc and /sys write numbers |
 //! | [`rate`] | growth of a counter between two readings |
 //! | [`mounts`] | what is mounted where |
+//! | `disk` | block devices by name, and what tells them apart |
 //! | [`cgroup`] | where the control group of a unit is |
 //! | [`stream`] | a TCP connection that never blocks |
 //! | [`watchdog`] | watchdog devices, and who has them open |
@@ -20,6 +21,7 @@
 )]
 
 pub mod cgroup;
+mod disk;
 pub mod host;
 pub mod kept;
 pub mod mounts;

@@ -56,6 +56,8 @@ pub enum Target {
     MountPoint,
     /// A network interface by name.
     Interface,
+    /// A block device by the kernel's name, or by a link below /dev.
+    Device,
     /// A systemd unit with its suffix.
     Unit,
     /// An absolute path.
@@ -347,6 +349,10 @@ impl Target {
             Self::MountPoint | Self::Path | Self::Program => text.starts_with('/'),
             // IFNAMSIZ, linux/if.h: 16 with the final zero.
             Self::Interface => (1..16).contains(&text.len()) && !text.contains(['/', ' ']),
+            Self::Device => match text.strip_prefix("/dev/") {
+                Some(link) => !link.is_empty(),
+                None => !text.is_empty() && !text.contains('/'),
+            },
             Self::Unit => is_unit_name(text),
             Self::HostPort => text.rsplit_once(':').is_some_and(|(host, port)| {
                 is_host(host) && port.parse::<u16>().is_ok_and(|port| port != 0)
@@ -372,6 +378,9 @@ impl Target {
             Self::Machine => "this sensor takes no target; leave it out",
             Self::MountPoint => "write a mount point, as in \"/var\"",
             Self::Interface => "write an interface of at most 15 characters, as in \"eth0\"",
+            Self::Device => {
+                "write a block device, as in \"sda\", or a link to it that holds over reboots, as in \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\""
+            }
             Self::Unit => "write a unit with its suffix, as in \"nginx.service\"",
             Self::Path => "write an absolute path, as in \"/var/log/backup.log\"",
             Self::HostPort => {
@@ -487,6 +496,11 @@ mod tests {
                 Target::Unit,
                 vec!["nginx.service", "a@b.timer"],
                 vec!["nginx", ".service", "a b.service", "x.conf"],
+            ),
+            (
+                Target::Device,
+                vec!["sda", "nvme0n1", "/dev/disk/by-id/x"],
+                vec!["", "/dev/", "/etc/passwd", "../sda"],
             ),
             (
                 Target::HostPort,

@@ -2,6 +2,7 @@
 
 use crate::sensor::Sensor;
 
+pub mod block;
 pub mod command;
 pub mod cpu;
 pub mod failed_units;
@@ -32,6 +33,7 @@ pub const SENSORS: &[&Sensor] = &[
     &swap::SENSOR,
     &pressure::SENSOR,
     &filesystem::SENSOR,
+    &block::SENSOR,
     &link::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,

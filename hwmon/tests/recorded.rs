@@ -4,6 +4,8 @@
 
 #[path = "harness/copies.rs"]
 mod copies;
+#[path = "recorded/disks.rs"]
+mod disks;
 #[path = "harness/expected.rs"]
 mod expected;
 mod harness;
@@ -96,6 +98,12 @@ fn what_makes_no_sense_at_all_is_an_error() {
         ("hostile", "taint", ""),
         ("hostile", "link", "eth0"),
         ("healthy", "time", ""),
+        ("truncated", "block", "vda"),
+        ("truncated", "block", "sda"),
+        ("hostile", "block", "sda"),
+        ("healthy", "block", "../../etc"),
+        // Never used, or nothing is counted.
+        ("failing", "block", "sr0"),
     ] {
         for reading in twice(&Copy::of(tree), sensor, target) {
             assert!(reading.is_err(), "{tree} {sensor}: {reading:?}");
@@ -161,6 +169,24 @@ fn rates_need_two_readings() {
                 ("carrier-changes", "2"),
             ],
         ),
+        (
+            "block",
+            "vda",
+            vec![("present", "true"), ("stalled", "0"), ("online", "absent"), ("in-flight", "0")],
+            vec![
+                ("present", "true"),
+                ("stalled", "0"),
+                ("online", "absent"),
+                ("in-flight", "1"),
+                ("reads", "10"),
+                ("writes", "2"),
+                ("read", "204800"),
+                ("written", "40960"),
+                ("read-time", "0.0025"),
+                ("write-time", "0.02"),
+                ("busy", "0.05"),
+            ],
+        ),
     ] {
         let [one, two] = twice(&Copy::of("healthy"), sensor, target);
         assert_shown(&format!("{sensor}, first"), &one.unwrap(), &first);
@@ -198,6 +224,9 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("taint", "", &["died", "machine-check"]),
+    ("block", "sda", &["online = false"]),
+    ("block", "dm-0", &[]),
+    ("block", "gone", &["present = false"]),
 ];
 
 /// The default conditions that hold after two readings; the kernel log fills between them.
@@ -239,7 +268,9 @@ fn defaults_are_quiet_on_a_healthy_machine_and_speak_on_a_failing_one() {
             assert_eq!(holding("healthy", sensor, target), quiet, "{sensor}");
         }
     }
-    assert_eq!(holding("healthy", "link", "eth0"), [""; 0]);
+    for (sensor, target) in [("link", "eth0"), ("block", "sda"), ("block", "vda")] {
+        assert_eq!(holding("healthy", sensor, target), [""; 0], "{sensor} {target}");
+    }
 }
 
 /// What is counted at all; the rest is zero.

@@ -185,6 +185,23 @@ pub(crate) const EXPECTED: &[Expected] = &[
             ("carrier-changes", "17"),
         ],
     ),
+    (
+        "failing",
+        "block",
+        "sda",
+        &[("present", "true"), ("stalled", "0"), ("online", "false"), ("in-flight", "3")],
+    ),
+    (
+        "failing",
+        "block",
+        "gone",
+        &[
+            ("present", "false"),
+            ("stalled", "absent"),
+            ("online", "absent"),
+            ("in-flight", "absent"),
+        ],
+    ),
     // What was cut off is missing, and so is what cannot be: no digit of a number counts alone.
     ("truncated", "memory", "", &[("total", "25276502016"), ("free", "23893950464")]),
     ("truncated", "swap", "", &[]),
@@ -201,5 +218,11 @@ pub(crate) const EXPECTED: &[Expected] = &[
     ("hostile", "pressure", "", &[]),
     // More entries than the limit: full.
     ("hostile", "tables", "", &[("conntrack", "1")]),
+    (
+        "hostile",
+        "block",
+        "sdb",
+        &[("present", "true"), ("stalled", "0"), ("in-flight", "18446744073709551616")],
+    ),
     ("hostile", "link", "eth1", &[("present", "true"), ("up", "true")]),
 ];

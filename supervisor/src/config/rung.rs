@@ -117,6 +117,7 @@ const fn is_about_network(target: Target) -> bool {
         Target::Interface | Target::HostPort | Target::Host | Target::Url => true,
         Target::Machine
         | Target::MountPoint
+        | Target::Device
         | Target::Unit
         | Target::Path
         | Target::Process
@@ -142,6 +143,7 @@ fn own_unit(
         Target::Machine
         | Target::MountPoint
         | Target::Interface
+        | Target::Device
         | Target::Path
         | Target::HostPort
         | Target::Host

@@ -1,0 +1,112 @@
+//! Block devices by name, and what tells one of them from another over a reboot.
+//!
+//! Nothing here asks a device. /sys/block/NAME/serial of virtio disks is left alone for that
+//! reason: reading it sends a request to the device (drivers/block/virtio_blk.c, `serial_show`),
+//! which a dead one never answers. The same holds for what is below `queue/`: those files take a
+//! lock that is held while the queue waits for its last request (block/blk-sysfs.c).
+
+use std::fs;
+use std::path::Path;
+
+use mastiff_core::sorted::Set;
+
+use crate::kept::Kept;
+use crate::root::Root;
+use crate::sensor::SensorError;
+
+/// Devices of one kind that are watched without configuration at most; the rest of a larger
+/// machine must be named.
+pub(crate) const DISCOVERED_MAX: usize = 128;
+
+/// Characters that a maker's name, model or serial number adds to a label at most.
+const WORD_CHARS_MAX: usize = 48;
+
+/// The names in a directory of /sys, in order.
+pub(crate) fn names(directory: &Path) -> Set<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Set::default() };
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+/// Whether an error says that the device is not there.
+pub(crate) fn is_gone(error: &SensorError) -> bool {
+    let SensorError::Io { source, .. } = error else { return false };
+    source
+        .raw_os_error()
+        .is_some_and(|code| [libc::ENOENT, libc::ENODEV, libc::ENXIO].contains(&code))
+}
+
+/// The kernel's name of the device that a target means: `sda`, or what a link such as
+/// `/dev/disk/by-id/ata-...` leads to.
+///
+/// # Errors
+/// [`SensorError::Target`] for what can be no name, [`SensorError::Io`] for a link that leads
+/// nowhere, as it does while the device is gone.
+pub(crate) fn resolve(root: &Root, target: &str) -> Result<String, SensorError> {
+    let mut name = Some(target.to_owned());
+    if target.starts_with('/') {
+        let path = root.path(target);
+        let real =
+            fs::canonicalize(&path).map_err(|error| SensorError::io("follow", &path, error))?;
+        name = real.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    }
+    let plain = |name: &String| {
+        !name.is_empty()
+            && !name.starts_with('.')
+            && !name.contains('/')
+            && !name.contains(char::is_control)
+    };
+    name.filter(plain).ok_or_else(|| SensorError::Target {
+        target: target.to_owned(),
+        reason: "write a block device by name, as in \"sda\", or by a link in /dev/disk".into(),
+    })
+}
+
+/// What a person knows the device by: maker, model and serial number of a disk, the name of a
+/// mapped device. `None` where the kernel has none of these.
+pub(crate) fn label(root: &Root, name: &str) -> Option<String> {
+    let block = root.path("/sys/block").join(name);
+    if let Some(mapped) = line(&block.join("dm/name")) {
+        return Some(mapped);
+    }
+    let device = block.join("device");
+    let mut label = String::new();
+    // "ATA" is the protocol, not a maker (drivers/ata/libata-scsi.c).
+    let vendor =
+        line(&device.join("vendor")).filter(|vendor| vendor != "ATA" && !is_number(vendor));
+    let model = line(&device.join("model")).or_else(|| line(&device.join("name")));
+    let serial = line(&device.join("serial")).or_else(|| page_serial(&device));
+    for word in [vendor, model, serial].into_iter().flatten() {
+        if !label.is_empty() {
+            label.push(' ');
+        }
+        label.push_str(&word);
+    }
+    Some(label).filter(|label| !label.is_empty())
+}
+
+/// The identifier of a vendor on a bus (virtio), which is no name.
+fn is_number(word: &str) -> bool {
+    word.starts_with("0x")
+}
+
+/// The first line of a file, as text that is safe to show; `None` if nothing is left of it.
+pub(crate) fn line(path: &Path) -> Option<String> {
+    let mut file = Kept::open_short(path).ok()?;
+    clean(file.line().ok()??.as_bytes())
+}
+
+/// The serial number of a SCSI disk, as the kernel read it when it found the disk (vital product
+/// data, page 80h: four bytes of header, then text; SPC-4, 7.8.18).
+fn page_serial(device: &Path) -> Option<String> {
+    let page = fs::read(device.join("vpd_pg80")).ok()?;
+    clean(page.get(4..)?)
+}
+
+/// Printable ASCII without the blanks around it, cut to [`WORD_CHARS_MAX`].
+fn clean(bytes: &[u8]) -> Option<String> {
+    let shown = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    let shown = bytes.trim_ascii().iter().filter(|byte| shown(byte)).take(WORD_CHARS_MAX);
+    let text: String = shown.map(|byte| char::from(*byte)).collect();
+    let text = text.trim().to_owned();
+    if text.is_empty() { None } else { Some(text) }
+}

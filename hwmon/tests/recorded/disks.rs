@@ -1,0 +1,90 @@
+//! Disks and arrays, on recorded trees: what is found, how it is named, and what time shows.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use mastiff_core::reading::{Readings, Value};
+use mastiff_hwmon::root::Root;
+use mastiff_hwmon::sensor::{Options, Probe, Source, Wanted};
+use mastiff_hwmon::sensors;
+
+use crate::copies::{Copy, trees};
+use crate::harness::at;
+
+fn open(sensor: &str, root: &Root, target: &str) -> Box<dyn Probe> {
+    let Source::Quick(open) = sensors::find(sensor).unwrap().source else {
+        panic!("{sensor} is quick")
+    };
+    open(root, target, &Options::default()).unwrap()
+}
+
+fn read(sensor: &str, probe: &mut dyn Probe, seconds: u64) -> Readings {
+    let mut out = Readings::new(sensors::find(sensor).unwrap().quantities);
+    probe.read(at(seconds), Wanted::ALL, &mut out).unwrap();
+    out
+}
+
+fn discovered(sensor: &str, tree: &str) -> Vec<String> {
+    sensors::find(sensor).unwrap().discover.unwrap()(&Root::recorded(trees().join(tree)))
+}
+
+#[test]
+fn devices_are_discovered_that_have_a_size_and_were_used() {
+    for (tree, names) in [
+        ("healthy", vec!["sda", "vda"]),
+        ("failing", vec!["dm-0", "sda"]),
+        ("truncated", vec![]),
+        ("hostile", vec!["sdb"]),
+        ("absent", vec![]),
+    ] {
+        assert_eq!(discovered("block", tree), names, "{tree}");
+    }
+}
+
+#[test]
+fn devices_are_shown_by_what_is_printed_on_them() {
+    for (tree, name, label) in [
+        ("healthy", "sda", Some("Samsung SSD 883 S48CNE0M123456")),
+        ("healthy", "vda", None),
+        ("failing", "sda", Some("ST4000NM0035-1V4 ZC11A1B2")),
+        ("failing", "dm-0", Some("vg0-root")),
+        // Nothing of it can steer a terminal.
+        ("hostile", "sdb", Some("[2J")),
+    ] {
+        let root = Root::recorded(trees().join(tree));
+        let out = read("block", open("block", &root, name).as_mut(), 1);
+        assert_eq!(out.note.as_deref(), label, "{tree} {name}");
+    }
+}
+
+#[test]
+fn a_stall_grows_until_a_request_ends() {
+    let copy = Copy::of("failing");
+    let mut probe = open("block", &copy.root(), "sda");
+    let mut stalled = |seconds| read("block", probe.as_mut(), seconds).get("stalled").cloned();
+    assert_eq!(stalled(10), Some(Value::Number(0.0)));
+    assert_eq!(stalled(15), Some(Value::Number(5.0)));
+    assert_eq!(stalled(50), Some(Value::Number(40.0)));
+    copy.overwrite(Path::new("sys/block/sda/stat"), b"1001 10 0 0 2000 200 0 0 2 0 0\n");
+    assert_eq!(stalled(55), Some(Value::Number(0.0)));
+    assert_eq!(stalled(60), Some(Value::Number(5.0)));
+}
+
+#[test]
+fn a_device_may_be_named_by_a_link_that_holds_over_reboots() {
+    let copy = Copy::of("healthy");
+    let by_id = copy.path().join("dev/disk/by-id");
+    fs::create_dir_all(&by_id).unwrap();
+    fs::write(copy.path().join("dev/sda"), "").unwrap();
+    let mut probe = open("block", &copy.root(), "/dev/disk/by-id/ata-Samsung");
+    let mut seen = |seconds| {
+        let out = read("block", probe.as_mut(), seconds);
+        (out.get("present").cloned(), out.note)
+    };
+    assert_eq!(seen(1), (Some(Value::Flag(false)), None), "there is no such link yet");
+    symlink("../../sda", by_id.join("ata-Samsung")).unwrap();
+    let (present, note) = seen(2);
+    assert_eq!(present, Some(Value::Flag(true)));
+    assert_eq!(note.as_deref(), Some("Samsung SSD 883 S48CNE0M123456"));
+}
