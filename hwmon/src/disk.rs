@@ -68,13 +68,17 @@ pub(crate) fn label(root: &Root, name: &str) -> Option<String> {
     if let Some(mapped) = line(&block.join("dm/name")) {
         return Some(mapped);
     }
-    let device = block.join("device");
+    described(&block.join("device"))
+}
+
+/// Maker, model and serial number from the directory of a device, or of an NVMe controller.
+pub(crate) fn described(device: &Path) -> Option<String> {
     let mut label = String::new();
     // "ATA" is the protocol, not a maker (drivers/ata/libata-scsi.c).
     let vendor =
         line(&device.join("vendor")).filter(|vendor| vendor != "ATA" && !is_number(vendor));
     let model = line(&device.join("model")).or_else(|| line(&device.join("name")));
-    let serial = line(&device.join("serial")).or_else(|| page_serial(&device));
+    let serial = line(&device.join("serial")).or_else(|| page_serial(device));
     for word in [vendor, model, serial].into_iter().flatten() {
         if !label.is_empty() {
             label.push(' ');

@@ -5,6 +5,7 @@ use crate::sensor::Sensor;
 pub mod block;
 pub mod command;
 pub mod cpu;
+pub mod disk_health;
 pub mod failed_units;
 pub mod file;
 pub mod filesystem;
@@ -34,6 +35,7 @@ pub const SENSORS: &[&Sensor] = &[
     &pressure::SENSOR,
     &filesystem::SENSOR,
     &block::SENSOR,
+    &disk_health::SENSOR,
     &link::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,

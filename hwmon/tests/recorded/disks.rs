@@ -88,3 +88,54 @@ fn a_device_may_be_named_by_a_link_that_holds_over_reboots() {
     assert_eq!(present, Some(Value::Flag(true)));
     assert_eq!(note.as_deref(), Some("Samsung SSD 883 S48CNE0M123456"));
 }
+
+#[test]
+fn disks_are_discovered_that_are_of_this_machine_and_can_be_asked() {
+    for (tree, names) in [
+        ("healthy", vec!["nvme0", "sda"]),
+        // A controller over TCP is somebody else's disk.
+        ("failing", vec!["sda"]),
+        // What cannot be read there says nothing against asking the disk.
+        ("truncated", vec!["nvme0"]),
+        ("hostile", vec!["nvme0"]),
+        ("absent", vec![]),
+    ] {
+        assert_eq!(discovered("disk-health", tree), names, "{tree}");
+    }
+}
+
+#[test]
+fn a_disk_that_the_kernel_has_suspended_is_not_asked() {
+    let copy = Copy::of("healthy");
+    let power = copy.path().join("sys/block/sda/device/power");
+    fs::create_dir_all(&power).unwrap();
+    fs::write(power.join("runtime_status"), "suspended\n").unwrap();
+    let Source::MayHang(open) = sensors::find("disk-health").unwrap().source else {
+        panic!("the prober reads it")
+    };
+    let mut probe = open(&copy.root(), "sda", &Options::default()).unwrap();
+    let out = read("disk-health", probe.as_mut(), 1);
+    assert_eq!(out.get("asleep"), Some(&Value::Flag(true)));
+    assert_eq!(out.get("failing"), None);
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error_that_says_what_to_do() {
+    let Source::MayHang(open) = sensors::find("disk-health").unwrap().source else {
+        panic!("the prober reads it")
+    };
+    let root = Root::recorded(trees().join("healthy"));
+    for (target, told) in [
+        ("vda", "use smartctl with the sensor `command`"),
+        ("gone", "use smartctl with the sensor `command`"),
+        // It is known for what it is, and a tree has no disks.
+        ("nvme0", "a recorded tree has no disks"),
+        ("nvme0n1", "a recorded tree has no disks"),
+        ("sda", "a recorded tree has no disks"),
+    ] {
+        let mut out = Readings::new(sensors::find("disk-health").unwrap().quantities);
+        let mut probe = open(&root, target, &Options::default()).unwrap();
+        let error = probe.read(at(1), Wanted::ALL, &mut out).unwrap_err().to_string();
+        assert!(error.contains(told), "{target}: {error}");
+    }
+}

@@ -1,0 +1,270 @@
+//! What disks say of their own health: the log of NVMe controllers, SMART of ATA disks.
+//!
+//! Asking a disk can hang, so the prober does it, seldom: a SMART command makes an ATA disk finish
+//! all that it has in hand first. A disk that sleeps is not woken: CHECK POWER MODE comes first,
+//! and what it said before it fell asleep stands. NVMe controllers are asked through their own
+//! node: some log an error for each question to a namespace.
+//!
+//! Disks behind a RAID controller are hidden; `smartctl` knows how to reach them, through the
+//! sensor `command`.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use mastiff_core::reading::{Quantity, Readings, Unit};
+use mastiff_core::time::{Mono, Span};
+
+use crate::disk;
+use crate::root::Root;
+use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
+use crate::sys;
+
+mod ata;
+mod nvme;
+
+/// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52).
+pub const SENSOR: Sensor = Sensor {
+    name: "disk-health",
+    summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk. Never wakes a disk that sleeps.",
+    target: Target::Device,
+    options: &[],
+    quantities: QUANTITIES,
+    warn_when: &[
+        "wear > 90%",
+        "hot",
+        "unprotected",
+        "pending > 0",
+        "reallocated > 0 in 1d",
+        "uncorrectable > 0 in 1d",
+        "media-errors > 0 in 1d",
+        "link-errors > 10 in 1d",
+    ],
+    fail_when: &["failing", "read-only", "spare-low", "media-errors > 10 in 1d"],
+    interval: Span::from_secs(1800),
+    // A disk does not err in this, and it is asked seldom.
+    fail_after: Span::ZERO,
+    recover_after: Span::ZERO,
+    discover: Some(discover),
+    source: Source::MayHang(open),
+};
+
+const QUANTITIES: &[Quantity] = &[
+    Quantity {
+        name: "failing",
+        unit: Unit::Flag,
+        meaning: "the disk expects to fail; not set for wear alone",
+    },
+    Quantity {
+        name: "read-only",
+        unit: Unit::Flag,
+        meaning: "it takes no writes any more (NVMe); absent for ATA",
+    },
+    Quantity {
+        name: "spare-low",
+        unit: Unit::Flag,
+        meaning: "its spare blocks are below the maker's limit (NVMe); absent for ATA",
+    },
+    Quantity {
+        name: "spare",
+        unit: Unit::Ratio,
+        meaning: "share of its spare blocks that is left (NVMe); absent for ATA",
+    },
+    Quantity {
+        name: "wear",
+        unit: Unit::Ratio,
+        meaning: "share of its life that is used up, by the maker's estimate; stays at 100% beyond; absent for rotating disks",
+    },
+    Quantity {
+        name: "media-errors",
+        unit: Unit::Total,
+        meaning: "times that data could not be read or written (NVMe; attribute 187)",
+    },
+    Quantity {
+        name: "reallocated",
+        unit: Unit::Total,
+        meaning: "sectors replaced by spare ones (attribute 5); absent for NVMe",
+    },
+    Quantity {
+        name: "pending",
+        unit: Unit::Count,
+        meaning: "sectors that cannot be read now (attribute 197); absent for NVMe",
+    },
+    Quantity {
+        name: "uncorrectable",
+        unit: Unit::Total,
+        meaning: "sectors that the disk's own test could not read (attribute 198); absent for NVMe",
+    },
+    Quantity {
+        name: "link-errors",
+        unit: Unit::Total,
+        meaning: "damaged transfers, mostly a bad cable or slot (attribute 199); absent for NVMe",
+    },
+    Quantity {
+        name: "unprotected",
+        unit: Unit::Flag,
+        meaning: "its cache would be lost with the power: the backup for it has failed (NVMe); absent for ATA",
+    },
+    Quantity { name: "temperature", unit: Unit::Celsius, meaning: "its temperature" },
+    Quantity {
+        name: "hot",
+        unit: Unit::Flag,
+        meaning: "outside the maker's limits (NVMe), or above 60C (rotating) or 70C (ATA SSD)",
+    },
+    Quantity { name: "power-on", unit: Unit::Seconds, meaning: "how long it has been running" },
+    Quantity {
+        name: "unsafe-shutdowns",
+        unit: Unit::Total,
+        meaning: "times the power went without warning (NVMe); absent for ATA",
+    },
+    Quantity {
+        name: "asleep",
+        unit: Unit::Flag,
+        meaning: "it sleeps and was not asked: the other values are those from before",
+    },
+];
+
+/// Disks of virtual machines, which have no health of their own and refuse to be asked.
+const VIRTUAL: [&str; 4] = ["Amazon Elastic Block Store", "nvme_card", "VMware", "VBOX"];
+
+/// What kind of disk it is, and its node.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Nvme { controller: String },
+    Ata { name: String },
+}
+
+struct DiskHealth {
+    root: Root,
+    target: String,
+    /// The last reading of a disk that may sleep.
+    last: Option<Readings>,
+}
+
+fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>, SensorError> {
+    Ok(Box::new(DiskHealth { root: root.clone(), target: target.to_owned(), last: None }))
+}
+
+impl Probe for DiskHealth {
+    fn read(&mut self, _now: Mono, _wanted: Wanted, out: &mut Readings) -> Result<(), SensorError> {
+        match kind(&self.root, &self.target)? {
+            Kind::Nvme { controller } => {
+                let (node, path) = self.node(&controller)?;
+                let log = sys::nvme::smart_log(node.as_fd())
+                    .map_err(|error| SensorError::io("read the health log of", &path, error))?;
+                nvme::fill(&log.0, out);
+                out.flag("asleep", false);
+                let device = self.root.path("/sys/class/nvme").join(controller);
+                out.note = disk::described(&device).map(String::into_boxed_str);
+                Ok(())
+            }
+            Kind::Ata { name } => self.ask_ata(&name, out),
+        }
+    }
+}
+
+impl DiskHealth {
+    fn node(&self, name: &str) -> Result<(File, PathBuf), SensorError> {
+        let path = self.root.path("/dev").join(name);
+        if !self.root.is_machine() {
+            return Err(SensorError::Unsupported("a recorded tree has no disks to ask".into()));
+        }
+        // Without waiting for a medium, and without a write that would have udev look at the disk.
+        let node = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        Ok((node.map_err(|error| SensorError::io("open", &path, error))?, path))
+    }
+
+    fn ask_ata(&mut self, name: &str, out: &mut Readings) -> Result<(), SensorError> {
+        let block = self.root.path("/sys/block").join(name);
+        // One that the kernel has suspended is woken by any command.
+        let status = disk::line(&block.join("device/power/runtime_status"));
+        let mut power = ata::Power::Asleep;
+        if status.is_none_or(|status| status != "suspended") {
+            let (node, _) = self.node(name)?;
+            power = ata::power(node.as_fd())?;
+            if power == ata::Power::Awake {
+                let said = ata::ask(node.as_fd())?;
+                let rotating = disk::line(&block.join("queue/rotational"));
+                let mut note = disk::label(&self.root, name).unwrap_or_default();
+                ata::fill(&said, rotating.is_some_and(|text| text == "1"), out, &mut note);
+                out.note = Some(note.into());
+                out.flag("asleep", false);
+                self.last = Some(out.clone());
+            }
+        }
+        match power {
+            ata::Power::Awake => Ok(()),
+            ata::Power::Asleep => {
+                self.sleeps(out);
+                Ok(())
+            }
+            ata::Power::Unknown => Err(SensorError::Unsupported(format!(
+                "cannot tell whether {name} sleeps, so it is not asked; \
+                 smartctl may know its adapter (sensor `command`)"
+            ))),
+        }
+    }
+
+    fn sleeps(&self, out: &mut Readings) {
+        match &self.last {
+            Some(last) => out.clone_from(last),
+            None => out.note = Some("asleep since before it could be asked".into()),
+        }
+        out.flag("asleep", true);
+    }
+}
+
+/// From the directories of /sys alone.
+fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
+    let name = disk::resolve(root, target)?;
+    if root.path("/sys/class/nvme").join(&name).is_dir() {
+        return Ok(Kind::Nvme { controller: name });
+    }
+    let block = root.path("/sys/block").join(&name);
+    if name.starts_with("nvme") {
+        // A namespace: below its controller, or below a subsystem that has the number of its first
+        // controller.
+        let device = fs::canonicalize(block.join("device")).ok();
+        let above = device.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+        let named = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('n');
+        let controllers = root.path("/sys/class/nvme");
+        let found = above.into_iter().chain([named]).find(|name| controllers.join(name).is_dir());
+        if let Some(controller) = found {
+            return Ok(Kind::Nvme { controller: controller.to_owned() });
+        }
+    }
+    if disk::line(&block.join("device/vendor")).is_some_and(|vendor| vendor == "ATA") {
+        return Ok(Kind::Ata { name });
+    }
+    Err(SensorError::Target {
+        target: target.to_owned(),
+        reason: "it is no NVMe controller and no ATA disk that this machine sees; \
+                 for disks behind a RAID controller use smartctl with the sensor `command`"
+            .into(),
+    })
+}
+
+/// NVMe controllers of this machine, and ATA disks.
+fn discover(root: &Root) -> Vec<String> {
+    let (nvme, block) = (root.path("/sys/class/nvme"), root.path("/sys/block"));
+    let is_real = |device: &Path| {
+        let model = disk::line(&device.join("model")).unwrap_or_default();
+        !VIRTUAL.iter().any(|known| model.starts_with(known))
+    };
+    let local = |name: &String| {
+        let device = nvme.join(name);
+        // Over a network (tcp, rdma, fc) it is somebody else's disk.
+        disk::line(&device.join("transport")).is_none_or(|by| by == "pcie") && is_real(&device)
+    };
+    let ata = |name: &String| {
+        let device = block.join(name).join("device");
+        disk::line(&device.join("vendor")).is_some_and(|by| by == "ATA") && is_real(&device)
+    };
+    let controllers = disk::names(&nvme).into_iter().filter(local);
+    let disks = disk::names(&block).into_iter().filter(ata);
+    controllers.chain(disks).take(disk::DISCOVERED_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;
