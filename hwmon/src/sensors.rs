@@ -18,6 +18,7 @@ pub mod memory;
 pub mod ping;
 pub mod pressure;
 pub mod process;
+pub mod raid;
 pub mod swap;
 pub mod tables;
 pub mod taint;
@@ -36,6 +37,7 @@ pub const SENSORS: &[&Sensor] = &[
     &filesystem::SENSOR,
     &block::SENSOR,
     &disk_health::SENSOR,
+    &raid::SENSOR,
     &link::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,

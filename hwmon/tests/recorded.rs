@@ -101,6 +101,8 @@ fn what_makes_no_sense_at_all_is_an_error() {
         ("truncated", "block", "vda"),
         ("truncated", "block", "sda"),
         ("hostile", "block", "sda"),
+        ("truncated", "raid", "md0"),
+        ("hostile", "raid", "md0"),
         ("healthy", "block", "../../etc"),
         // Never used, or nothing is counted.
         ("failing", "block", "sr0"),
@@ -226,6 +228,11 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
     ("taint", "", &["died", "machine-check"]),
     ("block", "sda", &["online = false"]),
     ("block", "dm-0", &[]),
+    ("raid", "md0", &["degraded > 0", "faulty > 0", "inconsistent"]),
+    ("raid", "md1", &["lost"]),
+    ("raid", "md2", &["lost"]),
+    ("raid", "md3", &["degraded > 0", "lost"]),
+    ("raid", "gone", &["present = false"]),
     ("block", "gone", &["present = false"]),
 ];
 
@@ -268,7 +275,8 @@ fn defaults_are_quiet_on_a_healthy_machine_and_speak_on_a_failing_one() {
             assert_eq!(holding("healthy", sensor, target), quiet, "{sensor}");
         }
     }
-    for (sensor, target) in [("link", "eth0"), ("block", "sda"), ("block", "vda")] {
+    for (sensor, target) in [("link", "eth0"), ("block", "sda"), ("block", "vda"), ("raid", "md0")]
+    {
         assert_eq!(holding("healthy", sensor, target), [""; 0], "{sensor} {target}");
     }
 }

@@ -44,7 +44,7 @@ fn examples(target: Target) -> &'static [&'static str] {
         Target::Machine => &[""],
         Target::MountPoint => &["/", "/nowhere"],
         Target::Interface => &["eth0", "eth1", "nowhere0"],
-        Target::Device => &["sda", "vda", "nowhere", "/dev/disk/by-id/nowhere"],
+        Target::Device => &["sda", "vda", "md0", "nowhere", "/dev/disk/by-id/nowhere"],
         Target::Unit => &["nginx.service"],
         Target::Path => &["/proc/stat", "/nowhere"],
         Target::HostPort => &["192.0.2.1:80"],

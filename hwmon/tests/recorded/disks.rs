@@ -139,3 +139,49 @@ fn what_cannot_be_asked_is_an_error_that_says_what_to_do() {
         assert!(error.contains(told), "{target}: {error}");
     }
 }
+
+#[test]
+fn arrays_are_discovered_that_should_run_and_failed_members_are_named() {
+    for (tree, names) in [
+        ("healthy", vec!["md0"]),
+        // md127 is a container; md2 could not be started.
+        ("failing", vec!["md0", "md1", "md2", "md3"]),
+        ("absent", vec![]),
+    ] {
+        assert_eq!(discovered("raid", tree), names, "{tree}");
+    }
+    let note = |tree, name| {
+        let root = Root::recorded(trees().join(tree));
+        read("raid", open("raid", &root, name).as_mut(), 1).note
+    };
+    assert_eq!(note("healthy", "md0"), None);
+    assert_eq!(note("failing", "md0").as_deref(), Some("sdb1 has failed, sde1 is being rebuilt"));
+    assert_eq!(note("hostile", "md1"), None, "no name that could steer a terminal");
+}
+
+#[test]
+fn what_a_level_can_bear_decides_whether_an_array_is_lost() {
+    let copy = Copy::of("failing");
+    let directory = Path::new("sys/block/md3/md");
+    let mut probe = open("raid", &copy.root(), "md3");
+    for (level, members, degraded, lost) in [
+        ("raid1", 2, 1, false),
+        ("raid1", 2, 2, true),
+        ("raid5", 3, 1, false),
+        ("raid5", 3, 2, true),
+        ("raid6", 6, 2, false),
+        ("raid6", 6, 3, true),
+        // Depends on which; the kernel says "broken".
+        ("raid10", 4, 2, false),
+    ] {
+        for (file, text) in [
+            ("level", level.to_owned()),
+            ("raid_disks", members.to_string()),
+            ("degraded", degraded.to_string()),
+        ] {
+            copy.overwrite(&directory.join(file), format!("{text}\n").as_bytes());
+        }
+        let out = read("raid", probe.as_mut(), 1);
+        assert_eq!(out.get("lost"), Some(&Value::Flag(lost)), "{level} {members} {degraded}");
+    }
+}

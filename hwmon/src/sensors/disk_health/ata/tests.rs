@@ -91,7 +91,8 @@ fn a_rotating_disk_and_a_solid_one_that_are_well() {
 
 #[test]
 fn each_trouble_has_a_verdict_that_fits_it() {
-    let rotating: [(u8, u8, u64, Option<bool>, &[&str]); 6] = [
+    type Case = (u8, u8, u64, Option<bool>, &'static [&'static str]);
+    let rotating: [Case; 6] = [
         (197, 100, 8, Some(false), &["pending > 0"]),
         (194, 61, 61, Some(false), &["hot"]),
         // The disk says it, or its table does.
