@@ -228,6 +228,7 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
     ("taint", "", &["died", "machine-check"]),
     ("block", "sda", &["online = false"]),
     ("block", "dm-0", &[]),
+    ("block", "dm-1", &["online = false"]),
     ("raid", "md0", &["degraded > 0", "faulty > 0", "inconsistent"]),
     ("raid", "md1", &["lost"]),
     ("raid", "md2", &["lost"]),

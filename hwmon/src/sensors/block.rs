@@ -45,7 +45,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "online",
         unit: Unit::Flag,
-        meaning: "the kernel sends requests to it (state running or live); absent where it has no such state",
+        meaning: "the kernel sends requests to it (state running or live, a mapping not suspended); absent where it has no such state",
     },
     Quantity { name: "in-flight", unit: Unit::Count, meaning: "requests under way" },
     Quantity { name: "reads", unit: Unit::PerSecond, meaning: "reads that ended" },
@@ -135,7 +135,7 @@ struct Block {
 
 struct Device {
     stat: Kept,
-    /// Of SCSI disks and NVMe controllers.
+    /// Of SCSI disks, NVMe controllers and mappings.
     state: Option<Kept>,
     label: Option<Box<str>>,
     stall: Stall,
@@ -184,7 +184,9 @@ impl Device {
         let directory = root.path("/sys/block").join(&name);
         Ok(Self {
             stat: Kept::open_short(directory.join("stat"))?,
-            state: Kept::open_short(directory.join("device/state")).ok(),
+            state: Kept::open_short(directory.join("device/state"))
+                .or_else(|_| Kept::open_short(directory.join("dm/suspended")))
+                .ok(),
             label: disk::label(root, &name).map(String::into_boxed_str),
             stall: Stall::default(),
             last: None,
@@ -296,12 +298,16 @@ fn parse(stat: &str) -> Option<Counters> {
 }
 
 /// From the state of a SCSI device (drivers/scsi/scsi_sysfs.c, `sdev_states`) or of an NVMe
-/// controller (drivers/nvme/host/sysfs.c, `nvme_sysfs_show_state`).
+/// controller (drivers/nvme/host/sysfs.c, `nvme_sysfs_show_state`), or from whether a mapping is
+/// suspended (Documentation/ABI/testing/sysfs-block-dm): what waits for it then is not under way,
+/// so it is no stall by the counters.
 fn is_online(state: &str) -> Option<bool> {
     match state {
-        "running" | "live" => Some(true),
+        "running" | "live" | "0" => Some(true),
         "offline" | "transport-offline" | "blocked" | "quiesce" | "cancel" | "deleted"
-        | "resetting" | "connecting" | "deleting" | "deleting (no IO)" | "dead" => Some(false),
+        | "resetting" | "connecting" | "deleting" | "deleting (no IO)" | "dead" | "1" => {
+            Some(false)
+        }
         _ => None,
     }
 }

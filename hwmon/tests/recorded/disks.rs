@@ -33,7 +33,7 @@ fn discovered(sensor: &str, tree: &str) -> Vec<String> {
 fn devices_are_discovered_that_have_a_size_and_were_used() {
     for (tree, names) in [
         ("healthy", vec!["sda", "vda"]),
-        ("failing", vec!["dm-0", "sda"]),
+        ("failing", vec!["dm-0", "dm-1", "sda"]),
         ("truncated", vec![]),
         ("hostile", vec!["sdb"]),
         ("absent", vec![]),
