@@ -14,12 +14,14 @@ use super::fencing::Fencing;
 use super::hooks::Change;
 use super::moving::Moving;
 use crate::config::PairConfig;
+use crate::config::pair::GroupConfig;
 use crate::control::Answer;
 use crate::keeper::setup::{Remembered, group_key};
 use crate::keeper::shell::{News, Notice};
 
-/// An order that nothing has come of by then is answered so. A switchover takes milliseconds; a
-/// failover waits for the promise to the owner, [`mastiff_core::timing::PROMISE_MAX`] at most.
+/// An order that nothing has come of by then, and in the time of the group's units, is answered so.
+/// A switchover takes milliseconds without units; a failover waits for the promise to the owner,
+/// [`mastiff_core::timing::PROMISE_MAX`] at most.
 const ORDER_WITHIN: Span = Span::from_secs(15);
 
 mod dates;
@@ -72,6 +74,8 @@ struct Waiting {
     group: GroupKey,
     order: Order,
     since: Mono,
+    /// For how long it waits.
+    within: Span,
 }
 
 impl Desk {
@@ -110,7 +114,7 @@ impl Desk {
 
     /// When somebody has waited for long enough.
     pub(super) fn next_deadline(&self) -> Mono {
-        let due = self.waiting.iter().map(|waiting| waiting.since.after(ORDER_WITHIN));
+        let due = self.waiting.iter().map(|waiting| waiting.since.after(waiting.within));
         let moves = self.moving.iter().map(Moving::deadline);
         due.chain(moves).min().unwrap_or(Mono::FAR)
     }
@@ -129,12 +133,13 @@ impl Brain {
                 }
             }
         }
-        let late = |waiting: &Waiting| now.since(waiting.since) >= ORDER_WITHIN;
-        for Waiting { client, group, order, .. } in self.desk.waiting.extract_if(.., |w| late(w)) {
+        let late = |waiting: &Waiting| now.since(waiting.since) >= waiting.within;
+        let late = self.desk.waiting.extract_if(.., |waiting| late(waiting));
+        for Waiting { client, group, order, within, .. } in late {
             let name = self.desk.groups.iter().find(|(key, _)| *key == group);
             let name = name.map_or("?", |(_, name)| name);
             let text = format!(
-                "nothing has come of the {order} of \"{name}\" within {ORDER_WITHIN}; \
+                "nothing has come of the {order} of \"{name}\" within {within}; \
                  `mastiff status` shows how it stands"
             );
             self.clients.answer(client, &Answer::Error(text));
@@ -252,14 +257,17 @@ impl Brain {
         order: Order,
         now: Mono,
     ) -> Option<Answer> {
-        let (key, _) = match self.find_group(group) {
+        let (key, name) = match self.find_group(group) {
             Ok(found) => found,
             Err(why) => return Some(Answer::Error(why)),
         };
         if !self.keeper.order(key, order) {
             return Some(Answer::Error("the keeper takes no order: it is overloaded".into()));
         }
-        self.desk.waiting.push(Waiting { client, group: key, order, since: now });
+        let groups = self.config.pair.iter().flat_map(|pair| &pair.groups);
+        let units = groups.filter(|group| group.name == name).map(GroupConfig::move_time);
+        let within = ORDER_WITHIN.plus(units.max().unwrap_or_default());
+        self.desk.waiting.push(Waiting { client, group: key, order, since: now, within });
         None
     }
 

@@ -4,11 +4,20 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::{Context, confirm};
+use crate::config::pair::GroupConfig;
 use crate::control::Request;
 
 /// The daemon gives an order 15 s to come to something (a failover waits out a promise of 10 s at
-/// most), and then says so: its answer is worth waiting for.
+/// most), and the time of the group's units, and then says so: its answer is worth waiting for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same with the units of the slowest group, as far as the file is known here.
+fn patience(context: &Context) -> Duration {
+    let config = context.load().ok();
+    let groups = config.iter().flat_map(|config| &config.pair).flat_map(|pair| &pair.groups);
+    let units = groups.map(GroupConfig::move_time).max().unwrap_or_default();
+    PATIENCE.saturating_add(Duration::from_nanos(units.as_nanos()))
+}
 
 /// Hand a group over to the other node, which must be ready
 #[derive(Debug, clap::Args)]
@@ -60,7 +69,7 @@ If it is not, both nodes will have the group's addresses, and its units will run
 
 pub(super) fn switchover(context: &Context, arguments: &Switchover) -> Result<u8, Failure> {
     let request = Request::Switchover { group: arguments.group.clone() };
-    context.order_within(PATIENCE, &request, Failure::Refused)
+    context.order_within(patience(context), &request, Failure::Refused)
 }
 
 pub(super) fn failover(context: &Context, arguments: &Failover) -> Result<u8, Failure> {
@@ -69,5 +78,5 @@ pub(super) fn failover(context: &Context, arguments: &Failover) -> Result<u8, Fa
     }
     let Failover { group, peer_is_off, .. } = arguments;
     let request = Request::Failover { group: group.clone(), peer_is_off: *peer_is_off };
-    context.order_within(PATIENCE, &request, Failure::Refused)
+    context.order_within(patience(context), &request, Failure::Refused)
 }

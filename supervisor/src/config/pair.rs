@@ -140,6 +140,11 @@ impl GroupConfig {
     pub fn stop_time(&self) -> Span {
         if self.units.is_empty() { Span::ZERO } else { self.stop_within }
     }
+
+    /// How long its units take at most to stop on one node and to start on the other.
+    pub fn move_time(&self) -> Span {
+        if self.units.is_empty() { Span::ZERO } else { self.stop_within.plus(self.start_within) }
+    }
 }
 
 /// A floating address: `IP/PREFIX dev INTERFACE`.
