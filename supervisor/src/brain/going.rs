@@ -252,7 +252,9 @@ impl Brain {
     fn call_off(&mut self, now: Mono) {
         let waits = |walk: &&Walk| walk.going.stage() == Stage::Wait;
         let check = self.going.walk.as_ref().filter(waits).map(|walk| walk.check_id);
-        if check.is_some_and(|check| !self.node.may_be_failed(check, now)) {
+        // Or when somebody shuts the machine down: units that stop in order are not cut off.
+        let is_moot = |check| self.goes_down() || !self.node.may_be_failed(check, now);
+        if check.is_some_and(is_moot) {
             self.take_answer(Stage::Wait, Ok(Answer::NotNeeded), now);
         }
     }
@@ -319,10 +321,13 @@ impl Brain {
 
     /// Begins a stage; its answer, if that is known at once.
     fn begin_stage(&mut self, stage: Stage, now: Mono) -> Result<Option<Answer>, String> {
+        let goes_down = self.goes_down();
         let Some(walk) = &mut self.going.walk else { return Ok(None) };
         let waker = Arc::clone(&self.going.waker);
         match stage {
             Stage::Look => self.systemctl(stage, &["is-active", "--quiet"], &UNDER_REPAIR, now)?,
+            // As where it is called off.
+            Stage::Wait if goes_down => return Ok(Some(Answer::NotNeeded)),
             // Else the keeper answers.
             Stage::Wait => return Ok(self.desk.groups().is_empty().then_some(Answer::Done)),
             Stage::Record => {

@@ -131,7 +131,9 @@ impl Peer {
     #[must_use]
     pub fn is_stuck(&self, limit: Span, now: Clocks) -> bool {
         self.fresh(limit, now).is_some_and(|heard| {
-            heard.role == Role::Fault && heard.not_ready == Some(NotReady::Starting)
+            // On its way down it says so first.
+            let sweeps = matches!(heard.not_ready, Some(NotReady::Starting | NotReady::Rebooting));
+            heard.role == Role::Fault && sweeps
         })
     }
 

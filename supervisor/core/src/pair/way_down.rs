@@ -26,8 +26,9 @@
 //!   it has [`WAIT_MAX`]. One that fell silent may have been reset, and then it is soon back; or be
 //!   gone for good, and then nobody gains by waiting; or the wire between them is cut, and it waits
 //!   as well: so the higher name goes after [`SILENT_MAX`], and is back before the lower one goes.
-//!   One that has been away for longer already is not waited for at all. And the way down itself
-//!   ends the wait after `WAIT_MAX`, even if this module never speaks ([`crate::reboot`], R2).
+//!   One that has been away for longer already is not waited for at all; one that is heard then is
+//!   asked all the same. And the way down itself ends the wait after `WAIT_MAX`, even if this module
+//!   never speaks ([`crate::reboot`], R2).
 //!
 //! What must go down for safety's sake never waits: petting that ends because something exclusive
 //! does not stop (I13) asks nobody.
@@ -177,7 +178,14 @@ impl WayDown {
         self.stand = match (self.stand, self.away) {
             (Stand::Waits, _) if alone => Stand::Goes,
             (Stand::Waits, None) => Stand::Announces(now),
-            (Stand::Waits, Some(away)) if too_long(away) => Stand::Goes,
+            // Who can be asked is asked, however long it has been no owner: it may want to go, too.
+            (Stand::Waits, Some(away)) if too_long(away) => {
+                if silent || self.announces {
+                    Stand::Goes
+                } else {
+                    Stand::Announces(now)
+                }
+            }
             (Stand::Announces(_) | Stand::Asks(_), _) if silent => Stand::Waits,
             (Stand::Announces(at), _) if now >= at.after(NEXT_TURN) => {
                 Stand::Asks(now.after(NEXT_TURN))

@@ -18,7 +18,7 @@ use crate::config::pair::can_be_exclusive;
 
 /// Units of one group that are asked about without being named in it, at most; with more of them
 /// the group is not ready, as with one.
-const MEMBERS_MAX: usize = 64;
+const MEMBERS_MAX: usize = 32;
 /// So far units that are part of others are followed: what people write has two or three levels.
 const MEMBERS_DEEP: usize = 8;
 

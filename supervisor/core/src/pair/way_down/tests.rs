@@ -176,6 +176,21 @@ fn a_second_restart_of_the_peer_has_its_own_time() {
     assert_eq!(tick(&mut node, First, false, 600_000), waits);
 }
 
+/// I14: a fault that both have keeps either from being up for the other.
+#[test]
+fn who_is_heard_is_asked_however_long_it_has_not_been_up() {
+    let (mut lower, mut higher) = (met(0, First), met(0, Second));
+    for (node, me) in [(&mut lower, First), (&mut higher, Second)] {
+        assert_eq!(tick(node, me, false, 60_000), None, "silent for a minute, once");
+        node.hear(word(false, Some(1)), me, FRESH, at(800_000));
+        node.want(Leaving::Wants);
+        assert_eq!(tick(node, me, false, 800_000), None, "it does not just go");
+        assert_eq!(node.stand, Stand::Announces(at(800_000)));
+        node.hear(word(true, Some(1)), me, FRESH, at(800_010));
+    }
+    assert_eq!((lower.stand, higher.is_announced()), (Stand::Waits, true), "the lower yields");
+}
+
 #[test]
 fn without_a_group_nobody_is_asked() {
     let mut node = WayDown::new(at(0));

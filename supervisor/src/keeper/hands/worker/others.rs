@@ -59,12 +59,14 @@ const fn is_at_rest(role: Role) -> bool {
 /// Who should have the group, by the words of both nodes.
 fn holder(group: &GroupShown) -> Holder {
     // Something may be left on either node.
-    if group.not_ready == Some(NotReady::Starting) || !is_at_rest(group.role) {
+    let changes = |why| matches!(why, Some(NotReady::Starting | NotReady::Rebooting));
+    if changes(group.not_ready) || !is_at_rest(group.role) {
         return Holder::NotKnown;
     }
     match group.peer {
         Some((Role::Active, _, _)) => Holder::Peer,
-        Some((_, _, Some(NotReady::Starting))) | None => Holder::NotKnown,
+        Some((_, _, why)) if changes(why) => Holder::NotKnown,
+        None => Holder::NotKnown,
         Some((role, _, _)) if is_at_rest(role) => Holder::Nobody,
         Some(_) => Holder::NotKnown,
     }

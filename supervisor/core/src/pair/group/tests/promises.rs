@@ -740,6 +740,9 @@ fn a_fence_agent_beside_a_witness_ends_the_wait_for_units_that_may_still_run() {
     word.role = Role::Fault;
     stuck.peer.hear(&word, true, at(T + 40));
     assert!(in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
+    word.not_ready = Some(NotReady::Rebooting);
+    stuck.peer.hear(&word, true, at(T + 40));
+    assert!(in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
     word.not_ready = Some(NotReady::Recovering);
     stuck.peer.hear(&word, true, at(T + 40));
     assert!(!in_words(&stuck, &turn(&mut stuck.clone(), None, T + 50)).contains("shoot"));
