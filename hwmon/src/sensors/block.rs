@@ -10,6 +10,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
+use crate::host::is_machine;
 use crate::kept::Kept;
 use crate::rate::Rate;
 use crate::root::Root;
@@ -25,8 +26,9 @@ pub const SENSOR: Sensor = Sensor {
     quantities: QUANTITIES,
     // A disk that slept takes 10 s and more to spin up. The kernel gives a command of a SCSI or
     // NVMe disk up after 30 s, and then tries to recover, which can take minutes.
-    warn_when: &["stalled > 15s"],
-    fail_when: &["stalled > 30s", "online = false", "present = false"],
+    // Devices go on purpose, too, when a snapshot is removed or a volume is closed.
+    warn_when: &["stalled > 15s", "present = false"],
+    fail_when: &["stalled > 30s", "online = false"],
     interval: Span::from_secs(5),
     // An NVMe controller that is reset is away for some seconds.
     fail_after: Span::from_secs(10),
@@ -312,11 +314,22 @@ fn is_online(state: &str) -> Option<bool> {
     }
 }
 
-/// Devices with a size that have been used, but for those that are [left out](LEFT_OUT).
+/// Devices with a size that have been used, but for those that are [left out](LEFT_OUT); disks before
+/// what is made of them.
 fn discover(root: &Root) -> Vec<String> {
+    // A container sees the disks of its host.
+    if root.is_machine() && !is_machine() {
+        return Vec::new();
+    }
     let block = root.path("/sys/block");
-    let watched = |name: &String| !is_left_out(name) && is_used(&block.join(name));
-    disk::names(&block).into_iter().filter(watched).take(disk::DISCOVERED_MAX).collect()
+    let names: Vec<String> = disk::names(&block).into_iter().collect();
+    let watched = |made: bool| {
+        let block = &block;
+        let is_kind = move |name: &&String| name.starts_with("dm-") == made;
+        let is_watched = move |name: &&String| !is_left_out(name) && is_used(&block.join(name));
+        names.iter().filter(is_kind).filter(is_watched).cloned()
+    };
+    watched(false).chain(watched(true)).take(disk::DISCOVERED_MAX).collect()
 }
 
 fn is_left_out(name: &str) -> bool {

@@ -126,7 +126,15 @@ const QUANTITIES: &[Quantity] = &[
 ];
 
 /// Disks of virtual machines, which have no health of their own and refuse to be asked.
-const VIRTUAL: [&str; 4] = ["Amazon Elastic Block Store", "nvme_card", "VMware", "VBOX"];
+const VIRTUAL: [&str; 7] = [
+    "Amazon EC2",
+    "Amazon Elastic Block Store",
+    "MSFT",
+    "Microsoft",
+    "ORCL-VBOX",
+    "VMware",
+    "nvme_card",
+];
 
 /// What kind of disk it is, and its node.
 #[derive(Debug, PartialEq, Eq)]
@@ -245,25 +253,24 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
     })
 }
 
-/// NVMe controllers of this machine, and ATA disks.
+/// NVMe controllers of this machine that can be opened. ATA disks are asked when they are named: one
+/// that sleeps since before, or behind an adapter that answers for it, is unknown until then, and
+/// nobody has asked for that.
 fn discover(root: &Root) -> Vec<String> {
-    let (nvme, block) = (root.path("/sys/class/nvme"), root.path("/sys/block"));
+    let nvme = root.path("/sys/class/nvme");
     let is_real = |device: &Path| {
         let model = disk::line(&device.join("model")).unwrap_or_default();
         !VIRTUAL.iter().any(|known| model.starts_with(known))
     };
     let local = |name: &String| {
         let device = nvme.join(name);
-        // Over a network (tcp, rdma, fc) it is somebody else's disk.
-        disk::line(&device.join("transport")).is_none_or(|by| by == "pcie") && is_real(&device)
+        // Over a network (tcp, rdma, fc) it is somebody else's disk, and without a node in /dev, as
+        // in a container, the host's.
+        disk::line(&device.join("transport")).is_none_or(|by| by == "pcie")
+            && is_real(&device)
+            && (!root.is_machine() || root.path("/dev").join(name).exists())
     };
-    let ata = |name: &String| {
-        let device = block.join(name).join("device");
-        disk::line(&device.join("vendor")).is_some_and(|by| by == "ATA") && is_real(&device)
-    };
-    let controllers = disk::names(&nvme).into_iter().filter(local);
-    let disks = disk::names(&block).into_iter().filter(ata);
-    controllers.chain(disks).take(disk::DISCOVERED_MAX).collect()
+    disk::names(&nvme).into_iter().filter(local).take(disk::DISCOVERED_MAX).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
+use crate::host::is_machine;
 use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
@@ -25,7 +26,7 @@ pub const SENSOR: Sensor = Sensor {
     fail_when: &["lost", "present = false"],
     interval: Span::from_secs(10),
     // At boot an array waits up to 30 s for its last members (mdadm-last-resort@.timer).
-    fail_after: Span::from_secs(60),
+    fail_after: Span::from_secs(90),
     recover_after: Span::from_secs(30),
     discover: Some(discover),
     source: Source::Quick(open),
@@ -305,6 +306,10 @@ fn number(directory: &Path, name: &str) -> Option<u64> {
 /// Arrays that run, and those that were found but could not be started; not the containers of
 /// external metadata (IMSM, DDF), which never run themselves.
 fn discover(root: &Root) -> Vec<String> {
+    // A container sees the arrays of its host.
+    if root.is_machine() && !is_machine() {
+        return Vec::new();
+    }
     let block = root.path("/sys/block");
     let watched = |name: &String| {
         let directory = block.join(name).join("md");

@@ -41,8 +41,6 @@ const SMART_LOG: u32 = 0x02 | 127 << 16;
 /// The whole controller rather than one of its namespaces.
 const ALL_NAMESPACES: u32 = 0xffff_ffff;
 
-const TIMEOUT_MS: u32 = 5000;
-
 /// Reads the health log of a controller.
 ///
 /// # Errors
@@ -57,7 +55,8 @@ pub(crate) fn smart_log(controller: BorrowedFd<'_>) -> io::Result<Page> {
         address: page.0.as_mut_ptr().expose_provenance() as u64,
         data_bytes: 512,
         cdw10: SMART_LOG,
-        timeout_ms: TIMEOUT_MS,
+        // The kernel's own: where it is over, it resets the whole controller.
+        timeout_ms: 0,
         ..Command::default()
     };
     // SAFETY: the kernel reads and writes one `nvme_passthru_cmd`, which `command` is, and writes

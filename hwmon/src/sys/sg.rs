@@ -41,7 +41,8 @@ const INTERFACE: libc::c_int = b'S' as libc::c_int;
 const DIRECTION_NONE: libc::c_int = -1;
 const DIRECTION_FROM_DEVICE: libc::c_int = -3;
 
-const TIMEOUT_MS: u32 = 8000;
+/// Where it is over, the kernel resets the port: much longer than the prober waits.
+const TIMEOUT_MS: u32 = 60_000;
 
 /// Bytes of sense data: a header of 8 and a descriptor of 14 (SAT-4, 12.2.2.6).
 pub(crate) const SENSE_BYTES: usize = 32;
