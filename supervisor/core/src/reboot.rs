@@ -197,6 +197,14 @@ impl Going {
         going
     }
 
+    /// Whether a watchdog is armed here by now: while it waited one may have come or gone. Of the
+    /// last stage what it began with counts.
+    pub fn watch(&mut self, watched: bool) {
+        if !self.stops_petting() {
+            self.watched = watched;
+        }
+    }
+
     /// Which rung it is.
     #[must_use]
     pub const fn kind(&self) -> Kind {

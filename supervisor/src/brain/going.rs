@@ -160,7 +160,9 @@ impl Brain {
     /// What is due on the way down.
     pub(super) fn keep_going(&mut self, now: Mono) {
         self.tell_leaving();
+        let is_watched = self.is_watched();
         let Some(walk) = &mut self.going.walk else { return };
+        walk.going.watch(is_watched);
         let is_back = |(_, call): &mut (Stage, Call)| call.came_back().is_some();
         let back: Vec<(Stage, Call)> = walk.calls.extract_if(.., is_back).collect();
         for (stage, call) in back {

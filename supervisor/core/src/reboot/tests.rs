@@ -127,6 +127,10 @@ fn r6_without_a_watchdog_it_is_over_when_every_call_has_come_back() {
     assert!(going.stops_petting(), "the kernel is still at it");
     let step = going.answer(Sysrq, Answer::Failed, at(60));
     assert_eq!((step, going.stops_petting()), (Some(Step::Over(End::Failed)), false));
+    // The device was lost while it waited.
+    let mut going = gone_to(Kind::Reset, Syscall, true);
+    going.watch(false);
+    assert_eq!(going.answer(Syscall, Answer::Failed, at(0)), Some(Step::Over(End::Failed)));
     // Where a watchdog is armed, it is left to that.
     let mut going = gone_to(Kind::Reset, Syscall, true);
     assert_eq!(going.answer(Syscall, Answer::Failed, at(0)), Some(Step::Begin(StopPetting)));
