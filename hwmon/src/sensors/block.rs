@@ -314,8 +314,8 @@ fn is_online(state: &str) -> Option<bool> {
     }
 }
 
-/// Devices with a size that have been used, but for those that are [left out](LEFT_OUT); disks before
-/// what is made of them.
+/// Devices with a size that have been used, but for those that are [left out](LEFT_OUT); disks
+/// before what is made of them.
 fn discover(root: &Root) -> Vec<String> {
     // A container sees the disks of its host.
     if root.is_machine() && !is_machine() {

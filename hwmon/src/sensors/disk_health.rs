@@ -253,9 +253,9 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
     })
 }
 
-/// NVMe controllers of this machine that can be opened. ATA disks are asked when they are named: one
-/// that sleeps since before, or behind an adapter that answers for it, is unknown until then, and
-/// nobody has asked for that.
+/// NVMe controllers of this machine that can be opened. ATA disks are asked when they are named:
+/// one that sleeps since before, or behind an adapter that answers for it, is unknown until then,
+/// and nobody has asked for that.
 fn discover(root: &Root) -> Vec<String> {
     let nvme = root.path("/sys/class/nvme");
     let is_real = |device: &Path| {

@@ -27,8 +27,8 @@
 //!   gone for good, and then nobody gains by waiting; or the wire between them is cut, and it waits
 //!   as well: so the higher name goes after [`SILENT_MAX`], and is back before the lower one goes.
 //!   One that has been away for longer already is not waited for at all; one that is heard then is
-//!   asked all the same. And the way down itself ends the wait after `WAIT_MAX`, even if this module
-//!   never speaks ([`crate::reboot`], R2).
+//!   asked all the same. And the way down itself ends the wait after `WAIT_MAX`, even if this
+//!   module never speaks ([`crate::reboot`], R2).
 //!
 //! What must go down for safety's sake never waits: petting that ends because something exclusive
 //! does not stop (I13) asks nobody.
