@@ -66,6 +66,10 @@ fn a_second_machine_with_an_address_of_the_other_node_is_found() {
         let mut now = clock::now();
         assert_eq!(round(&mut worker, &mut now, 1), Found::Good(Holder::Peer));
         other.run("ip link set y up");
+        // The kernel opens a port of a bridge up to a second after its carrier is there.
+        eventually("the port forwards", || {
+            other.run("ip -d link show dev x").contains("state forwarding")
+        });
         // Told when it is seen again.
         assert_eq!(round(&mut worker, &mut now, 2), Found::Good(Holder::Peer));
         assert!(matches!(round(&mut worker, &mut now, 2), Found::InUse(_)));
