@@ -386,7 +386,9 @@ impl Brain {
                 "this machine is in emergency or rescue mode: somebody repairs it".to_string()
             }
             End::NotNeeded => {
-                "its check is not failed any more, or paused: it is not restarted".to_string()
+                "its check is not failed any more, or paused, or the machine is being shut down: \
+                 it is not restarted"
+                    .to_string()
             }
             End::Failed => {
                 self.uncount_reset(now);

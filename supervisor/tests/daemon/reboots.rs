@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 
-use mastiff::control::Status;
+use mastiff::control::{Request, Status};
 use nix::sys::signal::Signal;
 
 use super::daemon::{Daemon, Folder, set_mode};
@@ -112,6 +112,11 @@ fn start(me: usize) -> Daemon {
     Daemon::launch(folder, &config, enter)
 }
 
+fn lay_cable() {
+    let made = Command::new("sh").args(["-c", CABLE]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
 /// Whether one of both has the group, and the other one could take it.
 fn is_settled(status: &Status) -> bool {
     let group = status.pair.as_ref().and_then(|pair| pair.groups.first());
@@ -130,8 +135,7 @@ fn break_it(daemon: &Daemon) {
 fn of_two_nodes_that_must_reboot_one_waits_and_says_so() {
     let test = "reboots::of_two_nodes_that_must_reboot_one_waits_and_says_so";
     in_namespaces(test, || {
-        let made = Command::new("sh").args(["-c", CABLE]).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        lay_cable();
         let _witness = Witness::start();
         let mut nodes = [0, 1].map(start);
         for node in &nodes {
@@ -166,7 +170,7 @@ fn of_two_nodes_that_must_reboot_one_waits_and_says_so() {
         nodes[second].folder.file("it", "");
         let ends = nodes[second].await_events("rung-ends", 1);
         assert!(
-            ends[0].contains("not failed any more, or paused: it is not restarted"),
+            ends[0].contains("not failed any more, or paused, or the machine is being shut down"),
             "{ends:?}"
         );
         assert_eq!(nodes[second].status().going, None);
@@ -184,5 +188,27 @@ fn of_two_nodes_that_must_reboot_one_waits_and_says_so() {
             let group = status.pair.as_ref().and_then(|pair| pair.groups.first());
             group.is_some_and(|group| group.role == "active")
         });
+    });
+}
+
+/// Units that stop in order are not cut off by a reset that had to wait.
+#[test]
+fn a_reset_that_waits_is_called_off_by_a_shutdown() {
+    let test = "reboots::a_reset_that_waits_is_called_off_by_a_shutdown";
+    in_namespaces(test, || {
+        lay_cable();
+        let folder = folder();
+        let config = config(&folder, 0).replace("on-fail = \"reboot\"", "on-fail = \"reset\"");
+        let enter = enter(&folder, 0);
+        let node = Daemon::launch(folder, &config, enter);
+        node.await_status("it is ready", |status| status.ready);
+        break_it(&node);
+        node.wait("it waits for a silent peer", || {
+            node.log().contains("reset for it: waiting: db2 is silent since ")
+        });
+        node.order(&Request::GoDown { how: "poweroff".to_string() }).unwrap();
+        let ends = node.await_events("rung-ends", 1);
+        assert!(ends[0].contains("or the machine is being shut down"), "{ends:?}");
+        assert!(node.folder.read("state/boot-loop-guard").is_empty(), "nothing was counted");
     });
 }
