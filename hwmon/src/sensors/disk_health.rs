@@ -1,8 +1,9 @@
 //! What disks say of their own health: the log of NVMe controllers, SMART of ATA disks.
 //!
 //! Asking a disk can hang, so the prober does it, seldom: a SMART command makes an ATA disk finish
-//! all that it has in hand first. A disk that sleeps is not woken: CHECK POWER MODE comes first,
-//! and what it said before it fell asleep stands. NVMe controllers are asked through their own
+//! all that it has in hand first. A disk in standby is not woken: CHECK POWER MODE comes first, and
+//! what it said before it fell asleep stands. (One in the deeper SLEEP of `hdparm -Y` is woken by
+//! any command, this one, too.) NVMe controllers are asked through their own
 //! node: some log an error for each question to a namespace.
 //!
 //! Disks behind a RAID controller are hidden; `smartctl` knows how to reach them, through the
@@ -27,7 +28,7 @@ mod nvme;
 /// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52).
 pub const SENSOR: Sensor = Sensor {
     name: "disk-health",
-    summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk. Never wakes a disk that sleeps.",
+    summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk. Never wakes a disk in standby.",
     target: Target::Device,
     options: &[],
     quantities: QUANTITIES,
