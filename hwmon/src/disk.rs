@@ -10,6 +10,7 @@ use std::path::Path;
 
 use mastiff_core::sorted::Set;
 
+use crate::host::is_machine;
 use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::SensorError;
@@ -20,6 +21,11 @@ pub(crate) const DISCOVERED_MAX: usize = 128;
 
 /// Characters that a maker's name, model or serial number adds to a label at most.
 const WORD_CHARS_MAX: usize = 48;
+
+/// Whether the devices below /sys are somebody else's: a container sees those of its host.
+pub(crate) fn are_the_hosts(root: &Root) -> bool {
+    root.is_machine() && !is_machine()
+}
 
 /// The names in a directory of /sys, in order.
 pub(crate) fn names(directory: &Path) -> Set<String> {

@@ -10,7 +10,6 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
-use crate::host::is_machine;
 use crate::kept::Kept;
 use crate::rate::Rate;
 use crate::root::Root;
@@ -317,8 +316,7 @@ fn is_online(state: &str) -> Option<bool> {
 /// Devices with a size that have been used, but for those that are [left out](LEFT_OUT); disks
 /// before what is made of them.
 fn discover(root: &Root) -> Vec<String> {
-    // A container sees the disks of its host.
-    if root.is_machine() && !is_machine() {
+    if disk::are_the_hosts(root) {
         return Vec::new();
     }
     let block = root.path("/sys/block");

@@ -9,7 +9,6 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
-use crate::host::is_machine;
 use crate::kept::Kept;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
@@ -306,8 +305,7 @@ fn number(directory: &Path, name: &str) -> Option<u64> {
 /// Arrays that run, and those that were found but could not be started; not the containers of
 /// external metadata (IMSM, DDF), which never run themselves.
 fn discover(root: &Root) -> Vec<String> {
-    // A container sees the arrays of its host.
-    if root.is_machine() && !is_machine() {
+    if disk::are_the_hosts(root) {
         return Vec::new();
     }
     let block = root.path("/sys/block");
