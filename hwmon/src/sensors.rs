@@ -11,6 +11,7 @@ pub mod file;
 pub mod filesystem;
 pub mod heartbeat;
 pub mod http;
+pub mod hwmon;
 pub mod kernel_log;
 pub mod link;
 pub mod load;
@@ -39,6 +40,7 @@ pub const SENSORS: &[&Sensor] = &[
     &disk_health::SENSOR,
     &raid::SENSOR,
     &link::SENSOR,
+    &hwmon::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,

@@ -18,11 +18,11 @@ use std::path::Path;
 
 use copies::{Copy, Shown, assert_shown, files, trees, twice};
 use expected::EXPECTED;
-use harness::{at, open_all, read};
+use harness::{at, open_all, open_some, read};
 use mastiff_core::condition::{Condition, History, Truth};
 use mastiff_core::reading::{Readings, Value};
 use mastiff_hwmon::root::Root;
-use mastiff_hwmon::sensor::{Options, Source, Wanted};
+use mastiff_hwmon::sensor::{Options, Probe, Source, Wanted};
 use mastiff_hwmon::sensors;
 use random::Random;
 
@@ -93,6 +93,8 @@ fn what_makes_no_sense_at_all_is_an_error() {
         ("truncated", "load", ""),
         ("truncated", "taint", ""),
         ("truncated", "link", "eth0"),
+        ("truncated", "hwmon", "coretemp-isa-0000"),
+        ("hostile", "hwmon", "acpitz-virtual-0"),
         ("hostile", "cpu", ""),
         ("hostile", "load", ""),
         ("hostile", "taint", ""),
@@ -212,6 +214,11 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
     ("link", "eth1", &["up = false"]),
     ("link", "bond0", &[]),
     ("link", "gone0", &["present = false"]),
+    ("hwmon", "coretemp-isa-0000", &["critical > 0"]),
+    ("hwmon", "nct6798-isa-0290", &["warnings > 0", "critical > 0"]),
+    ("hwmon", "nvme-pci-0100", &[]),
+    ("hwmon", "pmbus-i2c-7-58", &["broken > 0", "critical > 0"]),
+    ("hwmon", "gone-isa-0000", &["present = false"]),
     (
         "kernel-log",
         "",
@@ -243,7 +250,9 @@ fn holding(tree: &str, name: &str, target: &str) -> Vec<&'static str> {
     let log = fs::read(copy.path().join("dev/kmsg")).unwrap();
     copy.overwrite(Path::new("dev/kmsg"), b"");
     let sensor = sensors::find(name).unwrap();
-    let Source::Quick(open) = sensor.source else { panic!("{name} is quick") };
+    let (Source::Quick(open) | Source::MayHang(open)) = sensor.source else {
+        panic!("{name} reads no files")
+    };
     let mut probe = open(&copy.root(), target, &Options::default()).unwrap();
     let texts = || sensor.warn_when.iter().chain(sensor.fail_when).copied();
     let mut conditions: Vec<_> = texts()
@@ -276,8 +285,16 @@ fn defaults_are_quiet_on_a_healthy_machine_and_speak_on_a_failing_one() {
             assert_eq!(holding("healthy", sensor, target), quiet, "{sensor}");
         }
     }
-    for (sensor, target) in [("link", "eth0"), ("block", "sda"), ("block", "vda"), ("raid", "md0")]
-    {
+    for (sensor, target) in [
+        ("link", "eth0"),
+        ("block", "sda"),
+        ("block", "vda"),
+        ("raid", "md0"),
+        ("hwmon", "coretemp-isa-0000"),
+        ("hwmon", "nct6798-isa-0290"),
+        ("hwmon", "nvme-pci-0100"),
+        ("hwmon", "pmbus-i2c-7-58"),
+    ] {
         assert_eq!(holding("healthy", sensor, target), [""; 0], "{sensor} {target}");
     }
 }
@@ -435,8 +452,93 @@ fn connection_tracking_may_be_loaded_later() {
     assert_eq!(conntrack(), Some(Value::Number(0.25)));
 }
 
+/// A reading of a chip: a number by name, and the note.
+fn of_chip(probe: &mut dyn Probe, seconds: u64) -> Readings {
+    let mut out = Readings::new(sensors::find("hwmon").unwrap().quantities);
+    probe.read(at(seconds), Wanted::ALL, &mut out).unwrap();
+    out
+}
+
+fn open_chip(copy: &Copy, target: &str) -> Box<dyn Probe> {
+    let Source::MayHang(open) = sensors::find("hwmon").unwrap().source else { panic!("may hang") };
+    open(&copy.root(), target, &Options::default()).unwrap()
+}
+
+#[test]
+fn chips_are_discovered_by_names_that_hold() {
+    let discover = sensors::find("hwmon").unwrap().discover.unwrap();
+    let found = discover(&Root::recorded(trees().join("healthy")));
+    // Not the disk that may sleep.
+    assert_eq!(found, ["coretemp-isa-0000", "nct6798-isa-0290", "nvme-pci-0100", "pmbus-i2c-7-58"]);
+    let found = discover(&Root::recorded(trees().join("hostile")));
+    assert_eq!(found, ["acpitz-virtual-0", "acpitz-virtual-0#2"]);
+}
+
+#[test]
+fn the_note_names_the_points_that_are_out_of_their_limits() {
+    let copy = Copy::of("failing");
+    for (chip, note) in [
+        ("coretemp-isa-0000", "Package id 0 101.0C (limit 82.0C) (critical 100.0C)"),
+        ("nct6798-isa-0290", "CPUTIN 85.0C (limit 80.0C), fan1 0.0 rpm (lowest 300.0 rpm)"),
+        ("pmbus-i2c-7-58", "fan1 broken, vout1 10.5 V (lowest 10.8 V) (critical 13.5 V)"),
+    ] {
+        let out = of_chip(open_chip(&copy, chip).as_mut(), 1);
+        assert_eq!(out.note.as_deref(), Some(note), "{chip}");
+    }
+    let copy = Copy::of("hostile");
+    let out = of_chip(open_chip(&copy, "acpitz-virtual-0#2/[31mhot").as_mut(), 1);
+    assert_eq!(out.get("temperature"), Some(&Value::Number(50.0)), "labels are plain text");
+}
+
+#[test]
+fn a_fan_that_stops_by_itself_is_told_from_one_that_was_stopped_or_never_turned() {
+    let copy = Copy::of("healthy");
+    let board = Path::new("sys/devices/platform/nct6775.656/hwmon/hwmon0");
+    let mut probe = open_chip(&copy, "nct6798-isa-0290");
+    let mut stopped = |seconds| {
+        let out = of_chip(probe.as_mut(), seconds);
+        (out.get("fans-stopped").cloned(), out.note)
+    };
+    assert_eq!(stopped(1), (Some(Value::Number(0.0)), None));
+    copy.overwrite(&board.join("fan1_input"), b"0\n");
+    assert_eq!(stopped(2), (Some(Value::Number(1.0)), Some("fan1 0.0 rpm".into())));
+    // Still known after the chip was looked up again.
+    assert_eq!(stopped(1000).0, Some(Value::Number(1.0)));
+    copy.overwrite(&board.join("pwm1"), b"0\n");
+    assert_eq!(stopped(1001), (Some(Value::Number(0.0)), None));
+}
+
+#[test]
+fn a_point_that_cannot_be_read_any_more_leaves_bad_news_only() {
+    let copy = Copy::of("healthy");
+    let power = Path::new("sys/devices/pci0000:00/0000:00:1f.4/i2c-7/7-0058/hwmon/hwmon3");
+    let mut probe = open_chip(&copy, "pmbus-i2c-7-58");
+    assert_eq!(of_chip(probe.as_mut(), 1).get("critical"), Some(&Value::Number(0.0)));
+    copy.overwrite(&power.join("temp1_input"), b"?\n");
+    let out = of_chip(probe.as_mut(), 2);
+    assert_eq!((out.get("critical"), out.get("temperature")), (None, None), "{out:?}");
+    assert_eq!(out.get("power"), Some(&Value::Number(210.0)));
+    assert!(out.note.is_some_and(|note| note.contains("temp1_input")));
+    copy.overwrite(&power.join("in2_input"), b"9000\n");
+    assert_eq!(of_chip(probe.as_mut(), 3).get("critical"), Some(&Value::Number(1.0)));
+    fs::rename(copy.path().join("sys/class/hwmon/hwmon3"), copy.path().join("away")).unwrap();
+    fs::remove_dir_all(copy.path().join(power)).unwrap();
+    assert_eq!(of_chip(probe.as_mut(), 4).get("present"), Some(&Value::Flag(false)));
+}
+
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Folders of one sensor: to mutate their many files for all sensors would take minutes.
+const OWN_FOLDERS: [(&str, &str); 1] = [("hwmon", "/hwmon/")];
+
+fn is_read_by(file: &Path, sensor: &str) -> bool {
+    let file = file.to_str().unwrap();
+    match OWN_FOLDERS.iter().find(|(_, folder)| file.contains(folder)) {
+        Some((owner, _)) => sensor == *owner,
+        None => OWN_FOLDERS.iter().all(|(owner, _)| sensor != *owner),
+    }
 }
 
 #[test]
@@ -462,7 +564,9 @@ fn mutated_files_never_break_a_sensor() {
                 println!("{tree} {} round {round}", file.display());
                 copy.overwrite(&file, &bad);
                 now += 1;
-                for opened in kept.iter_mut().chain(&mut open_all(&copy.root())) {
+                let reads = |sensor: &str| is_read_by(&file, sensor);
+                let kept = kept.iter_mut().filter(|opened| reads(opened.sensor.name));
+                for opened in kept.chain(&mut open_some(&copy.root(), reads)) {
                     read(opened, at(now));
                 }
             }

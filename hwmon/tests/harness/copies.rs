@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -66,23 +67,27 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             copy(&entry.path(), &target);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path()).unwrap(), target).unwrap();
         } else {
             fs::copy(entry.path(), target).unwrap();
         }
     }
 }
 
-/// The files below a directory, relative to it, sorted.
+/// The files below a directory, relative to it, sorted. Links, as in /sys, are not followed.
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     fn walk(directory: &Path, prefix: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
             let name = prefix.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
                 walk(&entry.path(), &name, found);
-            } else {
+            } else if kind.is_file() {
                 found.push(name);
             }
         }

@@ -23,8 +23,13 @@ pub(crate) struct Opened {
 
 /// Opens every sensor that reads files, on what it discovers and on a target of its kind.
 pub(crate) fn open_all(root: &Root) -> Vec<Opened> {
+    open_some(root, |_| true)
+}
+
+/// The same for the sensors that `wanted` takes by name.
+pub(crate) fn open_some(root: &Root, wanted: impl Fn(&str) -> bool) -> Vec<Opened> {
     let mut opened = Vec::new();
-    for sensor in SENSORS {
+    for sensor in SENSORS.iter().filter(|sensor| wanted(sensor.name)) {
         let (Source::Quick(open) | Source::MayHang(open)) = sensor.source else { continue };
         let mut targets = sensor.discover.map(|discover| discover(root)).unwrap_or_default();
         targets.extend(examples(sensor.target).iter().map(|target| (*target).to_owned()));

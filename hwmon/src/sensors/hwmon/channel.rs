@@ -1,0 +1,376 @@
+//! One measuring point of a chip, and what its own limits say of it.
+
+use std::fs;
+use std::path::Path;
+
+use mastiff_core::sorted::Set;
+
+use crate::kept::Kept;
+use crate::sensor::SensorError;
+use crate::text;
+
+/// Points of one chip at most; the largest controllers of servers have some seventy.
+const CHANNELS_MAX: usize = 128;
+
+/// Longest label that is shown.
+const LABEL_CHARS_MAX: usize = 40;
+
+/// Temperatures outside of this are those of a thermistor that is not connected: chips then show
+/// the end of their scale.
+const TEMPERATURES: std::ops::Range<f64> = -60.0..200.0;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// `tempN`, in thousandths of a degree Celsius.
+    Temperature,
+    /// `fanN`, in revolutions per minute.
+    Fan,
+    /// `inN`, in thousandths of a volt.
+    Voltage,
+    /// `currN`, in thousandths of an ampere.
+    Current,
+    /// `powerN`, in millionths of a watt.
+    Power,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str, f64, &'static str); 5] = [
+        (Self::Temperature, "temp", 1e3, "C"),
+        (Self::Fan, "fan", 1.0, " rpm"),
+        (Self::Voltage, "in", 1e3, " V"),
+        (Self::Current, "curr", 1e3, " A"),
+        (Self::Power, "power", 1e6, " W"),
+    ];
+
+    /// Prefix of the file names, what one unit is in theirs, and how it is written.
+    fn form(self) -> (&'static str, f64, &'static str) {
+        let own = Self::ALL.iter().find(|form| form.0 == self);
+        own.map_or(("", 1.0, ""), |form| (form.1, form.2, form.3))
+    }
+}
+
+/// What the limits of a channel say, worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    /// Inside all of them, or there are none.
+    Fine,
+    /// Beyond `_max` or below `_min`, or the chip's alarm is on.
+    Warning,
+    /// The chip says that the sensor or fan is broken (`_fault`).
+    Broken,
+    /// Beyond `_crit` or `_emergency`, below `_lcrit`, or a fan that stands although it has a
+    /// lowest speed.
+    Critical,
+}
+
+/// What one channel said.
+pub(super) enum Said {
+    /// Its value, in whole units, and what the limits say of it.
+    Value(f64, Verdict),
+    /// It is switched off, asleep or not connected: there is nothing to say.
+    Nothing,
+    /// It has a value, and it could not be read.
+    Failed(SensorError),
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Limits {
+    low: Option<f64>,
+    high: Option<f64>,
+    low_critical: Option<f64>,
+    high_critical: Option<f64>,
+}
+
+/// One measuring point with its open files.
+pub(super) struct Channel {
+    pub(super) kind: Kind,
+    /// `temp1`.
+    pub(super) name: String,
+    /// What the driver calls it, else its name.
+    pub(super) label: String,
+    input: Kept,
+    fault: Option<Kept>,
+    /// Only where the chip says no limits.
+    alarm: Option<Kept>,
+    /// How fast a fan is to turn, 0 to 255.
+    wish: Option<Kept>,
+    limits: Limits,
+    /// It gave a value since it was first opened.
+    pub(super) known: bool,
+    /// A fan that was seen turning.
+    pub(super) turned: bool,
+    /// The same, and stands now although nobody asked it to.
+    pub(super) stands: bool,
+}
+
+/// Opens the channels of a chip, in the order of their kinds and numbers.
+pub(super) fn all(directory: &Path) -> Result<Vec<Channel>, SensorError> {
+    let entries =
+        fs::read_dir(directory).map_err(|error| SensorError::io("list", directory, error))?;
+    let found: Set<(Kind, u64)> = entries
+        .filter_map(|entry| numbered(entry.ok()?.file_name().to_str()?))
+        .take(CHANNELS_MAX)
+        .collect();
+    Ok(found.into_iter().filter_map(|(kind, number)| open(directory, kind, number)).collect())
+}
+
+/// The kind and number of a file with a value: `temp1_input`; power may be known as an average
+/// only.
+pub(super) fn numbered(file: &str) -> Option<(Kind, u64)> {
+    let (name, suffix) = file.split_once('_')?;
+    let (kind, number) = Kind::ALL
+        .iter()
+        .find_map(|form| Some((form.0, text::whole(name.strip_prefix(form.1)?)?)))?;
+    let value = suffix == "input" || (suffix == "average" && kind == Kind::Power);
+    value.then_some((kind, number))
+}
+
+fn open(directory: &Path, kind: Kind, number: u64) -> Option<Channel> {
+    let (prefix, scale, _) = kind.form();
+    let name = format!("{prefix}{number}");
+    let file = |suffix: &str| Kept::open_short(directory.join(format!("{name}_{suffix}"))).ok();
+    let input = file("input").or_else(|| file("average"))?;
+    let label = file("label").and_then(|mut file| {
+        let line = file.line().ok()??;
+        let label: String =
+            line.trim().chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
+        if label.is_empty() { None } else { Some(label) }
+    });
+    // Voltages and currents that the driver has no word for are those at the pins of the chip:
+    // nobody has set limits for them, and the ones of power-up are exceeded on healthy boards.
+    let judged = !matches!(kind, Kind::Voltage | Kind::Current) || label.is_some();
+    let mut stated = false;
+    let mut limit = |suffix: &str| {
+        let value = file(suffix)?.line().ok()?.and_then(signed)? / scale;
+        stated = true;
+        Some(value)
+    };
+    let (emergency, critical) = (limit("emergency"), limit("crit"));
+    let limits = Limits {
+        low: limit("min"),
+        // Of a fan it is what it can do, not what it may.
+        high: if kind == Kind::Fan { None } else { limit("max") },
+        low_critical: limit("lcrit"),
+        high_critical: critical.or(emergency),
+    };
+    let limits = if judged { limits.sane(kind) } else { Limits::default() };
+    Some(Channel {
+        kind,
+        label: label.unwrap_or_else(|| name.clone()),
+        input,
+        fault: file("fault"),
+        alarm: if judged && !stated { file("alarm") } else { None },
+        wish: if kind == Kind::Fan {
+            Kept::open_short(directory.join(format!("pwm{number}"))).ok()
+        } else {
+            None
+        },
+        limits,
+        name,
+        known: false,
+        turned: false,
+        stands: false,
+    })
+}
+
+impl Limits {
+    /// Without those that nobody can have meant: registers that were never set are zero, or at the
+    /// end of their scale.
+    fn sane(self, kind: Kind) -> Self {
+        let crossed = matches!((self.low, self.high), (Some(low), Some(high)) if low >= high);
+        let positive = |limit: &f64| *limit > 0.0;
+        let low = self.low.filter(|low| kind == Kind::Temperature || *low > 0.0);
+        Self {
+            low: if crossed { None } else { low },
+            high: if crossed { None } else { self.high.filter(positive) },
+            low_critical: self.low_critical.filter(positive),
+            high_critical: self.high_critical.filter(positive),
+        }
+    }
+
+    fn judge(&self, kind: Kind, value: f64) -> Verdict {
+        let above = |limit: Option<f64>| limit.is_some_and(|limit| value >= limit);
+        let below = |limit: Option<f64>| limit.is_some_and(|limit| value < limit);
+        let stands = kind == Kind::Fan && value <= 0.0 && self.low.is_some();
+        if above(self.high_critical) || below(self.low_critical) || stands {
+            Verdict::Critical
+        } else if self.high.is_some_and(|limit| value > limit) || below(self.low) {
+            Verdict::Warning
+        } else {
+            Verdict::Fine
+        }
+    }
+}
+
+impl Channel {
+    /// Takes its value.
+    pub(super) fn read(&mut self) -> Said {
+        // Read first: the value of a broken one means nothing. A thermistor that is broken from the
+        // beginning is one that this board does not have.
+        if self.fault.as_mut().is_some_and(is_on) {
+            let missing = self.kind == Kind::Temperature && !self.known;
+            return if missing { Said::Nothing } else { Said::Value(0.0, Verdict::Broken) };
+        }
+        let scale = self.kind.form().1;
+        let value = match self.input.line() {
+            Ok(line) => match line.and_then(signed) {
+                Some(value) => value / scale,
+                None => {
+                    return Said::Failed(SensorError::malformed(
+                        self.input.path(),
+                        "one whole number",
+                    ));
+                }
+            },
+            Err(SensorError::Io { source, .. }) if is_off(&source) => return Said::Nothing,
+            Err(error) => return Said::Failed(error),
+        };
+        if self.kind == Kind::Temperature && !TEMPERATURES.contains(&value) {
+            return Said::Nothing;
+        }
+        self.known = true;
+        self.turned |= self.kind == Kind::Fan && value > 0.0;
+        // One that nobody can be seen to have stopped has stopped by itself.
+        self.stands = self.turned
+            && value <= 0.0
+            && !self.wish.as_mut().is_some_and(|wish| matches!(wish.number(), Ok(Some(0))));
+        let verdict = self.limits.judge(self.kind, value);
+        let alarm = verdict == Verdict::Fine && self.alarm.as_mut().is_some_and(is_on);
+        Said::Value(value, if alarm { Verdict::Warning } else { verdict })
+    }
+
+    /// Degrees left up to its critical limit; negative beyond.
+    pub(super) fn left(&self, value: f64) -> Option<f64> {
+        self.limits.high_critical.map(|limit| limit - value)
+    }
+
+    /// Whether a fan counts, although it may stand: an empty plug has neither turned nor a lowest
+    /// speed.
+    pub(super) fn is_fan(&self) -> bool {
+        self.turned || self.limits.low.is_some()
+    }
+
+    /// Adds `Core 0 101.0C (limit 82.0C) (critical 100.0C)` to a note.
+    pub(super) fn tell(&self, value: f64, verdict: Verdict, note: &mut String) {
+        let unit = self.kind.form().2;
+        note.push_str(if note.is_empty() { "" } else { ", " });
+        note.push_str(&self.label);
+        if verdict == Verdict::Broken {
+            note.push_str(" broken");
+            return;
+        }
+        note.push_str(&format!(" {value:.1}{unit}"));
+        for (name, limit) in [
+            ("lowest", self.limits.low_critical.or(self.limits.low)),
+            ("limit", self.limits.high),
+            ("critical", self.limits.high_critical),
+        ] {
+            if let Some(limit) = limit {
+                note.push_str(&format!(" ({name} {limit:.1}{unit})"));
+            }
+        }
+    }
+}
+
+fn is_on(file: &mut Kept) -> bool {
+    matches!(file.number(), Ok(Some(1..)))
+}
+
+/// ENODATA: switched off (Documentation/hwmon/sysfs-interface.rst). The others are what drivers
+/// say while a device sleeps, or a network card with the thermometer on it is down.
+fn is_off(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENODATA | libc::ENXIO | libc::EAGAIN | libc::ENETDOWN | libc::EPERM)
+    )
+}
+
+/// A whole number that may be negative.
+fn signed(text: &str) -> Option<f64> {
+    match text.trim_ascii().strip_prefix('-') {
+        Some(digits) => text::whole(digits).map(|number| -(number as f64)),
+        None => text::whole(text).map(|number| number as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_from_other_files() {
+        for (file, channel) in [
+            ("temp1_input", Some((Kind::Temperature, 1))),
+            ("in0_input", Some((Kind::Voltage, 0))),
+            ("power1_average", Some((Kind::Power, 1))),
+            ("fan12_input", Some((Kind::Fan, 12))),
+            ("curr2_input", Some((Kind::Current, 2))),
+            ("temp1_average", None),
+            ("temp1_max", None),
+            ("intrusion0_alarm", None),
+            ("temp_input", None),
+            ("tempx_input", None),
+            ("power1_average_interval", None),
+            ("name", None),
+        ] {
+            assert_eq!(numbered(file), channel, "{file}");
+        }
+    }
+
+    #[test]
+    fn numbers_may_be_negative() {
+        for (text, number) in [
+            ("-5000\n", Some(-5000.0)),
+            ("7", Some(7.0)),
+            ("--7", None),
+            ("-", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(signed(text), number, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_nobody_set_do_not_count() {
+        let limits =
+            |low, high, critical| Limits { low, high, low_critical: None, high_critical: critical };
+        let none = Limits::default();
+        for (kind, is, sane) in [
+            // it87 after power-up; nct6775 of unused pins.
+            (Kind::Temperature, limits(Some(127.0), Some(127.0), None), &none),
+            (Kind::Voltage, limits(Some(0.0), Some(0.0), None), &none),
+            (Kind::Fan, limits(Some(0.0), None, None), &none),
+            (Kind::Temperature, limits(None, Some(0.0), Some(-1.0)), &none),
+            (
+                Kind::Temperature,
+                limits(Some(-273.15), Some(70.0), Some(80.0)),
+                &limits(Some(-273.15), Some(70.0), Some(80.0)),
+            ),
+        ] {
+            assert_eq!(is.sane(kind), *sane, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_judged_by_kind() {
+        let limits = Limits {
+            low: Some(5.0),
+            high: Some(80.0),
+            low_critical: None,
+            high_critical: Some(100.0),
+        };
+        for (kind, value, verdict) in [
+            (Kind::Temperature, 80.0, Verdict::Fine),
+            (Kind::Temperature, 80.5, Verdict::Warning),
+            (Kind::Temperature, 4.0, Verdict::Warning),
+            (Kind::Temperature, 0.0, Verdict::Warning),
+            (Kind::Temperature, 100.0, Verdict::Critical),
+            (Kind::Fan, 4.0, Verdict::Warning),
+            (Kind::Fan, 0.0, Verdict::Critical),
+        ] {
+            assert_eq!(limits.judge(kind, value), verdict, "{kind:?} {value}");
+        }
+        assert_eq!(Limits::default().judge(Kind::Fan, 0.0), Verdict::Fine);
+    }
+}
