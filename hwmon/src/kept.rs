@@ -123,6 +123,16 @@ impl Kept {
     }
 }
 
+/// Whether a measuring point is switched off or asleep, rather than broken: ENODATA by
+/// Documentation/hwmon/sysfs-interface.rst. The others are what drivers say while a device sleeps,
+/// or a network card with the thermometer on it is down.
+pub fn is_switched_off(error: &SensorError) -> bool {
+    matches!(error, SensorError::Io { source, .. } if matches!(
+        source.raw_os_error(),
+        Some(libc::ENODATA | libc::ENXIO | libc::EAGAIN | libc::ENETDOWN | libc::EPERM)
+    ))
+}
+
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

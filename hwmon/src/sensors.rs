@@ -24,6 +24,7 @@ pub mod swap;
 pub mod tables;
 pub mod taint;
 pub mod tcp;
+pub mod thermal;
 pub mod time;
 pub mod unit;
 
@@ -41,6 +42,7 @@ pub const SENSORS: &[&Sensor] = &[
     &raid::SENSOR,
     &link::SENSOR,
     &hwmon::SENSOR,
+    &thermal::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,

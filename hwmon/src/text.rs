@@ -17,6 +17,18 @@ pub fn whole(text: &str) -> Option<u64> {
     if plain { digits.parse().ok() } else { None }
 }
 
+/// A whole number that may be negative. Above 2^53 it is rounded.
+pub fn signed(text: &str) -> Option<f64> {
+    match text.trim_ascii().strip_prefix('-') {
+        // `whole` allows blanks around its digits.
+        Some(digits) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            whole(digits).map(|number| -(number as f64))
+        }
+        Some(_) => None,
+        None => whole(text).map(|number| number as f64),
+    }
+}
+
 /// A number with a fraction: digits and at most one point, never negative.
 pub fn decimal(text: &str) -> Option<f64> {
     let digits = text.trim_ascii();
@@ -82,6 +94,20 @@ mod tests {
             [("0x1003\n", Some(0x1003)), ("1003", None), ("0x", None), ("0x-1", None)]
         {
             assert_eq!(hexadecimal(text), number, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_may_be_negative() {
+        for (text, number) in [
+            ("-5000\n", Some(-5000.0)),
+            ("7", Some(7.0)),
+            ("--7", None),
+            ("- 7", None),
+            ("-", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(signed(text), number, "{text:?}");
         }
     }
 

@@ -232,6 +232,7 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
             "remounted-read-only > 0 in 1h",
         ],
     ),
+    ("thermal", "", &["to-critical < 5C", "to-critical < 2C"]),
     ("taint", "", &["died", "machine-check"]),
     ("block", "sda", &["online = false"]),
     ("block", "dm-0", &[]),
@@ -526,12 +527,30 @@ fn a_point_that_cannot_be_read_any_more_leaves_bad_news_only() {
     assert_eq!(of_chip(probe.as_mut(), 4).get("present"), Some(&Value::Flag(false)));
 }
 
+#[test]
+fn a_processor_that_is_switched_off_keeps_what_it_counted() {
+    let copy = Copy::of("healthy");
+    let sensor = sensors::find("thermal").unwrap();
+    let Source::MayHang(open) = sensor.source else { panic!("thermal may hang") };
+    let mut probe = open(&copy.root(), "", &Options::default()).unwrap();
+    let mut throttles = || {
+        let mut out = Readings::new(sensor.quantities);
+        probe.read(at(1), Wanted::ALL, &mut out).map(|()| out.get("throttles").cloned())
+    };
+    assert_eq!(throttles().unwrap(), Some(Value::Number(8.0)));
+    fs::remove_dir_all(copy.path().join("sys/devices/system/cpu/cpu1")).unwrap();
+    assert_eq!(throttles().unwrap(), Some(Value::Number(8.0)));
+    let zone = Path::new("sys/devices/virtual/thermal/thermal_zone2/temp");
+    copy.overwrite(zone, b"x\n");
+    assert!(throttles().is_err(), "nobody knows the heat of this zone any more");
+}
+
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
 /// Folders of one sensor: to mutate their many files for all sensors would take minutes.
-const OWN_FOLDERS: [(&str, &str); 1] = [("hwmon", "/hwmon/")];
+const OWN_FOLDERS: [(&str, &str); 2] = [("hwmon", "/hwmon/"), ("thermal", "/thermal")];
 
 fn is_read_by(file: &Path, sensor: &str) -> bool {
     let file = file.to_str().unwrap();

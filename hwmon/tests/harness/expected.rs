@@ -479,6 +479,21 @@ pub(crate) const EXPECTED: &[Expected] = &[
             ("current", "absent"),
         ],
     ),
+    (
+        "healthy",
+        "thermal",
+        "",
+        // The limit of the first zone is nonsense; the package counts once.
+        &[("temperature", "47.5"), ("to-critical", "57.5"), ("throttles", "8")],
+    ),
+    (
+        "failing",
+        "thermal",
+        "",
+        &[("temperature", "104"), ("to-critical", "1"), ("throttles", "absent")],
+    ),
+    ("truncated", "thermal", "", &[("to-critical", "absent")]),
+    ("hostile", "thermal", "", &[("to-critical", "absent")]),
     // What was cut off is missing, and so is what cannot be: no digit of a number counts alone.
     ("truncated", "memory", "", &[("total", "25276502016"), ("free", "23893950464")]),
     (

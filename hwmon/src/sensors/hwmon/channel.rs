@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mastiff_core::sorted::Set;
 
-use crate::kept::Kept;
+use crate::kept::{self, Kept};
 use crate::sensor::SensorError;
 use crate::text;
 
@@ -18,6 +18,9 @@ const LABEL_CHARS_MAX: usize = 40;
 /// Temperatures outside of this are those of a thermistor that is not connected: chips then show
 /// the end of their scale.
 const TEMPERATURES: std::ops::Range<f64> = -60.0..200.0;
+
+/// No part of a server is in danger at less, in degrees Celsius.
+const CRITICAL_LEAST: f64 = 40.0;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +145,7 @@ fn open(directory: &Path, kind: Kind, number: u64) -> Option<Channel> {
     let judged = !matches!(kind, Kind::Voltage | Kind::Current) || label.is_some();
     let mut stated = false;
     let mut limit = |suffix: &str| {
-        let value = file(suffix)?.line().ok()?.and_then(signed)? / scale;
+        let value = file(suffix)?.line().ok()?.and_then(text::signed)? / scale;
         stated = true;
         Some(value)
     };
@@ -185,7 +188,11 @@ impl Limits {
             low: if crossed { None } else { low },
             high: if crossed { None } else { self.high.filter(positive) },
             low_critical: self.low_critical.filter(positive),
-            high_critical: self.high_critical.filter(positive),
+            // Some firmwares say 20.8 C of a zone that always has 16.8.
+            high_critical: self.high_critical.filter(|limit| match kind {
+                Kind::Temperature => *limit >= CRITICAL_LEAST,
+                _ => positive(limit),
+            }),
         }
     }
 
@@ -214,7 +221,7 @@ impl Channel {
         }
         let scale = self.kind.form().1;
         let value = match self.input.line() {
-            Ok(line) => match line.and_then(signed) {
+            Ok(line) => match line.and_then(text::signed) {
                 Some(value) => value / scale,
                 None => {
                     return Said::Failed(SensorError::malformed(
@@ -223,7 +230,7 @@ impl Channel {
                     ));
                 }
             },
-            Err(SensorError::Io { source, .. }) if is_off(&source) => return Said::Nothing,
+            Err(error) if kept::is_switched_off(&error) => return Said::Nothing,
             Err(error) => return Said::Failed(error),
         };
         if self.kind == Kind::Temperature && !TEMPERATURES.contains(&value) {
@@ -277,23 +284,6 @@ fn is_on(file: &mut Kept) -> bool {
     matches!(file.number(), Ok(Some(1..)))
 }
 
-/// ENODATA: switched off (Documentation/hwmon/sysfs-interface.rst). The others are what drivers
-/// say while a device sleeps, or a network card with the thermometer on it is down.
-fn is_off(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENODATA | libc::ENXIO | libc::EAGAIN | libc::ENETDOWN | libc::EPERM)
-    )
-}
-
-/// A whole number that may be negative.
-fn signed(text: &str) -> Option<f64> {
-    match text.trim_ascii().strip_prefix('-') {
-        Some(digits) => text::whole(digits).map(|number| -(number as f64)),
-        None => text::whole(text).map(|number| number as f64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,19 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_may_be_negative() {
-        for (text, number) in [
-            ("-5000\n", Some(-5000.0)),
-            ("7", Some(7.0)),
-            ("--7", None),
-            ("-", None),
-            ("1.5", None),
-        ] {
-            assert_eq!(signed(text), number, "{text:?}");
-        }
-    }
-
-    #[test]
     fn limits_that_nobody_set_do_not_count() {
         let limits =
             |low, high, critical| Limits { low, high, low_critical: None, high_critical: critical };
@@ -342,6 +319,7 @@ mod tests {
             (Kind::Voltage, limits(Some(0.0), Some(0.0), None), &none),
             (Kind::Fan, limits(Some(0.0), None, None), &none),
             (Kind::Temperature, limits(None, Some(0.0), Some(-1.0)), &none),
+            (Kind::Temperature, limits(None, None, Some(20.8)), &none),
             (
                 Kind::Temperature,
                 limits(Some(-273.15), Some(70.0), Some(80.0)),
