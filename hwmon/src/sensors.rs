@@ -6,6 +6,7 @@ pub mod block;
 pub mod command;
 pub mod cpu;
 pub mod disk_health;
+pub mod ecc;
 pub mod failed_units;
 pub mod file;
 pub mod filesystem;
@@ -43,6 +44,7 @@ pub const SENSORS: &[&Sensor] = &[
     &link::SENSOR,
     &hwmon::SENSOR,
     &thermal::SENSOR,
+    &ecc::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,

@@ -94,6 +94,8 @@ fn what_makes_no_sense_at_all_is_an_error() {
         ("truncated", "taint", ""),
         ("truncated", "link", "eth0"),
         ("truncated", "hwmon", "coretemp-isa-0000"),
+        ("truncated", "ecc", ""),
+        ("hostile", "ecc", ""),
         ("hostile", "hwmon", "acpitz-virtual-0"),
         ("hostile", "cpu", ""),
         ("hostile", "load", ""),
@@ -232,6 +234,7 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
             "remounted-read-only > 0 in 1h",
         ],
     ),
+    ("ecc", "", &["uncorrected > 0"]),
     ("thermal", "", &["to-critical < 5C", "to-critical < 2C"]),
     ("taint", "", &["died", "machine-check"]),
     ("block", "sda", &["online = false"]),
@@ -528,6 +531,27 @@ fn a_point_that_cannot_be_read_any_more_leaves_bad_news_only() {
 }
 
 #[test]
+fn memory_errors_are_told_by_module_and_by_any_layout() {
+    let sensor = sensors::find("ecc").unwrap();
+    let Source::Quick(open) = sensor.source else { panic!("ecc is quick") };
+    for (tree, note) in [
+        ("healthy", None),
+        (
+            "failing",
+            Some(
+                "CPU_SrcID#0_MC#0_Chan#0_DIMM#0: 2 uncorrected, 40 corrected; \
+                 DIMM_B1: 0 uncorrected, 3 corrected; mc0 dimm1: 0 uncorrected, 2 corrected",
+            ),
+        ),
+    ] {
+        let root = Root::recorded(trees().join(tree));
+        let mut out = Readings::new(sensor.quantities);
+        open(&root, "", &Options::default()).unwrap().read(at(1), Wanted::ALL, &mut out).unwrap();
+        assert_eq!(out.note.as_deref(), note, "{tree}");
+    }
+}
+
+#[test]
 fn a_processor_that_is_switched_off_keeps_what_it_counted() {
     let copy = Copy::of("healthy");
     let sensor = sensors::find("thermal").unwrap();
@@ -550,7 +574,8 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 /// Folders of one sensor: to mutate their many files for all sensors would take minutes.
-const OWN_FOLDERS: [(&str, &str); 2] = [("hwmon", "/hwmon/"), ("thermal", "/thermal")];
+const OWN_FOLDERS: [(&str, &str); 3] =
+    [("hwmon", "/hwmon/"), ("ecc", "/edac/"), ("thermal", "/thermal")];
 
 fn is_read_by(file: &Path, sensor: &str) -> bool {
     let file = file.to_str().unwrap();

@@ -479,6 +479,8 @@ pub(crate) const EXPECTED: &[Expected] = &[
             ("current", "absent"),
         ],
     ),
+    ("healthy", "ecc", "", &[("corrected", "0"), ("uncorrected", "0"), ("controllers", "2")]),
+    ("failing", "ecc", "", &[("corrected", "46"), ("uncorrected", "2"), ("controllers", "2")]),
     (
         "healthy",
         "thermal",
