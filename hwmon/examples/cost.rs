@@ -1,7 +1,8 @@
-//! Prints what each quick sensor costs on this machine: microseconds for one reading of what its
-//! default conditions name and of everything, and CPU time in each second at its own interval.
+//! Prints what each sensor that reads files costs on this machine, or on a recorded tree:
+//! microseconds for one reading of what its default conditions name and of everything, and time in
+//! each second at its own interval. What the prober reads costs a message to it besides.
 //!
-//! `cargo run --release -p mastiff-hwmon --example cost`
+//! `cargo run --release -p mastiff-hwmon --example cost [TREE]`
 
 use std::time::Instant;
 
@@ -16,14 +17,14 @@ use mastiff_hwmon::sensor::{Options, Probe, Sensor, Source, Wanted};
 const READINGS: u32 = 2000;
 
 fn main() {
-    let root = Root::machine();
+    let root = std::env::args_os().nth(1).map_or_else(Root::machine, Root::recorded);
     let mut sum = 0.0;
     println!(
-        "{:<12} {:<10} {:>12} {:>12} {:>14}",
+        "{:<12} {:<20} {:>12} {:>12} {:>14}",
         "sensor", "target", "defaults us", "all us", "us each second"
     );
     for sensor in SENSORS {
-        let Source::Quick(open) = sensor.source else { continue };
+        let (Source::Quick(open) | Source::MayHang(open)) = sensor.source else { continue };
         for target in sensor.discover.map(|discover| discover(&root)).unwrap_or_default() {
             match open(&root, &target, &Options::default()) {
                 Ok(mut probe) => {
@@ -32,15 +33,15 @@ fn main() {
                     let each_second = all / sensor.interval.as_secs_f64();
                     sum += each_second;
                     println!(
-                        "{:<12} {target:<10} {defaults:>12.1} {all:>12.1} {each_second:>14.2}",
+                        "{:<12} {target:<20} {defaults:>12.1} {all:>12.1} {each_second:>14.2}",
                         sensor.name
                     );
                 }
-                Err(error) => println!("{:<12} {target:<10} {error}", sensor.name),
+                Err(error) => println!("{:<12} {target:<20} {error}", sensor.name),
             }
         }
     }
-    println!("all of everything, each at its interval: {sum:.1} us of CPU time in each second");
+    println!("all of everything, each at its interval: {sum:.1} us in each second");
 }
 
 /// The quantities that the default conditions name.
