@@ -15,7 +15,7 @@ pub(super) struct Rule {
 
 /// Worst first: of several matches in the last hour the note shows the worst. A record may match
 /// several rules.
-pub(super) const RULES: [Rule; 17] = [
+pub(super) const RULES: [Rule; 24] = [
     Rule {
         kind: "remounted-read-only",
         any: &[
@@ -65,20 +65,75 @@ pub(super) const RULES: [Rule; 17] = [
         except: &[],
     },
     Rule {
+        kind: "overheats",
+        // drivers/thermal/thermal_core.c, thermal_zone_device_critical; with `(95 C)` before 5.10
+        any: &["critical temperature reached*, shutting down"],
+        except: &[],
+    },
+    Rule {
+        kind: "memory-failures",
+        any: &[
+            // mm/memory-failure.c, of pages that were taken out of use
+            "Memory failure: 0x",
+            // drivers/edac/edac_mc.c, edac_ue_error
+            "EDAC MC*: * UE ",
+        ],
+        except: &[],
+    },
+    Rule {
         kind: "hardware-errors",
         any: &[
             // HW_ERR in include/linux/printk.h: machine checks, APEI
             "[Hardware Error]: ",
-            // drivers/edac/edac_mc.c, edac_mc_printk
-            "EDAC MC*: * UE ",
-            "EDAC MC*: * CE ",
-            // mm/memory-failure.c
-            "Memory failure: 0x",
-            // drivers/pci/pcie/aer.c, aer_print_error: `Uncorrected`, since 6.9 `Uncorrectable`
-            "PCIe Bus Error: severity=Uncorrect",
             // arch/x86/kernel/nmi.c, unknown_nmi_error, pci_serr_error
             "NMI: PCI system error (SERR)",
             "NMI: IOCK error",
+        ],
+        except: &[],
+    },
+    Rule {
+        kind: "pcie-errors",
+        any: &[
+            // drivers/pci/pcie/aer.c, aer_print_error: `Uncorrected`, since 6.9 `Uncorrectable`;
+            // `PCIe Bus Error`, since 6.17 also `CXL Bus Error`
+            "Bus Error: severity=Uncorrect",
+            // drivers/pci/pcie/dpc.c, dpc_process_error: the port switched its link off
+            "DPC: containment event, status",
+        ],
+        except: &[],
+    },
+    Rule {
+        kind: "gpu-errors",
+        any: &[
+            // The drivers of NVIDIA, of cards and of their switches
+            "NVRM: Xid (",
+            "SXid (",
+            // drivers/gpu/drm/amd/amdgpu/amdgpu_job.c, amdgpu_job_timedout; amdgpu_device.c
+            "amdgpu*ring * timeout",
+            "amdgpu*GPU reset begin!",
+            // drivers/gpu/drm/i915/i915_gpu_error.c
+            "GPU HANG: ecode",
+        ],
+        // Faults of the program that uses the card, as NVIDIA's list of them says.
+        except: &[
+            "NVRM: Xid (*): 13,",
+            "NVRM: Xid (*): 31,",
+            "NVRM: Xid (*): 43,",
+            "NVRM: Xid (*): 45,",
+        ],
+    },
+    Rule {
+        kind: "controller-faults",
+        any: &[
+            // drivers/scsi/mpt3sas/mpt3sas_base.c, mpt3sas_base_fault_info
+            "mpt*sas*: fault_state(0x",
+            // drivers/scsi/megaraid/megaraid_sas_fusion.c; `megasas` before 4.12
+            "mega*: Found FW in FAULT state",
+            // drivers/scsi/aacraid/linit.c, aac_eh_host_reset and aac_eh_dev_reset
+            "aacraid: Host * reset request. SCSI hang",
+            // drivers/nvme/host/pci.c, nvme_reset_work; before 6.2 `Removing after probe failure`
+            "nvme*: Disabling device after reset failure",
+            "nvme*: Removing after probe failure",
         ],
         except: &[],
     },
@@ -89,6 +144,8 @@ pub(super) const RULES: [Rule; 17] = [
             "EXT4-fs error (device ",
             // fs/jbd2/journal.c, jbd2_journal_abort
             "Aborting journal on device ",
+            // fs/jbd2/commit.c, journal_finish_inode_data_buffers
+            "JBD2: Detected IO errors while flushing file data on",
             // fs/xfs/xfs_error.c, xfs_corruption_error; xfs_buf.c; xfs_log.c
             "XFS (*): *orruption detected",
             "XFS (*): *Internal error",
@@ -116,6 +173,11 @@ pub(super) const RULES: [Rule; 17] = [
             "nvme*timeout, aborting",
             "nvme*timeout, reset controller",
             "nvme*controller is down; will reset",
+            // drivers/scsi/scsi_error.c, scsi_eh_offline_sdevs; scsi_lib.c
+            "Device offlined - not ready after error recovery",
+            "rejecting I/O to offline device",
+            // drivers/md/dm-mpath.c, fail_path
+            "device-mapper: multipath: *Failing path ",
         ],
         // Floppies that hypervisors pretend to have, and empty optical drives.
         except: &[" dev fd", " dev sr"],
@@ -128,8 +190,8 @@ pub(super) const RULES: [Rule; 17] = [
     },
     Rule {
         kind: "hung-tasks",
-        // kernel/hung_task.c, hung_task_info
-        any: &["INFO: task *blocked for more than * seconds."],
+        // kernel/hung_task.c, hung_task_info; ` in I/O wait` may come between in newer kernels
+        any: &["INFO: task * blocked*for more than * seconds"],
         except: &[],
     },
     Rule {
@@ -158,6 +220,18 @@ pub(super) const RULES: [Rule; 17] = [
             "ata*: hard resetting link",
             "ata*exception Emask*frozen",
         ],
+        except: &[],
+    },
+    Rule {
+        kind: "pcie-corrected",
+        // drivers/pci/pcie/aer.c, aer_print_error: `Corrected`, since 6.9 `Correctable`
+        any: &["Bus Error: severity=Correct"],
+        except: &[],
+    },
+    Rule {
+        kind: "memory-corrected",
+        // drivers/edac/edac_mc.c, edac_ce_error
+        any: &["EDAC MC*: * CE "],
         except: &[],
     },
     Rule {
@@ -291,11 +365,75 @@ mod tests {
             ("mce: [Hardware Error]: Machine check events logged", vec!["hardware-errors"]),
             (
                 "EDAC MC0: 1 CE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0",
-                vec!["hardware-errors"],
+                vec!["memory-corrected"],
             ),
             (
-                "pcieport 0000:00:1c.5: PCIe Bus Error: severity=Corrected, type=Physical Layer",
+                "EDAC MC1: 1 UE memory read error on CPU_SrcID#1_MC#0_Chan#0_DIMM#1 (channel:0 slot:1)",
+                vec!["memory-failures"],
+            ),
+            (
+                "Memory failure: 0x12a4c5: recovery action for dirty LRU page: Recovered",
+                vec!["memory-failures"],
+            ),
+            (
+                "pcieport 0000:00:1c.5: PCIe Bus Error: severity=Corrected, type=Physical Layer, id=00e5(Receiver ID)",
+                vec!["pcie-corrected"],
+            ),
+            (
+                "pcieport 0000:07:00.0: PCIe Bus Error: severity=Correctable, type=Data Link Layer, (Receiver ID)",
+                vec!["pcie-corrected"],
+            ),
+            (
+                "pcieport 0000:00:1c.4: AER: Correctable error message received from 0000:07:00.0",
                 vec![],
+            ),
+            (
+                "pcieport 0000:05:02.0: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer, (Receiver ID)",
+                vec!["pcie-errors"],
+            ),
+            (
+                "pcieport 0000:00:01.4: DPC: containment event, status:0x1f01 source:0x0000",
+                vec!["pcie-errors"],
+            ),
+            (
+                "thermal thermal_zone4: critical temperature reached (128 C), shutting down",
+                vec!["overheats"],
+            ),
+            (
+                "thermal thermal_zone0: acpitz: critical temperature reached, shutting down",
+                vec!["overheats"],
+            ),
+            (
+                "NVRM: Xid (PCI:0000:01:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
+                vec!["gpu-errors"],
+            ),
+            (
+                "NVRM: Xid (PCI:0000:01:00): 31, pid=1234, name=python, Ch 00000008, MMU Fault",
+                vec![],
+            ),
+            ("NVRM: GPU at PCI:0000:01:00: GPU-34d7319c-5b19-1e75-186d-c187099e4fe5", vec![]),
+            (
+                "[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring gfx timeout, signaled seq=3968, emitted seq=3970",
+                vec!["gpu-errors"],
+            ),
+            ("amdgpu 0000:0c:00.0: GPU reset begin!", vec!["gpu-errors"]),
+            (
+                "i915 0000:00:02.0: [drm] GPU HANG: ecode 9:1:e757fefe, in test_g_monitor_ [25627]",
+                vec!["gpu-errors"],
+            ),
+            ("mpt3sas_cm0: fault_state(0x2666)!", vec!["controller-faults"]),
+            (
+                "megaraid_sas 0000:03:00.0: Found FW in FAULT state, will reset adapter scsi0.",
+                vec!["controller-faults"],
+            ),
+            ("aacraid: Host adapter reset request. SCSI hang ?", vec!["controller-faults"]),
+            ("nvme nvme0: Disabling device after reset failure: -19", vec!["controller-faults"]),
+            ("sd 1:0:0:0: Device offlined - not ready after error recovery", vec!["io-errors"]),
+            ("sd 1:0:0:0: rejecting I/O to offline device", vec!["io-errors"]),
+            ("device-mapper: multipath: 253:0: Failing path 8:32.", vec!["io-errors"]),
+            (
+                "JBD2: Detected IO errors while flushing file data on sdg1-8",
+                vec!["filesystem-errors"],
             ),
             (
                 "I/O error, dev sda, sector 2048 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2",
@@ -312,6 +450,14 @@ mod tests {
             ),
             ("md/raid1:md0: Disk failure on sdb1, disabling device.", vec!["raid-failures"]),
             ("INFO: task kworker/u8:1:57 blocked for more than 120 seconds.", vec!["hung-tasks"]),
+            (
+                "INFO: task virtme-ng-init:1 blocked in I/O wait for more than 122 seconds.",
+                vec!["hung-tasks"],
+            ),
+            (
+                "INFO: task (udev-worker):374 is blocked on a mutex likely owned by task virtme-ng-init:1.",
+                vec![],
+            ),
             ("nf_conntrack: nf_conntrack: table full, dropping packet", vec!["tables-full"]),
             ("NETDEV WATCHDOG: eth2 (igb): transmit queue 4 timed out", vec!["transmit-timeouts"]),
             ("ata1: hard resetting link", vec!["ata-resets"]),
