@@ -158,6 +158,9 @@ fn rates_need_two_readings() {
                 ("carrier", "true"),
                 ("speed", "absent"),
                 ("duplex", "unknown"),
+                ("slower", "absent"),
+                ("members", "absent"),
+                ("members-down", "absent"),
                 ("errors", "0"),
                 ("drops", "0"),
                 ("carrier-changes", "2"),
@@ -168,6 +171,9 @@ fn rates_need_two_readings() {
                 ("carrier", "true"),
                 ("speed", "absent"),
                 ("duplex", "unknown"),
+                ("slower", "absent"),
+                ("members", "absent"),
+                ("members-down", "absent"),
                 ("received", "1000000"),
                 ("sent", "250000"),
                 ("errors", "0"),
@@ -214,7 +220,9 @@ const SPEAKING: &[(&str, &str, &[&str])] = &[
     ),
     ("link", "eth0", &["carrier = false"]),
     ("link", "eth1", &["up = false"]),
-    ("link", "bond0", &[]),
+    // eth0 below it has lost its carrier.
+    ("link", "bond0", &["members-down > 0"]),
+    ("link", "bond0.7", &[]),
     ("link", "gone0", &["present = false"]),
     ("hwmon", "coretemp-isa-0000", &["critical > 0"]),
     ("hwmon", "nct6798-isa-0290", &["warnings > 0", "critical > 0"]),
@@ -435,6 +443,54 @@ fn a_link_that_goes_and_comes_back_is_another_one() {
     fs::rename(copy.path().join("flags"), here.join("flags")).unwrap();
     assert_eq!(value("received", 7), None);
     assert_eq!(value("received", 8), Some(Value::Number(0.0)));
+}
+
+#[test]
+fn a_link_that_comes_back_slower_is_told() {
+    let copy = Copy::of("healthy");
+    let sensor = sensors::find("link").unwrap();
+    let Source::Quick(open) = sensor.source else { panic!("link is quick") };
+    let mut probe = open(&copy.root(), "eth0", &Options::default()).unwrap();
+    for (speed, slower) in [
+        ("1000\n", Some(Value::Flag(false))),
+        ("10000\n", Some(Value::Flag(false))),
+        ("1000\n", Some(Value::Flag(true))),
+        ("-1\n", Some(Value::Absent)),
+        ("x\n", None),
+    ] {
+        copy.overwrite(Path::new("sys/class/net/eth0/speed"), speed.as_bytes());
+        let mut out = Readings::new(sensor.quantities);
+        probe.read(at(1), Wanted::ALL, &mut out).unwrap();
+        assert_eq!(out.get("slower").cloned(), slower, "{speed}");
+    }
+}
+
+#[test]
+fn members_of_a_bond_are_counted_and_the_dead_ones_named() {
+    let copy = Copy::of("failing");
+    let sensor = sensors::find("link").unwrap();
+    let Source::Quick(open) = sensor.source else { panic!("link is quick") };
+    let mut probe = open(&copy.root(), "bond0", &Options::default()).unwrap();
+    let mut members = || {
+        let mut out = Readings::new(sensor.quantities);
+        probe.read(at(1), Wanted::ALL, &mut out).unwrap();
+        let number = |name| match out.get(name) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        };
+        (number("members"), number("members-down"), out.note.clone())
+    };
+    let net = Path::new("sys/class/net");
+    let dead = |names: &str| Some(format!("without connection: {names}").into());
+    assert_eq!(members(), (Some(2.0), Some(1.0), dead("eth0")));
+    copy.overwrite(&net.join("eth0/operstate"), b"up\n");
+    assert_eq!(members(), (Some(2.0), Some(1.0), dead("eth0")), "the bond waits for updelay");
+    copy.overwrite(&net.join("eth0/bonding_slave/mii_status"), b"up\n");
+    assert_eq!(members(), (Some(2.0), Some(0.0), None));
+    copy.overwrite(&net.join("eth2/bonding_slave/mii_status"), b"down\n");
+    assert_eq!(members(), (Some(2.0), Some(1.0), dead("eth2")), "the bond heard no ARP there");
+    copy.overwrite(&net.join("eth2/operstate"), b"?\n");
+    assert_eq!(members(), (None, None, None));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub const SENSOR: Sensor = Sensor {
     target: Target::Interface,
     options: &[],
     quantities: QUANTITIES,
-    warn_when: &["up = false", "errors > 100 in 10m"],
+    warn_when: &["up = false", "errors > 100 in 10m", "members-down > 0"],
     fail_when: &["carrier = false", "present = false"],
     interval: Span::from_secs(1),
     // A link that renegotiates its speed is gone for two or three seconds.
@@ -59,6 +59,21 @@ const QUANTITIES: &[Quantity] = &[
         unit: Unit::Word(&["half", "full", "unknown"]),
         meaning: "whether both sides can send at once; absent and read as speed is",
     },
+    Quantity {
+        name: "slower",
+        unit: Unit::Flag,
+        meaning: "its speed is below the highest since the daemon looks, as after a bad cable; absent and read as speed is",
+    },
+    Quantity {
+        name: "members",
+        unit: Unit::Count,
+        meaning: "interfaces below a bond, or a team of teamd; absent for other interfaces",
+    },
+    Quantity {
+        name: "members-down",
+        unit: Unit::Count,
+        meaning: "those of them without carrier, switched off, or taken for dead by the bond; the note names them; absent for other interfaces",
+    },
     Quantity { name: "received", unit: Unit::BytesPerSecond, meaning: "data received" },
     Quantity { name: "sent", unit: Unit::BytesPerSecond, meaning: "data sent" },
     Quantity {
@@ -88,9 +103,16 @@ const STACK_MAX: u32 = 4;
 /// IFF_UP, linux/if.h.
 const IFF_UP: u64 = 1;
 
+/// Members of one bond that are looked at.
+const MEMBERS_MAX: usize = 32;
+
 struct Link {
     directory: PathBuf,
+    /// The socket of teamd while it runs a team of this name: the kernel's files do not tell one.
+    teamd: PathBuf,
     files: Option<Files>,
+    /// The highest speed since it was opened, in megabits in each second.
+    fastest: u64,
     received: Rate,
     sent: Rate,
 }
@@ -122,7 +144,9 @@ fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>,
     }
     Ok(Box::new(Link {
         directory: net.join(target),
+        teamd: root.path("/run/teamd").join(format!("{target}.sock")),
         files: None,
+        fastest: 0,
         received: Rate::default(),
         sent: Rate::default(),
     }))
@@ -163,8 +187,16 @@ impl Probe for Link {
             out.number("sent", rate);
         }
         files.count(directory, wanted, out);
-        if wants("speed") {
-            speed(directory, out);
+        if wants("speed") || wants("slower") {
+            speed(directory, &mut self.fastest, out);
+        }
+        if wants("members") || wants("members-down") {
+            if self.teamd.exists() || directory.join("bonding").is_dir() {
+                members(directory, out);
+            } else {
+                out.absent("members");
+                out.absent("members-down");
+            }
         }
         if wants("duplex") {
             duplex(directory, out);
@@ -190,7 +222,7 @@ impl Link {
         }
         self.files = None;
         // Another device: its counters have nothing to do with the last ones.
-        (self.received, self.sent) = (Rate::default(), Rate::default());
+        (self.received, self.sent, self.fastest) = (Rate::default(), Rate::default(), 0);
         self.files = Some(Files {
             inode,
             flags: Kept::open_short(path)?,
@@ -266,17 +298,57 @@ fn carrier(operstate: &str) -> Option<bool> {
 }
 
 /// `-1` where the driver does not know; EINVAL where it cannot be asked.
-fn speed(directory: &Path, out: &mut Readings) {
-    match slow(directory, "speed") {
-        Slow::Refused => out.absent("speed"),
-        Slow::Text(text) if text == "-1" => out.absent("speed"),
-        Slow::Text(text) => {
-            if let Some(megabits) = text::whole(&text) {
-                out.count("speed", megabits);
-            }
-        }
-        Slow::Unknown => {}
+fn speed(directory: &Path, fastest: &mut u64, out: &mut Readings) {
+    let text = match slow(directory, "speed") {
+        Slow::Refused => "-1".to_owned(),
+        Slow::Text(text) => text,
+        Slow::Unknown => return,
+    };
+    if text == "-1" {
+        out.absent("speed");
+        out.absent("slower");
+    } else if let Some(megabits) = text::whole(&text) {
+        *fastest = megabits.max(*fastest);
+        out.count("speed", megabits);
+        out.flag("slower", megabits < *fastest);
     }
+}
+
+/// Counts the members of a bond or team and names those that do not work. When one of them cannot
+/// be read, nothing is said of all.
+fn members(directory: &Path, out: &mut Readings) {
+    let (Some(net), Ok(entries)) = (directory.parent(), fs::read_dir(directory)) else { return };
+    let lower =
+        |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_prefix("lower_")?.to_owned());
+    let names: Set<String> =
+        entries.filter_map(|entry| lower(entry.ok()?)).take(MEMBERS_MAX).collect();
+    let (mut all, mut down) = (0, Vec::new());
+    for name in names {
+        match works(&net.join(&name)) {
+            Some(true) => {}
+            Some(false) => down.push(name),
+            None => return,
+        }
+        all += 1;
+    }
+    out.count("members", all);
+    out.count("members-down", down.len() as u64);
+    if !down.is_empty() {
+        out.note = Some(format!("without connection: {}", down.join(", ")).into());
+    }
+}
+
+/// Whether a member can carry traffic. A bond has its own opinion, from ARP or MII, which is read
+/// without the network lock (drivers/net/bonding/bond_sysfs_slave.c).
+fn works(member: &Path) -> Option<bool> {
+    let line = |name: &str| {
+        let mut file = Kept::open_short(member.join(name)).ok()?;
+        file.line().ok()?.map(str::to_owned)
+    };
+    let up = text::hexadecimal(&line("flags")?)? & IFF_UP != 0;
+    let connected = carrier(&line("operstate")?)?;
+    let dead = line("bonding_slave/mii_status").is_some_and(|status| status == "down");
+    Some(up && connected && !dead)
 }
 
 fn duplex(directory: &Path, out: &mut Readings) {
