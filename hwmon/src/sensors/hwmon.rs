@@ -72,7 +72,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "critical",
         unit: Unit::Count,
-        meaning: "points beyond their critical limits, and fans that stand although the chip has a lowest speed for them",
+        meaning: "points beyond their critical limits, and fans that stopped since the daemon looks although the chip has a lowest speed for them",
     },
     Quantity {
         name: "power",

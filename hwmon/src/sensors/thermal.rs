@@ -83,7 +83,7 @@ struct Zone {
     known: bool,
 }
 
-/// Not kept open: there may be a thousand, and one each for half a minute costs little.
+/// Opened for each reading: its file goes with a processor that is switched off, and comes back.
 struct Counter {
     path: PathBuf,
     /// Kept while the processor is switched off, so that the sum does not fall.
@@ -199,26 +199,27 @@ fn zone(directory: PathBuf) -> Option<Zone> {
     Some(Zone { kind, temperature, critical, known: false })
 }
 
-/// Each processor counts for its core, and once more for the package: of those one is enough.
+/// One for each package, whose thermometer is that of its hottest core; for each core where the
+/// package has none (Intel before 2011).
 fn counters(root: &Root) -> Vec<Counter> {
     let mut packages: Set<u64> = Set::default();
     let mut counters = Vec::new();
     let all = root.path(PROCESSORS);
     for number in numbers(&all, "cpu", PROCESSORS_MAX) {
         let processor = all.join(format!("cpu{number}"));
-        let mut add = |name: &str| {
-            let path = processor.join("thermal_throttle").join(name);
-            if path.exists() {
-                counters.push(Counter { path, last: None });
+        let mut path = processor.join("thermal_throttle/package_throttle_count");
+        if path.exists() {
+            let package = Kept::open_short(processor.join("topology/physical_package_id"));
+            let package = package.and_then(|mut file| file.number()).ok().flatten();
+            // Each processor of a package counts the same.
+            if !packages.insert(package.unwrap_or(number)) {
+                continue;
             }
-        };
-        add("core_throttle_count");
-        let package = Kept::open_short(processor.join("topology/physical_package_id"));
-        let package = package.and_then(|mut file| file.number());
-        if let Ok(Some(package)) = package
-            && packages.insert(package)
-        {
-            add("package_throttle_count");
+        } else {
+            path = processor.join("thermal_throttle/core_throttle_count");
+        }
+        if path.exists() {
+            counters.push(Counter { path, last: None });
         }
     }
     counters

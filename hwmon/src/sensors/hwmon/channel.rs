@@ -62,7 +62,7 @@ pub(super) enum Verdict {
     Warning,
     /// The chip says that the sensor or fan is broken (`_fault`).
     Broken,
-    /// Beyond `_crit` or `_emergency`, below `_lcrit`, or a fan that stands although it has a
+    /// Beyond `_crit` or `_emergency`, below `_lcrit`, or a fan that stopped although it has a
     /// lowest speed.
     Critical,
 }
@@ -242,7 +242,11 @@ impl Channel {
         self.stands = self.turned
             && value <= 0.0
             && !self.wish.as_mut().is_some_and(|wish| matches!(wish.number(), Ok(Some(0))));
-        let verdict = self.limits.judge(self.kind, value);
+        let verdict = match self.limits.judge(self.kind, value) {
+            // Old board chips start with a lowest speed for empty plugs, too.
+            Verdict::Critical if self.kind == Kind::Fan && !self.turned => Verdict::Warning,
+            verdict => verdict,
+        };
         let alarm = verdict == Verdict::Fine && self.alarm.as_mut().is_some_and(is_on);
         Said::Value(value, if alarm { Verdict::Warning } else { verdict })
     }
