@@ -90,9 +90,9 @@ const QUANTITIES: &[Quantity] = &[
 /// Chips watched without configuration at most.
 const DISCOVERED_MAX: usize = 64;
 
-/// Left out of what is watched by itself. `drivetemp`: asking can keep a disk from its sleep, and
-/// the disk's own sensor asks whether it sleeps.
-const NOT_BY_ITSELF: &str = "drivetemp-";
+/// Disks, left out of what is watched by itself: `disk-health` tells their temperature. It asks a
+/// rotating disk (`drivetemp`) first whether it sleeps, which this could keep it from.
+const NOT_BY_ITSELF: [&str; 2] = ["drivetemp-", "nvme-"];
 
 /// Graphics cards stop their fans while they are cool.
 const GRAPHICS: [&str; 5] = ["amdgpu-", "radeon-", "nouveau-", "i915-", "xe-"];
@@ -324,7 +324,8 @@ impl Sum {
 fn discover(root: &Root) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for chip in chip::all(root) {
-        if !chip.name.starts_with(NOT_BY_ITSELF) && is_worth_watching(&chip.directory) {
+        let is_disk = NOT_BY_ITSELF.iter().any(|disk| chip.name.starts_with(disk));
+        if !is_disk && is_worth_watching(&chip.directory) {
             found.push(chip.name);
         }
     }
