@@ -8,10 +8,8 @@
 use std::fs;
 use std::path::Path;
 
-use mastiff_core::sorted::Set;
-
 use crate::host::is_machine;
-use crate::kept::Kept;
+use crate::once::{clean, shown};
 use crate::root::Root;
 use crate::sensor::SensorError;
 
@@ -19,18 +17,9 @@ use crate::sensor::SensorError;
 /// machine must be named.
 pub(crate) const DISCOVERED_MAX: usize = 128;
 
-/// Characters that a maker's name, model or serial number adds to a label at most.
-const WORD_CHARS_MAX: usize = 48;
-
 /// Whether the devices below /sys are somebody else's: a container sees those of its host.
 pub(crate) fn are_the_hosts(root: &Root) -> bool {
     root.is_machine() && !is_machine()
-}
-
-/// The names in a directory of /sys, in order.
-pub(crate) fn names(directory: &Path) -> Set<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Set::default() };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 /// Whether an error says that the device is not there.
@@ -71,7 +60,7 @@ pub(crate) fn resolve(root: &Root, target: &str) -> Result<String, SensorError> 
 /// mapped device. `None` where the kernel has none of these.
 pub(crate) fn label(root: &Root, name: &str) -> Option<String> {
     let block = root.path("/sys/block").join(name);
-    if let Some(mapped) = line(&block.join("dm/name")) {
+    if let Some(mapped) = shown(&block.join("dm/name")) {
         return Some(mapped);
     }
     described(&block.join("device"))
@@ -82,9 +71,9 @@ pub(crate) fn described(device: &Path) -> Option<String> {
     let mut label = String::new();
     // "ATA" is the protocol, not a maker (drivers/ata/libata-scsi.c).
     let vendor =
-        line(&device.join("vendor")).filter(|vendor| vendor != "ATA" && !is_number(vendor));
-    let model = line(&device.join("model")).or_else(|| line(&device.join("name")));
-    let serial = line(&device.join("serial")).or_else(|| page_serial(device));
+        shown(&device.join("vendor")).filter(|vendor| vendor != "ATA" && !is_number(vendor));
+    let model = shown(&device.join("model")).or_else(|| shown(&device.join("name")));
+    let serial = shown(&device.join("serial")).or_else(|| page_serial(device));
     for word in [vendor, model, serial].into_iter().flatten() {
         if !label.is_empty() {
             label.push(' ');
@@ -99,24 +88,9 @@ fn is_number(word: &str) -> bool {
     word.starts_with("0x")
 }
 
-/// The first line of a file, as text that is safe to show; `None` if nothing is left of it.
-pub(crate) fn line(path: &Path) -> Option<String> {
-    let mut file = Kept::open_short(path).ok()?;
-    clean(file.line().ok()??.as_bytes())
-}
-
 /// The serial number of a SCSI disk, as the kernel read it when it found the disk (vital product
 /// data, page 80h: four bytes of header, then text; SPC-4, 7.8.18).
 fn page_serial(device: &Path) -> Option<String> {
     let page = fs::read(device.join("vpd_pg80")).ok()?;
     clean(page.get(4..)?)
-}
-
-/// Printable ASCII without the blanks around it, cut to [`WORD_CHARS_MAX`].
-fn clean(bytes: &[u8]) -> Option<String> {
-    let shown = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
-    let shown = bytes.trim_ascii().iter().filter(|byte| shown(byte)).take(WORD_CHARS_MAX);
-    let text: String = shown.map(|byte| char::from(*byte)).collect();
-    let text = text.trim().to_owned();
-    if text.is_empty() { None } else { Some(text) }
 }

@@ -6,6 +6,7 @@
 //! | [`sensor`] | what a sensor declares, and who reads it |
 //! | [`host`] | what machine this is, in one line |
 //! | [`kept`] | a file opened once and read often |
+//! | `once` | a file or folder that is looked at once |
 //! | [`text`] | how /proc and /sys write numbers |
 //! | [`rate`] | growth of a counter between two readings |
 //! | [`mounts`] | what is mounted where |
@@ -25,6 +26,7 @@ mod disk;
 pub mod host;
 pub mod kept;
 pub mod mounts;
+mod once;
 pub mod rate;
 pub mod root;
 pub mod sensor;

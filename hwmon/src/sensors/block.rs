@@ -11,6 +11,7 @@ use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
 use crate::kept::Kept;
+use crate::once;
 use crate::rate::Rate;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
@@ -320,7 +321,7 @@ fn discover(root: &Root) -> Vec<String> {
         return Vec::new();
     }
     let block = root.path("/sys/block");
-    let names: Vec<String> = disk::names(&block).into_iter().collect();
+    let names: Vec<String> = once::names(&block).into_iter().collect();
     let watched = |made: bool| {
         let block = &block;
         let is_kind = move |name: &&String| name.starts_with("dm-") == made;

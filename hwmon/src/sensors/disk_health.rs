@@ -18,6 +18,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
+use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 use crate::sys;
@@ -187,14 +188,14 @@ impl DiskHealth {
     fn ask_ata(&mut self, name: &str, out: &mut Readings) -> Result<(), SensorError> {
         let block = self.root.path("/sys/block").join(name);
         // One that the kernel has suspended is woken by any command.
-        let status = disk::line(&block.join("device/power/runtime_status"));
+        let status = once::shown(&block.join("device/power/runtime_status"));
         let mut power = ata::Power::Asleep;
         if status.is_none_or(|status| status != "suspended") {
             let (node, _) = self.node(name)?;
             power = ata::power(node.as_fd())?;
             if power == ata::Power::Awake {
                 let said = ata::ask(node.as_fd())?;
-                let rotating = disk::line(&block.join("queue/rotational"));
+                let rotating = once::shown(&block.join("queue/rotational"));
                 let mut note = disk::label(&self.root, name).unwrap_or_default();
                 ata::fill(&said, rotating.is_some_and(|text| text == "1"), out, &mut note);
                 out.note = Some(note.into());
@@ -243,7 +244,7 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
             return Ok(Kind::Nvme { controller: controller.to_owned() });
         }
     }
-    if disk::line(&block.join("device/vendor")).is_some_and(|vendor| vendor == "ATA") {
+    if once::shown(&block.join("device/vendor")).is_some_and(|vendor| vendor == "ATA") {
         return Ok(Kind::Ata { name });
     }
     Err(SensorError::Target {
@@ -260,18 +261,18 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
 fn discover(root: &Root) -> Vec<String> {
     let nvme = root.path("/sys/class/nvme");
     let is_real = |device: &Path| {
-        let model = disk::line(&device.join("model")).unwrap_or_default();
+        let model = once::shown(&device.join("model")).unwrap_or_default();
         !VIRTUAL.iter().any(|known| model.starts_with(known))
     };
     let local = |name: &String| {
         let device = nvme.join(name);
         // Over a network (tcp, rdma, fc) it is somebody else's disk, and without a node in /dev, as
         // in a container, the host's.
-        disk::line(&device.join("transport")).is_none_or(|by| by == "pcie")
+        once::shown(&device.join("transport")).is_none_or(|by| by == "pcie")
             && is_real(&device)
             && (!root.is_machine() || root.path("/dev").join(name).exists())
     };
-    disk::names(&nvme).into_iter().filter(local).take(disk::DISCOVERED_MAX).collect()
+    once::names(&nvme).into_iter().filter(local).take(disk::DISCOVERED_MAX).collect()
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@
 //! nothing waits for the hardware. They start anew with the driver, and when somebody writes to
 //! `reset_counters`, which is how an uncorrected error is acknowledged.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
-use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 
 use crate::kept::Kept;
+use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 
@@ -65,9 +64,6 @@ const CHANNELS_MAX: u32 = 8;
 /// Modules that the note names, worst first.
 const NAMED_MAX: usize = 3;
 
-/// Longest label that is shown.
-const LABEL_CHARS_MAX: usize = 60;
-
 struct Ecc {
     controllers: Vec<Controller>,
 }
@@ -99,19 +95,7 @@ fn open(root: &Root, _target: &str, _options: &Options) -> Result<Box<dyn Probe>
 
 /// `mc0`, `mc1` and so on.
 fn controllers(root: &Root) -> Vec<PathBuf> {
-    below(&root.path(MC), "mc", CONTROLLERS_MAX)
-}
-
-/// Directories named `prefix` and a number.
-fn below(directory: &Path, prefix: &str, limit: usize) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let numbers: Set<u64> = entries
-        .filter_map(|entry| {
-            crate::text::whole(entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?)
-        })
-        .take(limit)
-        .collect();
-    numbers.into_iter().map(|number| directory.join(format!("{prefix}{number}"))).collect()
+    once::numbered(&root.path(MC), "mc", CONTROLLERS_MAX)
 }
 
 impl Controller {
@@ -157,7 +141,7 @@ fn counter(file: &mut Kept) -> Result<u64, SensorError> {
 /// Adds the modules of a controller that have had errors. What cannot be read is left out: the
 /// totals are those of the controller.
 fn modules(controller: &Path, all: &mut Vec<Module>) {
-    let count = |directory: &Path, name: &str| number(&directory.join(name));
+    let count = |directory: &Path, name: &str| once::number(&directory.join(name)).unwrap_or(0);
     // Errors of which the controller could not say where they were.
     add(
         all,
@@ -166,15 +150,19 @@ fn modules(controller: &Path, all: &mut Vec<Module>) {
         count(controller, "ue_noinfo_count"),
     );
     // Modules, or ranks of them where the driver does not know the modules.
-    let mut known = below(controller, "dimm", MODULES_MAX);
-    known.extend(below(controller, "rank", MODULES_MAX));
+    let mut known = once::numbered(controller, "dimm", MODULES_MAX);
+    known.extend(once::numbered(controller, "rank", MODULES_MAX));
     for module in &known {
         let label = label(controller, module, "dimm_label");
         add(all, label, count(module, "dimm_ce_count"), count(module, "dimm_ue_count"));
     }
     // The layout before Linux 3.6, which some distributions switch on beside the other: rows of
     // chips over channels, and uncorrected errors by row only.
-    let rows = if known.is_empty() { below(controller, "csrow", MODULES_MAX) } else { Vec::new() };
+    let rows = if known.is_empty() {
+        once::numbered(controller, "csrow", MODULES_MAX)
+    } else {
+        Vec::new()
+    };
     for row in &rows {
         add(all, format!("{} {}", name(controller), name(row)), 0, count(row, "ue_count"));
         for channel in 0..CHANNELS_MAX {
@@ -190,23 +178,14 @@ fn add(all: &mut Vec<Module>, label: String, corrected: u64, uncorrected: u64) {
     }
 }
 
-fn number(path: &Path) -> u64 {
-    Kept::open_short(path).and_then(|mut file| file.number()).ok().flatten().unwrap_or(0)
-}
-
 fn name(directory: &Path) -> &str {
     directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// What the driver or the administrator (`edac-ctl --register-labels`) calls it, else its folder.
 fn label(controller: &Path, module: &Path, file: &str) -> String {
-    let mut label = String::new();
-    if let Ok(mut file) = Kept::open_short(module.join(file))
-        && let Ok(Some(line)) = file.line()
-    {
-        label.extend(line.trim().chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX));
-    }
-    if label.is_empty() { format!("{} {}", name(controller), name(module)) } else { label }
+    once::shown(&module.join(file))
+        .unwrap_or_else(|| format!("{} {}", name(controller), name(module)))
 }
 
 /// The worst modules: `DIMM_A1: 2 uncorrected, 40 corrected; DIMM_B2: 0 uncorrected, 1

@@ -11,10 +11,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
-use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 
 use crate::kept::Kept;
+use crate::once;
 use crate::rate::Rate;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
@@ -317,34 +317,31 @@ fn speed(directory: &Path, fastest: &mut u64, out: &mut Readings) {
 /// Counts the members of a bond or team and names those that do not work. When one of them cannot
 /// be read, nothing is said of all.
 fn members(directory: &Path, out: &mut Readings) {
-    let (Some(net), Ok(entries)) = (directory.parent(), fs::read_dir(directory)) else { return };
-    let lower =
-        |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_prefix("lower_")?.to_owned());
-    let names: Set<String> =
-        entries.filter_map(|entry| lower(entry.ok()?)).take(MEMBERS_MAX).collect();
-    let (mut all, mut down) = (0, Vec::new());
-    for name in names {
-        match works(&net.join(&name)) {
-            Some(true) => {}
-            Some(false) => down.push(name),
-            None => return,
-        }
+    let names = once::names(directory);
+    // The folder of an interface always has files: it could not be listed.
+    let (Some(net), false) = (directory.parent(), names.is_empty()) else { return };
+    let lower = names.iter().filter_map(|name| name.strip_prefix("lower_"));
+    let (mut all, mut down, mut dead) = (0, 0, String::new());
+    for name in lower.take(MEMBERS_MAX) {
+        let Some(works) = works(&net.join(name)) else { return };
         all += 1;
+        if !works {
+            down += 1;
+            dead.push_str(if dead.is_empty() { "without connection: " } else { ", " });
+            dead.push_str(name);
+        }
     }
     out.count("members", all);
-    out.count("members-down", down.len() as u64);
-    if !down.is_empty() {
-        out.note = Some(format!("without connection: {}", down.join(", ")).into());
+    out.count("members-down", down);
+    if down > 0 {
+        out.note = Some(dead.into());
     }
 }
 
 /// Whether a member can carry traffic. A bond has its own opinion, from ARP or MII, which is read
 /// without the network lock (drivers/net/bonding/bond_sysfs_slave.c).
 fn works(member: &Path) -> Option<bool> {
-    let line = |name: &str| {
-        let mut file = Kept::open_short(member.join(name)).ok()?;
-        file.line().ok()?.map(str::to_owned)
-    };
+    let line = |name: &str| once::line(&member.join(name));
     let up = text::hexadecimal(&line("flags")?)? & IFF_UP != 0;
     let connected = carrier(&line("operstate")?)?;
     let dead = line("bonding_slave/mii_status").is_some_and(|status| status == "down");
@@ -392,13 +389,12 @@ fn slow(directory: &Path, name: &str) -> Slow {
 /// must have a cable is to be named in a check.
 fn discover(root: &Root) -> Vec<String> {
     let net = root.path("/sys/class/net");
-    let Ok(entries) = fs::read_dir(&net) else { return Vec::new() };
-    let names: Set<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| Target::Interface.check(name).is_ok() && is_connected(&net.join(name)))
-        .filter(|name| leads_out(&net, name, STACK_MAX))
-        .collect();
-    names.into_iter().take(LINKS_MAX).collect()
+    let matters = |name: &String| {
+        Target::Interface.check(name).is_ok()
+            && is_connected(&net.join(name))
+            && leads_out(&net, name, STACK_MAX)
+    };
+    once::names(&net).into_iter().filter(matters).take(LINKS_MAX).collect()
 }
 
 fn is_connected(directory: &Path) -> bool {
@@ -417,9 +413,7 @@ fn leads_out(net: &Path, name: &str, levels: u32) -> bool {
         return true;
     }
     let Some(levels) = levels.checked_sub(1) else { return false };
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|entry| entry.strip_prefix("lower_").map(str::to_owned))
-        .any(|lower| leads_out(net, &lower, levels))
+    let names = once::names(&directory);
+    let mut lower = names.iter().filter_map(|name| name.strip_prefix("lower_"));
+    lower.any(|lower| leads_out(net, lower, levels))
 }

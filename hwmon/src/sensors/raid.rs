@@ -10,6 +10,7 @@ use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
 use crate::kept::Kept;
+use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 use crate::text;
@@ -168,7 +169,7 @@ fn look(directory: PathBuf, out: &mut Readings) -> Result<(), SensorError> {
         out.count("members", size);
     }
     let degraded = number(&directory, "degraded");
-    let level = disk::line(&directory.join("level")).unwrap_or_default();
+    let level = once::shown(&directory.join("level")).unwrap_or_default();
     match degraded {
         Some(degraded) => out.count("degraded", degraded),
         None if !directory.join("degraded").exists() => out.absent("degraded"),
@@ -207,7 +208,7 @@ fn work(directory: &Path, level: &str, out: &mut Readings) {
         }
         return;
     }
-    let action = disk::line(&directory.join("sync_action"));
+    let action = once::shown(&directory.join("sync_action"));
     let action = action.as_deref().filter(|action| ACTIONS.contains(action));
     if let Some(action) = action {
         out.word("action", action);
@@ -228,7 +229,7 @@ fn work(directory: &Path, level: &str, out: &mut Readings) {
         return;
     }
     // A resync and a repair count what they make good. Since Linux 3.11.
-    let last = disk::line(&directory.join("last_sync_action"));
+    let last = once::shown(&directory.join("last_sync_action"));
     let found = last.as_deref().is_some_and(|last| last == "check");
     out.flag("inconsistent", mismatches > 0 && found && action != Some("repair"));
 }
@@ -236,7 +237,7 @@ fn work(directory: &Path, level: &str, out: &mut Readings) {
 /// `sync_completed` is "done / total" in sectors, "none", or "delayed" while another array of the
 /// same disks goes first; `sync_speed` is in KiB/s, or "none".
 fn progress(directory: &Path, out: &mut Readings) {
-    let Some(completed) = disk::line(&directory.join("sync_completed")) else { return };
+    let Some(completed) = once::shown(&directory.join("sync_completed")) else { return };
     let Some((done, total)) = completed.split_once(" / ") else { return };
     let (Some(done), Some(total)) = (text::whole(done), text::whole(total)) else { return };
     out.ratio("progress", done.min(total), total);
@@ -265,11 +266,11 @@ impl Members {
     fn read(directory: &Path) -> Self {
         let mut members = Self { errors: Some(0), ..Self::default() };
         let mut named = 0_usize;
-        let entries = disk::names(directory).into_iter().take(MEMBERS_MAX);
+        let entries = once::names(directory).into_iter().take(MEMBERS_MAX);
         for entry in entries {
             let Some(name) = entry.strip_prefix("dev-") else { continue };
             let member = directory.join(&entry);
-            let state = disk::line(&member.join("state")).unwrap_or_default();
+            let state = once::shown(&member.join("state")).unwrap_or_default();
             let is = |wanted| state.split(',').any(|word| word == wanted);
             let word = if is("faulty") {
                 members.faulty = members.faulty.saturating_add(1);
@@ -311,7 +312,7 @@ fn discover(root: &Root) -> Vec<String> {
     let block = root.path("/sys/block");
     let watched = |name: &String| {
         let directory = block.join(name).join("md");
-        let line = |file| disk::line(&directory.join(file)).unwrap_or_default();
+        let line = |file| once::shown(&directory.join(file)).unwrap_or_default();
         match line("array_state").as_str() {
             "" | "clear" => false,
             "inactive" => match line("metadata_version").strip_prefix("external:") {
@@ -321,5 +322,5 @@ fn discover(root: &Root) -> Vec<String> {
             _ => true,
         }
     };
-    disk::names(&block).into_iter().filter(watched).take(disk::DISCOVERED_MAX).collect()
+    once::names(&block).into_iter().filter(watched).take(disk::DISCOVERED_MAX).collect()
 }

@@ -4,7 +4,6 @@
 //! At the critical limit of a zone the kernel switches the machine off. A zone may ask the firmware
 //! for its temperature, so the prober reads it.
 
-use std::fs;
 use std::path::PathBuf;
 
 use mastiff_core::reading::{Quantity, Readings, Unit};
@@ -12,6 +11,7 @@ use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 
 use crate::kept::{self, Kept};
+use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 use crate::text;
@@ -159,40 +159,21 @@ impl Probe for Thermal {
 
 impl Counter {
     fn value(&mut self) -> Option<u64> {
-        let read = Kept::open_short(&self.path).and_then(|mut file| file.number());
-        if let Ok(Some(count)) = read {
-            self.last = Some(count);
-        }
+        self.last = once::number(&self.path).or(self.last);
         self.last
     }
 }
 
 fn zones(root: &Root) -> Vec<PathBuf> {
-    let class = root.path(ZONES);
-    numbers(&class, "thermal_zone", ZONES_MAX)
-        .into_iter()
-        .map(|number| class.join(format!("thermal_zone{number}")))
-        .collect()
-}
-
-/// The numbers of the entries of a directory that are called `prefix` and a number.
-fn numbers(directory: &std::path::Path, prefix: &str, limit: usize) -> Set<u64> {
-    let Ok(entries) = fs::read_dir(directory) else { return Set::default() };
-    entries
-        .filter_map(|entry| text::whole(entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?))
-        .take(limit)
-        .collect()
+    once::numbered(&root.path(ZONES), "thermal_zone", ZONES_MAX)
 }
 
 fn zone(directory: PathBuf) -> Option<Zone> {
-    let line = |name: String| {
-        let mut file = Kept::open_short(directory.join(name)).ok()?;
-        file.line().ok()?.map(str::to_owned)
-    };
-    let kind = line("type".into())?.chars().filter(|c| !c.is_control()).collect();
+    let line = |name: &str| once::line(&directory.join(name));
+    let kind = once::shown(&directory.join("type"))?;
     let critical = (0..TRIPS_MAX)
-        .filter(|trip| line(format!("trip_point_{trip}_type")).is_some_and(|t| t == "critical"))
-        .filter_map(|trip| text::signed(&line(format!("trip_point_{trip}_temp"))?))
+        .filter(|trip| line(&format!("trip_point_{trip}_type")).is_some_and(|t| t == "critical"))
+        .filter_map(|trip| text::signed(&line(&format!("trip_point_{trip}_temp"))?))
         .map(|thousandths| thousandths / 1e3)
         .find(|limit| *limit >= CRITICAL_LEAST);
     let temperature = Kept::open_short(directory.join("temp")).ok()?;
@@ -204,15 +185,12 @@ fn zone(directory: PathBuf) -> Option<Zone> {
 fn counters(root: &Root) -> Vec<Counter> {
     let mut packages: Set<u64> = Set::default();
     let mut counters = Vec::new();
-    let all = root.path(PROCESSORS);
-    for number in numbers(&all, "cpu", PROCESSORS_MAX) {
-        let processor = all.join(format!("cpu{number}"));
+    for processor in once::numbered(&root.path(PROCESSORS), "cpu", PROCESSORS_MAX) {
         let mut path = processor.join("thermal_throttle/package_throttle_count");
         if path.exists() {
-            let package = Kept::open_short(processor.join("topology/physical_package_id"));
-            let package = package.and_then(|mut file| file.number()).ok().flatten();
             // Each processor of a package counts the same.
-            if !packages.insert(package.unwrap_or(number)) {
+            let package = once::number(&processor.join("topology/physical_package_id"));
+            if package.is_some_and(|package| !packages.insert(package)) {
                 continue;
             }
         } else {

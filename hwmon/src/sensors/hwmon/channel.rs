@@ -6,14 +6,12 @@ use std::path::Path;
 use mastiff_core::sorted::Set;
 
 use crate::kept::{self, Kept};
+use crate::once;
 use crate::sensor::SensorError;
 use crate::text;
 
 /// Points of one chip at most; the largest controllers of servers have some seventy.
 const CHANNELS_MAX: usize = 128;
-
-/// Longest label that is shown.
-const LABEL_CHARS_MAX: usize = 40;
 
 /// Temperatures outside of this are those of a thermistor that is not connected: chips then show
 /// the end of their scale.
@@ -134,12 +132,7 @@ fn open(directory: &Path, kind: Kind, number: u64) -> Option<Channel> {
     let name = format!("{prefix}{number}");
     let file = |suffix: &str| Kept::open_short(directory.join(format!("{name}_{suffix}"))).ok();
     let input = file("input").or_else(|| file("average"))?;
-    let label = file("label").and_then(|mut file| {
-        let line = file.line().ok()??;
-        let label: String =
-            line.trim().chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
-        if label.is_empty() { None } else { Some(label) }
-    });
+    let label = once::shown(&directory.join(format!("{name}_label")));
     // Voltages and currents that the driver has no word for are those at the pins of the chip:
     // nobody has set limits for them, and the ones of power-up are exceeded on healthy boards.
     let judged = !matches!(kind, Kind::Voltage | Kind::Current) || label.is_some();
