@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
+use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 
@@ -335,12 +336,7 @@ fn discover(root: &Root) -> Vec<String> {
 
 /// Batteries and sockets are chips with a voltage, too.
 fn is_worth_watching(directory: &Path) -> bool {
-    let Ok(mut entries) = std::fs::read_dir(directory) else { return false };
-    entries.any(|entry| {
-        let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
-        matches!(
-            name.to_str().and_then(channel::numbered),
-            Some((Kind::Temperature | Kind::Fan, _))
-        )
-    })
+    once::names(directory)
+        .iter()
+        .any(|name| matches!(channel::numbered(name), Some((Kind::Temperature | Kind::Fan, _))))
 }

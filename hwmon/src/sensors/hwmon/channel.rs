@@ -1,6 +1,5 @@
 //! One measuring point of a chip, and what its own limits say of it.
 
-use std::fs;
 use std::path::Path;
 
 use mastiff_core::sorted::Set;
@@ -107,12 +106,12 @@ pub(super) struct Channel {
 
 /// Opens the channels of a chip, in the order of their kinds and numbers.
 pub(super) fn all(directory: &Path) -> Result<Vec<Channel>, SensorError> {
-    let entries =
-        fs::read_dir(directory).map_err(|error| SensorError::io("list", directory, error))?;
-    let found: Set<(Kind, u64)> = entries
-        .filter_map(|entry| numbered(entry.ok()?.file_name().to_str()?))
-        .take(CHANNELS_MAX)
-        .collect();
+    let names = once::names(directory);
+    if names.is_empty() {
+        return Err(SensorError::malformed(directory, "the files of a chip"));
+    }
+    let found: Set<(Kind, u64)> =
+        names.iter().filter_map(|name| numbered(name)).take(CHANNELS_MAX).collect();
     Ok(found.into_iter().filter_map(|(kind, number)| open(directory, kind, number)).collect())
 }
 

@@ -4,12 +4,14 @@
 //! its place on its bus, as `sensors` of lm-sensors prints it: `coretemp-isa-0000`,
 //! `nvme-pci-0100`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::sorted::Set;
 
 use crate::kept::Kept;
+use crate::once;
 use crate::root::Root;
 use crate::text;
 
@@ -26,7 +28,6 @@ const NAME_BYTES_MAX: usize = 40;
 const LEVELS_MAX: usize = 4;
 
 /// One chip: its name, and the directory with its files.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Chip {
     pub(super) name: String,
     pub(super) directory: PathBuf,
@@ -35,23 +36,22 @@ pub(super) struct Chip {
 /// All chips, by name. Where two would have one name, as two virtual devices have, the second in
 /// the order of the device tree is called `NAME#2`.
 pub(super) fn all(root: &Root) -> Vec<Chip> {
-    let Ok(entries) = fs::read_dir(root.path(CLASS)) else { return Vec::new() };
-    let found: Set<Chip> = entries
-        .take(CHIPS_MAX)
-        .filter_map(|entry| {
-            let directory = fs::canonicalize(entry.ok()?.path()).ok()?;
-            Some(Chip { name: name_of(&directory)?, directory })
-        })
-        .collect();
+    let class = root.path(CLASS);
+    let named = |entry: String| {
+        let directory = fs::canonicalize(class.join(entry)).ok()?;
+        Some((name_of(&directory)?, directory.into_os_string()))
+    };
+    let found: Set<(String, OsString)> =
+        once::names(&class).into_iter().take(CHIPS_MAX).filter_map(named).collect();
     let mut chips: Vec<Chip> = Vec::new();
     let (mut last, mut same) = (String::new(), 1_usize);
-    for mut chip in found {
-        same = if chip.name == last { same.saturating_add(1) } else { 1 };
-        last.clone_from(&chip.name);
+    for (mut name, directory) in found {
+        same = if name == last { same.saturating_add(1) } else { 1 };
+        last.clone_from(&name);
         if same > 1 {
-            chip.name = format!("{last}#{same}");
+            name = format!("{last}#{same}");
         }
-        chips.push(chip);
+        chips.push(Chip { name, directory: directory.into() });
     }
     chips
 }
