@@ -4,7 +4,6 @@
 //! [`SENSORS`](crate::SENSORS). Checks, conditions, defaults, the live view, the exporter and the
 //! man page follow from the declaration.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::reading::{Quantity, Readings};
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 
 use crate::root::Root;
@@ -242,7 +242,7 @@ impl Wanted {
 
 /// The `options` of one check, already validated against the declaration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(pub BTreeMap<String, String>);
+pub struct Options(pub Map<String, String>);
 
 impl Options {
     /// The value of a key, if it was written.

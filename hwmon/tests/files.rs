@@ -119,7 +119,9 @@ fn hostile_mount_tables_are_bounded() {
 }
 
 fn watch(target: &str, hash: bool) -> Box<dyn Probe> {
-    let options = Options([("hash".to_owned(), if hash { "yes" } else { "no" }.to_owned())].into());
+    let options = Options(
+        [("hash".to_owned(), if hash { "yes" } else { "no" }.to_owned())].into_iter().collect(),
+    );
     open(&file::SENSOR, &Root::machine(), target, &options)
 }
 

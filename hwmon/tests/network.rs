@@ -8,12 +8,12 @@
     clippy::indexing_slicing
 )]
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use mastiff_core::reading::{Readings, Value};
+use mastiff_core::sorted::Map;
 use mastiff_core::time::Mono;
 use mastiff_hwmon::sensor::{Options, Sensor, Source};
 use mastiff_hwmon::sensors::{http, ping, tcp};
@@ -26,9 +26,7 @@ fn now() -> Mono {
 }
 
 fn options(pairs: &[(&str, &str)]) -> Options {
-    Options(
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
-    )
+    Options(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Map<_, _>>())
 }
 
 /// Asks and waits as the runner does: on the socket, until the deadline.

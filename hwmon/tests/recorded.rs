@@ -366,7 +366,8 @@ fn own_patterns_are_counted_and_a_flood_is_read_in_parts() {
     let Source::Quick(open) = sensor.source else { panic!("kernel-log is quick") };
     fs::create_dir(copy.path().join("dev")).unwrap();
     let mut log = fs::File::create(copy.path().join("dev/kmsg")).unwrap();
-    let options = Options([("match".to_owned(), "usb * disconnect".to_owned())].into());
+    let options =
+        Options([("match".to_owned(), "usb * disconnect".to_owned())].into_iter().collect());
     let mut probe = open(&copy.root(), "", &options).unwrap();
     let mut number = |name| {
         let mut out = Readings::new(sensor.quantities);

@@ -98,7 +98,7 @@ fn web_servers() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = listener.local_addr().expect("its address");
     let Source::Network(network) = http::SENSOR.source else { panic!("no network sensor") };
-    let options = Options([("contains".to_owned(), "up".to_owned())].into());
+    let options = Options([("contains".to_owned(), "up".to_owned())].into_iter().collect());
     let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\nA: b\r\n\r\nall is up";
     each_mutation(HTTP_ROUNDS, text, |bytes| {
         let target = format!("http://{at}/");

@@ -190,7 +190,7 @@ mod tests {
     use mastiff_core::reading::Value;
 
     fn judged(protocol: &str, end: End, output: &str) -> Readings {
-        let options = Options([("protocol".to_owned(), protocol.to_owned())].into());
+        let options = Options([("protocol".to_owned(), protocol.to_owned())].into_iter().collect());
         let finished = Finished { end, output: output.to_owned(), took: Span::from_millis(1500) };
         let mut out = Readings::new(QUANTITIES);
         judge(&finished, &options, &mut out).expect("a judgement");
@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn scripts_of_the_watchdog_are_called_as_they_expect() {
-        let options = Options([("protocol".to_owned(), "watchdog-test".to_owned())].into());
+        let options =
+            Options([("protocol".to_owned(), "watchdog-test".to_owned())].into_iter().collect());
         let script = "/etc/watchdog.d/net";
         let list = arguments(script, &options).expect("arguments");
         assert_eq!(list, [script, "test"]);

@@ -4,7 +4,7 @@
 //! alert after the other in the order of events, and is tried again with growing patience when it
 //! fails. Meanwhile the other hooks get theirs: a mail server that is down holds up no pager.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use mastiff_core::event::Alert;
 use mastiff_core::sorted::Map;
@@ -207,7 +207,7 @@ impl Queued {
         let field = |(key, value): (String, String)| {
             (key.trim_start_matches("MASTIFF_").to_ascii_lowercase(), value)
         };
-        let mut fields = BTreeMap::new();
+        let mut fields = Map::new();
         fields.extend(self.environment().into_iter().map(field));
         let mut line = serde_json::to_string(&fields).unwrap_or_default();
         line.push('\n');

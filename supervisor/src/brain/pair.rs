@@ -1,10 +1,9 @@
 //! The brain's part of a pair: what the keeper tells, what operators want, what only programs do.
 
-use std::collections::BTreeMap;
-
 use mastiff_core::pair::event::{Cause, Order, PairReport, Step, StepId};
 use mastiff_core::pair::message::{Epoch, GroupKey, Role};
 use mastiff_core::report::Severity;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +54,7 @@ pub(super) struct Desk {
     /// What the guard is, in words.
     pub(super) guard: String,
     /// What the state file keeps, by the group's name.
-    pub(super) memory: BTreeMap<String, GroupMemory>,
+    pub(super) memory: Map<String, GroupMemory>,
     /// Clients that wait for what comes of their orders.
     waiting: Vec<Waiting>,
     /// Whether the node is paused, as the keeper was told; at first a daemon before may have.
@@ -82,7 +81,7 @@ impl Desk {
     pub(super) fn new(
         config: Option<&PairConfig>,
         guard: String,
-        memory: BTreeMap<String, GroupMemory>,
+        memory: Map<String, GroupMemory>,
     ) -> Self {
         let groups = config.into_iter().flat_map(|pair| &pair.groups);
         let groups = groups.map(|group| (group_key(&group.name), group.name.clone())).collect();
@@ -242,9 +241,10 @@ impl Brain {
     }
 
     fn remember(&mut self, name: &str, epoch: Epoch, now: Mono) {
-        let memory = self.desk.memory.entry(name.to_string()).or_default();
+        let mut memory = self.desk.memory.get(name).copied().unwrap_or_default();
         if epoch.0 > memory.highest {
             memory.highest = epoch.0;
+            self.desk.memory.insert(name.to_string(), memory);
             self.save_soon(now);
         }
     }

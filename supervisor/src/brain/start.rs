@@ -1,6 +1,5 @@
 //! What the loop needs before its first turn.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -118,7 +117,7 @@ impl Brain {
 fn keeper(
     pair: Option<(Setup, Work)>,
     config: &Config,
-    memory: BTreeMap<String, GroupMemory>,
+    memory: Map<String, GroupMemory>,
     permits: Option<Permits>,
     brain: Arc<Waker>,
 ) -> Result<(Keeper, Desk), String> {

@@ -3,12 +3,12 @@
 //! One JSON file, `state-dir/state.json`, written by the prober (beside it, synced, renamed). It is
 //! a convenience, never a condition: a missing, old or damaged file is said once and replaced.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use mastiff_core::node::Memory;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::{Mono, Span};
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ pub struct State {
     pub events: Vec<EventView>,
     /// What is known of the pair's groups, by name.
     #[serde(default)]
-    pub pair: BTreeMap<String, GroupMemory>,
+    pub pair: Map<String, GroupMemory>,
     /// What is known of the watchdog.
     #[serde(default)]
     pub watchdog: WatchdogMemory,
@@ -75,7 +75,7 @@ impl State {
             alerts,
             next_event,
             events,
-            pair: BTreeMap::new(),
+            pair: Map::new(),
             watchdog: WatchdogMemory::default(),
         }
     }
@@ -89,7 +89,7 @@ impl State {
 
     /// With what is known of the pair's groups.
     #[must_use]
-    pub fn with_pair(mut self, pair: BTreeMap<String, GroupMemory>) -> Self {
+    pub fn with_pair(mut self, pair: Map<String, GroupMemory>) -> Self {
         self.pair = pair;
         self
     }
@@ -205,6 +205,22 @@ mod tests {
         let read = State::load(&path, Mono::from_nanos(1_000_000_000), 101_000_000_000).unwrap();
         assert_eq!(read.memory.pauses, [pause(2_000_000_000)]);
         assert_eq!(read.next_event, 3);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_known_of_groups_is_written_by_name_and_read_again() {
+        let path = file("groups");
+        let of = |highest, peer_stops_within_ns| GroupMemory { highest, peer_stops_within_ns };
+        let known = || [("web".to_owned(), of(7, Some(9))), ("db".to_owned(), of(u64::MAX, None))];
+        let state = State::new(Mono::BOOT, 0, Memory::default(), Vec::new(), 0, Vec::new());
+        let text = state.with_pair(known().into_iter().collect()).text().0;
+        // As every version has written it.
+        let groups = "\"pair\":{\"db\":{\"highest\":18446744073709551615,\"peer_stops_within_ns\":null},\"web\":{\"highest\":7,\"peer_stops_within_ns\":9}}";
+        assert!(text.contains(groups), "{text}");
+        std::fs::write(&path, text).unwrap();
+        let read = State::load(&path, Mono::BOOT, 0).unwrap();
+        assert_eq!(read.pair, known().into_iter().collect());
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -2,11 +2,11 @@
 //! a `SOCK_SEQPACKET` pair, so there are no partial messages and the end of a process is the end of
 //! its socket.
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mastiff_core::reading::Value;
+use mastiff_core::sorted::Map;
 use mastiff_core::time::Span;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -85,7 +85,7 @@ pub struct Probe {
     /// The target.
     pub target: String,
     /// The options.
-    pub options: BTreeMap<String, String>,
+    pub options: Map<String, String>,
     /// The quantities that somebody will look at.
     pub wanted: u64,
 }

@@ -1,6 +1,5 @@
 //! The pairs: whose a message is, whether it is one, and what the core says to it.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use log::Level;
@@ -8,6 +7,7 @@ use mastiff_core::pair::clock::Clocks;
 use mastiff_core::pair::link::{Counts, Link, PathId, Received};
 use mastiff_core::pair::message::{Member, Sender, Session};
 use mastiff_core::pair::witness::Witness;
+use mastiff_core::sorted::Map;
 use mastiff_core::timing::PROMISE_MAX;
 use mastiff_core::wire::{Error, Keys, LENGTH, Message, PairId, Refusals, decode, encode, pair_of};
 
@@ -26,7 +26,7 @@ pub(super) struct Pairs {
     session: Session,
     served: Vec<Served>,
     /// Where in `served` a pair is.
-    places: HashMap<PairId, usize>,
+    places: Map<PairId, usize>,
     /// Pairs of the configuration that are not served, each for a reason that was said.
     left_out: usize,
     nodes_heard: usize,
@@ -118,7 +118,7 @@ impl Pairs {
         Self {
             session,
             served: Vec::new(),
-            places: HashMap::new(),
+            places: Map::new(),
             left_out: 0,
             nodes_heard: 0,
             next_look: 0,
@@ -139,7 +139,6 @@ impl Pairs {
         let mut before = std::mem::take(&mut self.places);
         let mut known: Vec<Option<Served>> = self.served.drain(..).map(Some).collect();
         self.served.reserve_exact(configs.len());
-        self.places.reserve(configs.len());
         for config in configs {
             let id = PairId::of(&config.name);
             if let Some(place) = self.places.get(&id) {

@@ -115,8 +115,11 @@ impl Brain {
         let groups = self.config.pair.iter().flat_map(|pair| &pair.groups);
         for (config, group) in groups.zip(&shown.groups) {
             let Some(told) = group.peer_stops_within.map(|span| span.as_nanos()) else { continue };
-            let memory = self.desk.memory.entry(config.name.clone()).or_default();
-            changed |= memory.peer_stops_within_ns.replace(told) != Some(told);
+            let mut memory = self.desk.memory.get(&config.name).copied().unwrap_or_default();
+            if memory.peer_stops_within_ns.replace(told) != Some(told) {
+                self.desk.memory.insert(config.name.clone(), memory);
+                changed = true;
+            }
         }
         if changed {
             self.save_soon(now);
