@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::Path;
 
-use crate::host::is_machine;
 use crate::once::{clean, shown};
 use crate::root::Root;
 use crate::sensor::SensorError;
@@ -16,11 +15,6 @@ use crate::sensor::SensorError;
 /// Devices of one kind that are watched without configuration at most; the rest of a larger
 /// machine must be named.
 pub(crate) const DISCOVERED_MAX: usize = 128;
-
-/// Whether the devices below /sys are somebody else's: a container sees those of its host.
-pub(crate) fn are_the_hosts(root: &Root) -> bool {
-    root.is_machine() && !is_machine()
-}
 
 /// Whether an error says that the device is not there.
 pub(crate) fn is_gone(error: &SensorError) -> bool {

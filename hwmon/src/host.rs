@@ -4,6 +4,8 @@ use mastiff_core::reading::{Shown, Unit, Value};
 use mastiff_core::time::Span;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
+use crate::root::Root;
+
 /// One line: operating system, kernel, processors, memory, time since boot. A part that cannot be
 /// read is left out.
 ///
@@ -44,6 +46,11 @@ pub fn is_machine() -> bool {
         std::fs::metadata(path).is_ok_and(|it| std::os::unix::fs::MetadataExt::ino(&it) == inode)
     };
     FIRST_NAMESPACES.into_iter().all(is_first)
+}
+
+/// Whether the devices below /sys are somebody else's: a container sees those of its host.
+pub(crate) fn has_foreign_devices(root: &Root) -> bool {
+    root.is_machine() && !is_machine()
 }
 
 #[cfg(test)]

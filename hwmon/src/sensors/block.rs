@@ -10,6 +10,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
+use crate::host::has_foreign_devices;
 use crate::kept::Kept;
 use crate::once;
 use crate::rate::Rate;
@@ -317,7 +318,7 @@ fn is_online(state: &str) -> Option<bool> {
 /// Devices with a size that have been used, but for those that are [left out](LEFT_OUT); disks
 /// before what is made of them.
 fn discover(root: &Root) -> Vec<String> {
-    if disk::are_the_hosts(root) {
+    if has_foreign_devices(root) {
         return Vec::new();
     }
     let block = root.path("/sys/block");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
+use crate::host::has_foreign_devices;
 use crate::kept::Kept;
 use crate::once;
 use crate::root::Root;
@@ -28,7 +29,7 @@ pub const SENSOR: Sensor = Sensor {
     interval: Span::from_secs(60),
     fail_after: Span::ZERO,
     recover_after: Span::ZERO,
-    discover: Some(|root| if controllers(root).is_empty() { vec![] } else { vec![String::new()] }),
+    discover: Some(discover),
     source: Source::Quick(open),
 };
 
@@ -91,6 +92,11 @@ fn open(root: &Root, _target: &str, _options: &Options) -> Result<Box<dyn Probe>
     }
     let controllers = found.into_iter().map(Controller::open).collect::<Result<_, _>>()?;
     Ok(Box::new(Ecc { controllers }))
+}
+
+fn discover(root: &Root) -> Vec<String> {
+    let there = !has_foreign_devices(root) && !controllers(root).is_empty();
+    if there { vec![String::new()] } else { Vec::new() }
 }
 
 /// `mc0`, `mc1` and so on.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
+use crate::host::has_foreign_devices;
 use crate::once;
 use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
@@ -323,6 +324,9 @@ impl Sum {
 
 /// Chips that measure heat or turn fans. Nothing is read but names: a value could hang.
 fn discover(root: &Root) -> Vec<String> {
+    if has_foreign_devices(root) {
+        return Vec::new();
+    }
     let mut found: Vec<String> = Vec::new();
     for chip in chip::all(root) {
         let is_disk = NOT_BY_ITSELF.iter().any(|disk| chip.name.starts_with(disk));

@@ -9,6 +9,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::time::{Mono, Span};
 
 use crate::disk;
+use crate::host::has_foreign_devices;
 use crate::kept::Kept;
 use crate::once;
 use crate::root::Root;
@@ -306,7 +307,7 @@ fn number(directory: &Path, name: &str) -> Option<u64> {
 /// Arrays that run, and those that were found but could not be started; not the containers of
 /// external metadata (IMSM, DDF), which never run themselves.
 fn discover(root: &Root) -> Vec<String> {
-    if disk::are_the_hosts(root) {
+    if has_foreign_devices(root) {
         return Vec::new();
     }
     let block = root.path("/sys/block");

@@ -10,6 +10,7 @@ use mastiff_core::reading::{Quantity, Readings, Unit};
 use mastiff_core::sorted::Set;
 use mastiff_core::time::{Mono, Span};
 
+use crate::host::has_foreign_devices;
 use crate::kept::{self, Kept};
 use crate::once;
 use crate::root::Root;
@@ -205,6 +206,6 @@ fn counters(root: &Root) -> Vec<Counter> {
 
 fn discover(root: &Root) -> Vec<String> {
     let throttle = root.path(PROCESSORS).join("cpu0/thermal_throttle");
-    let there = throttle.exists() || !zones(root).is_empty();
+    let there = !has_foreign_devices(root) && (throttle.exists() || !zones(root).is_empty());
     if there { vec![String::new()] } else { Vec::new() }
 }
