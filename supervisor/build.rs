@@ -14,4 +14,8 @@ fn main() {
     ] {
         println!("cargo::rustc-link-arg-bin=mastiffd={flag}");
     }
+    println!(
+        "cargo::rustc-link-arg-bin=mastiffd=-Wl,-T,{}/mastiffd.ld",
+        env!("CARGO_MANIFEST_DIR")
+    );
 }
