@@ -21,6 +21,9 @@ use crate::root::Root;
 pub struct Sensor {
     /// Kebab-case, unique; what `sensor = "..."` names.
     pub name: &'static str,
+    /// Whether what fails is a part of this machine, so that another machine does not have that
+    /// failure.
+    pub hardware: bool,
     /// One sentence: what it reads and from where.
     pub summary: &'static str,
     /// What `target = "..."` means.

@@ -17,6 +17,8 @@ from test_pair import SEEN_LATE_MS, PairTest
 INTERVAL_MS = 1000
 # A check of the node waits for the other one to find the same: its interval, and 2 s (brain/moving.rs).
 SHARED_MS = INTERVAL_MS + 2000
+# How long a node must have been better (HEALTH_SETTLES, core/src/pair/fitness.rs).
+SETTLES_MS = 15_000
 CHECK = """[[check]]
 name = "{name}"
 sensor = "file"
@@ -37,7 +39,7 @@ class CheckedMastiff(Mastiff):
         if station.name in NODES:
             for name, rungs, more in (("service", '"switchover"', 'group = "g0"\n'), ("node", '"switchover"', ""),
                                       ("repaired", f'["run /bin/rm {station.home}/repaired", "switchover"]', ""),
-                                      ("other", "[]", "")):
+                                      ("other", "[]", ""), ("part", "[]", "prefer-peer = true\n")):
                 text += CHECK.format(name=name, home=station.home, rungs=rungs) + more
         return text
 
@@ -51,7 +53,7 @@ class CheckTest(PairTest):
 
     def tearDown(self):
         for node in NODES:
-            for name in ("service", "node", "repaired", "other"):
+            for name in ("service", "node", "repaired", "other", "part"):
                 (self.lab[node].home / name).unlink(missing_ok=True)
         super().tearDown()
 
@@ -88,6 +90,35 @@ class TestHandOver(CheckTest):
         self.assertGreaterEqual(self.probes.client.first_answer(self.standby.number, began) - began, SHARED_MS * 10**6)
         until("the group's other node is not ready", lambda: all(
             group["not_ready"] for group in self.pair.groups_at(self.active)))
+
+
+class TestFailing(CheckTest):
+    """Hardware that fails (prefer-peer): the group goes where it is better, and nowhere else."""
+
+    def test_the_group_moves(self):
+        began = self.fail("part", self.active)
+        # The other node may have been failing a moment ago, in another test.
+        self.assert_handed_over(began, INTERVAL_MS + SHARED_MS + SETTLES_MS + 1000)
+        self.assertGreaterEqual(self.probes.client.first_answer(self.standby.number, began) - began, SHARED_MS * 10**6)
+        events = [json.loads(line) for line in self.pair.cli(self.active, "events", "--json").splitlines()]
+        role = [event["text"] for event in events
+                if event["kind"] == "role" and "-> yielding" in event["text"]]
+        self.assertTrue(role and role[-1].endswith("bad health (part)"), role)
+        until("it is ready all the same", lambda: self.pair.groups_at(self.active)[0]["not_ready"] is None)
+        self.assertEqual(["part"], self.pair.groups_at(self.active)[0]["failing"])
+        self.assertIn("is the better place", self.pair.cli(self.active, "status"))
+        until("the other node knows", lambda: self.pair.groups_at(self.standby)[0]["peer_failing"])
+
+    def test_failing_hardware_of_both(self):
+        self.fail("part", self.active, self.standby)
+        self.pass_time(2 * SHARED_MS / 1000 + 3)
+        self.assertEqual("failed", self.pair.verdicts(self.active)["part"])
+        self.assert_stayed()
+
+    def test_a_node_with_failing_hardware_takes_over_from_a_dead_one(self):
+        self.fail("part", self.standby)
+        until("it is known", lambda: self.pair.groups_at(self.active)[0]["peer_failing"])
+        self.assert_moved(self.lab.power_cut(self.active))
 
 
 class TestStay(CheckTest):
@@ -131,4 +162,4 @@ class TestToAndFro(CheckTest):
 
 
 if __name__ == "__main__":
-    main((TestHandOver, TestStay, TestToAndFro))
+    main((TestHandOver, TestFailing, TestStay, TestToAndFro))

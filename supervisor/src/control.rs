@@ -259,6 +259,12 @@ pub struct GroupStatus {
     pub peer_role: Option<String>,
     /// Why the other node could not take it, in words.
     pub peer_not_ready: Option<String>,
+    /// The failed checks for which it is better off on the other node (`prefer-peer`).
+    #[serde(default)]
+    pub failing: Vec<String>,
+    /// Whether the other node says the same of itself.
+    #[serde(default)]
+    pub peer_failing: bool,
     /// What it waits for, where it is not at rest.
     #[serde(default)]
     pub waits: Option<WaitStatus>,

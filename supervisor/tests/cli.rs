@@ -341,7 +341,7 @@ fn pair() -> Value {
             "name": "web", "role": "active", "for_secs": 7500.0, "cause": "everything is in place",
             "epoch": 7, "lease_left_ms": 412.0, "not_ready": null, "peer_role": "standby",
             "peer_not_ready": null, "addresses": ["192.0.2.100/32 dev eth0"],
-            "waits": null, "stop": null, "answers": [], "units": [], "start_within_secs": 60.0,
+            "failing": [], "peer_failing": false, "waits": null, "stop": null, "answers": [], "units": [], "start_within_secs": 60.0,
             "stop_within_secs": 30.0, "units_trouble": null,
         }],
         "paths": [{

@@ -60,6 +60,10 @@ fn sensor_section(page: &mut String, sensor: &Sensor) {
     writeln!(page, ".br\nReading: every {}, {reader}.", sensor.interval).unwrap();
     let by_default = if sensor.discover.is_some() { "yes" } else { "only where configured" };
     writeln!(page, ".br\nWatched by default: {by_default}.").unwrap();
+    if sensor.hardware {
+        writeln!(page, ".br\nHardware: groups leave a node where it fails (prefer\\-peer).")
+            .unwrap();
+    }
     for quantity in sensor.quantities {
         let (unit, meaning) = (unit_words(quantity), roff(quantity.meaning));
         writeln!(page, ".TP\n.BR {} \" ({unit})\"\n{meaning}.", roff(quantity.name)).unwrap();

@@ -21,6 +21,7 @@ use crate::text;
 /// One block device (Documentation/block/stat.rst, Documentation/admin-guide/iostats.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "block",
+    hardware: true,
     summary: "Traffic, service time and stalls of a block device (disk, md, device mapper), from /sys/block.",
     target: Target::Device,
     options: &[],

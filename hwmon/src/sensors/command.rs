@@ -17,6 +17,7 @@ pub const LINE_CHARS_MAX: usize = 256;
 /// Any program (Nagios plugin API; watchdog(8), "Test Directory").
 pub const SENSOR: Sensor = Sensor {
     name: "command",
+    hardware: false,
     summary: "The verdict of a program of your own: a Nagios plugin, a watchdog.d script, or an exit code.",
     target: Target::Program,
     options: &[SensorOption {

@@ -16,6 +16,7 @@ use crate::text;
 /// Processor time (/proc/stat; proc_stat(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "cpu",
+    hardware: false,
     summary: "Shares of processor time, context switches and forks from /proc/stat.",
     target: Target::Machine,
     options: &[],

@@ -29,6 +29,7 @@ mod nvme;
 /// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52).
 pub const SENSOR: Sensor = Sensor {
     name: "disk-health",
+    hardware: true,
     summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk. Never wakes a disk in standby.",
     target: Target::Device,
     options: &[],

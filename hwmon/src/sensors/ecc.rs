@@ -18,6 +18,7 @@ use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted}
 /// Memory controllers (/sys/devices/system/edac/mc; Documentation/admin-guide/ras.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "ecc",
+    hardware: true,
     summary: "Errors that the memory controllers corrected, and those that they could not, from /sys/devices/system/edac.",
     target: Target::Machine,
     options: &[],

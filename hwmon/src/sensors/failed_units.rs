@@ -15,6 +15,7 @@ pub const NAMES_SHOWN_MAX: usize = 8;
 /// Failed units (systemctl(1), `list-units`).
 pub const SENSOR: Sensor = Sensor {
     name: "failed-units",
+    hardware: false,
     summary: "Number and names of failed systemd units, from systemctl list-units.",
     target: Target::Machine,
     options: &[],

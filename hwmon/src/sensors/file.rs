@@ -20,6 +20,7 @@ pub const HASHED_BYTES_MAX: u64 = 1024 * 1024;
 /// One file (stat(2)).
 pub const SENSOR: Sensor = Sensor {
     name: "file",
+    hardware: false,
     summary: "Existence, age, size, mode and changes of one file, from stat.",
     target: Target::Path,
     options: &[SensorOption {

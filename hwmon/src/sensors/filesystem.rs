@@ -30,6 +30,7 @@ const REMOTE: [&str; 5] = ["nfs", "nfs4", "cifs", "smb3", "ceph"];
 /// Room left on one mounted file system (statvfs(3), proc_pid_mountinfo(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "filesystem",
+    hardware: false,
     summary: "Space, inodes and writability of one mounted file system, from statvfs and the mount table.",
     target: Target::MountPoint,
     options: &[],

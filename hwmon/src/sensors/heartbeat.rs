@@ -22,6 +22,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// The heartbeat of an application (sd_notify(3)).
 pub const SENSOR: Sensor = Sensor {
     name: "heartbeat",
+    hardware: false,
     summary: "Heartbeat datagrams (`WATCHDOG=1`) that an application sends to the daemon.",
     target: Target::Name,
     options: &[],

@@ -27,6 +27,7 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 /// A web service (RFC 9110, RFC 9112).
 pub const SENSOR: Sensor = Sensor {
     name: "http",
+    hardware: false,
     summary: "Status, time and content of the answer to one HTTP GET, without TLS.",
     target: Target::Url,
     options: &[

@@ -26,6 +26,7 @@ use channel::{Channel, Kind, Said, Verdict};
 /// Chips of the class hwmon (/sys/class/hwmon; Documentation/hwmon/sysfs-interface.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "hwmon",
+    hardware: true,
     summary: "Temperatures, fans, voltages and power of one chip, or of one of its measuring points, from /sys/class/hwmon, and whether they are within the chip's own limits. The target is the chip as sensors(1) prints it (coretemp-isa-0000), which holds over reboots, or a chip and a label (coretemp-isa-0000/Core 0).",
     target: Target::Name,
     options: &[],

@@ -31,6 +31,7 @@ use rules::{RULES, matches};
 /// The kernel log (/dev/kmsg; Documentation/ABI/testing/dev-kmsg).
 pub const SENSOR: Sensor = Sensor {
     name: "kernel-log",
+    hardware: false,
     summary: "Events in the kernel log by kind, from /dev/kmsg, since the daemon reads it.",
     target: Target::Machine,
     options: &[SensorOption {

@@ -23,6 +23,7 @@ use crate::text;
 /// One network interface (/sys/class/net/NAME; Documentation/ABI/testing/sysfs-class-net).
 pub const SENSOR: Sensor = Sensor {
     name: "link",
+    hardware: false,
     summary: "Carrier, speed, traffic and errors of a network interface, from /sys/class/net.",
     target: Target::Interface,
     options: &[],

@@ -14,6 +14,7 @@ use crate::text;
 /// Load averages (/proc/loadavg; proc_loadavg(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "load",
+    hardware: false,
     summary: "Load averages from /proc/loadavg, whole and for each processor.",
     target: Target::Machine,
     options: &[],

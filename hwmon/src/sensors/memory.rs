@@ -53,6 +53,7 @@ const QUANTITIES: &[Quantity] = &[
 /// Main memory (/proc/meminfo; proc_meminfo(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "memory",
+    hardware: false,
     summary: "Main memory from /proc/meminfo.",
     target: Target::Machine,
     options: &[],

@@ -38,6 +38,7 @@ const DATAGRAM_BYTES_MAX: usize = 256;
 /// ICMP echo (icmp(7)).
 pub const SENSOR: Sensor = Sensor {
     name: "ping",
+    hardware: false,
     summary: "Whether a host answers ICMP echo requests, how many and how soon.",
     target: Target::Host,
     options: &[

@@ -27,6 +27,7 @@ use crate::text;
 /// Pressure stall information (/proc/pressure; Documentation/accounting/psi.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "pressure",
+    hardware: false,
     summary: "Shares of time in which tasks waited for processor, memory or disk, from /proc/pressure.",
     target: Target::Machine,
     options: &[],

@@ -24,6 +24,7 @@ pub const PROCESSES_MAX: usize = 4096;
 /// Processes by unit, pid file or name (proc_pid_stat(5), proc_pid_status(5), proc_pid_limits(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "process",
+    hardware: false,
     summary: "Number, processor time, memory, files and states of the processes of a unit, a pid file or a name. \
               A name costs a look at every process of the machine: a unit or a pid file is cheaper.",
     target: Target::Process,

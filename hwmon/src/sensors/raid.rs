@@ -19,6 +19,7 @@ use crate::text;
 /// One md array (Documentation/admin-guide/md.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "raid",
+    hardware: true,
     summary: "Members, state and progress of a software RAID (md), from /sys/block/NAME/md.",
     target: Target::Device,
     options: &[],

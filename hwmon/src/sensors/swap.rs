@@ -15,6 +15,7 @@ use crate::text;
 /// Swap (/proc/meminfo, /proc/vmstat; proc_vmstat(5)).
 pub const SENSOR: Sensor = Sensor {
     name: "swap",
+    hardware: false,
     summary: "Swap space and its traffic from /proc/meminfo and /proc/vmstat, and kills for lack of memory.",
     target: Target::Machine,
     options: &[],

@@ -12,6 +12,7 @@ use crate::text;
 /// Documentation/networking/nf_conntrack-sysctl.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "tables",
+    hardware: false,
     summary: "How full the kernel's tables are: open files, process ids, threads, connections, asynchronous I/O.",
     target: Target::Machine,
     options: &[],

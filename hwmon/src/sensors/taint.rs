@@ -11,6 +11,7 @@ use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted}
 /// Documentation/admin-guide/tainted-kernels.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "taint",
+    hardware: false,
     summary: "What has tainted the running kernel, from /proc/sys/kernel/tainted.",
     target: Target::Machine,
     options: &[],

@@ -20,6 +20,7 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 /// A TCP service (tcp(7)).
 pub const SENSOR: Sensor = Sensor {
     name: "tcp",
+    hardware: false,
     summary: "Whether a TCP service takes a connection, and answers as expected.",
     target: Target::HostPort,
     options: &[

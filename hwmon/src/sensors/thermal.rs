@@ -21,6 +21,7 @@ use crate::text;
 /// counters of drivers/thermal/intel/therm_throt.c.
 pub const SENSOR: Sensor = Sensor {
     name: "thermal",
+    hardware: true,
     summary: "Heat of the machine: the thermal zones of the kernel in /sys/class/thermal, and how often processors were slowed down by heat.",
     target: Target::Machine,
     options: &[],

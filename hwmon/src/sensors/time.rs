@@ -13,6 +13,7 @@ use crate::sys::clock;
 /// The clock discipline (adjtimex(2)) and steps of CLOCK_REALTIME against CLOCK_BOOTTIME.
 pub const SENSOR: Sensor = Sensor {
     name: "time",
+    hardware: false,
     summary: "Whether the clock is synchronised, its error, and steps, from adjtimex(2).",
     target: Target::Machine,
     options: &[],

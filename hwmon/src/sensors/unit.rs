@@ -46,6 +46,7 @@ pub const WORD_BYTES_MAX: usize = 64;
 /// A systemd unit (systemctl(1), control-group-v2.rst).
 pub const SENSOR: Sensor = Sensor {
     name: "unit",
+    hardware: false,
     summary: "State of a systemd unit, and what its control group counts.",
     target: Target::Unit,
     options: &[],

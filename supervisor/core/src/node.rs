@@ -14,7 +14,6 @@ use crate::check::{Check, Told};
 use crate::event::{Action, Actions, AlertKind, CheckId, Event};
 use crate::health::Verdict;
 use crate::maintenance::{Maintenance, Pause};
-use crate::pair::message::Health as Fitness;
 use crate::reading::Readings;
 use crate::recovery::{ActionId, Licence};
 use crate::report::{Outcome, Report};
@@ -22,6 +21,8 @@ use crate::sorted::{self, Map};
 use crate::spec::CheckSpec;
 use crate::time::{Mono, Span};
 use crate::view::{CheckView, PauseView};
+
+mod fitness;
 
 /// A check that is wrong for this long is alerted again, and again after each further stretch of
 /// it.
@@ -324,40 +325,6 @@ impl Node {
                 actions.push(Action::Report(Report::Rests { check, group, begins }));
             }
         }
-    }
-
-    /// How fit this node is for a group, as its checks tell.
-    ///
-    /// `Failed`, for which the pair moves a group, only by a check that
-    /// [counts](CheckSpec::counts_for): on the node that has the group once its ladder has tried
-    /// the rung that hands over, since the rungs before it come first; elsewhere at once. Any other
-    /// trouble only breaks a tie.
-    pub fn fitness(&self, group: &str, now: Mono) -> Fitness {
-        if self.against(group, now).next().is_some() {
-            Fitness::Failed
-        } else if self.verdict(now) == Verdict::Healthy {
-            Fitness::Healthy
-        } else {
-            Fitness::Degraded
-        }
-    }
-
-    /// The checks that make this node unfit for a group ([`Fitness::Failed`]).
-    pub fn speaking_against(&self, group: &str, now: Mono) -> Vec<&str> {
-        self.against(group, now).map(|check| &*check.spec.name).collect()
-    }
-
-    fn against(&self, group: &str, now: Mono) -> impl Iterator<Item = &Check> {
-        let is_here = self.active.iter().any(|active| **active == *group);
-        let tried = |check: &Check| {
-            check.spec.handing_over().is_some_and(|rung| check.ladder.has_tried(rung))
-        };
-        self.checks.iter().filter(move |check| {
-            check.verdict() == Verdict::Failed
-                && check.spec.counts_for(group)
-                && (!is_here || tried(check))
-                && self.maintenance.covering(&check.spec.name, now).is_none()
-        })
     }
 
     /// Whether each check has had a reading, or the time for one.

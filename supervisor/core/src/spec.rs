@@ -9,6 +9,12 @@ use crate::condition::Condition;
 use crate::reading::Quantity;
 use crate::time::Span;
 
+/// The longest wait for the other node to find the same fault.
+pub const SHARED_WITHIN: Span = Span::from_secs(30);
+/// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
+/// much again for the readings, which are on a grid of each node's own, and the heartbeat.
+pub const TOLD_WITHIN: Span = Span::from_secs(2);
+
 /// One check: a sensor, a target, conditions and a ladder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckSpec {
@@ -40,6 +46,8 @@ pub struct CheckSpec {
     pub origin: Origin,
     /// The group whose service it watches: it rests where that group is not active.
     pub group: Option<Box<str>>,
+    /// Whether groups are better off on the other node while it is failed.
+    pub prefer_peer: bool,
 }
 
 impl CheckSpec {
@@ -55,6 +63,20 @@ impl CheckSpec {
             Some(own) => **own == *group,
             None => self.handing_over().is_some(),
         }
+    }
+
+    /// How long a group waits for the other node to find what this check has found: a fault that
+    /// both nodes share is no reason to move. None for a check of a group, which rests there.
+    pub fn shared_within(&self) -> Span {
+        match &self.group {
+            Some(_) => Span::ZERO,
+            None => self.interval.min(SHARED_WITHIN).plus(TOLD_WITHIN),
+        }
+    }
+
+    /// Whether its failure makes the other node the better place for `group`.
+    pub fn sends_away(&self, group: &str) -> bool {
+        self.prefer_peer && self.group.as_ref().is_none_or(|own| **own == *group)
     }
 }
 

@@ -10,7 +10,7 @@
 //! | 16 | 1 | sender | 1 first node, 2 second node, 3 witness |
 //! | 17 | 1 | receiver | as the sender |
 //! | 18 | 1 | role | 1 standby, 2 waiting, 3 fault, 4 maintenance, 5 taking, 6 active, 7 yielding |
-//! | 19 | 1 | health | 1 failed, 2 unknown, 3 degraded, 4 healthy |
+//! | 19 | 1 | health | 1 failed, 2 unknown, 3 degraded, 4 healthy, 5 failing |
 //! | 20 | 1 | not ready | 0 ready, 1 starting, 2 no report, 3 check failed, 4 link down, 5 definition differs, 6 paused, 7 observe only, 8 recovering, 9 peer's stop unknown, 10 no watchdog, 11 yielded, 12 units, 13 rebooting; others: not ready, for a reason of a later version |
 //! | 21 | 1 | vote | 0 no answer, 1 granted; busy: 2 promised, 3 held, 4 silent, 5 unheard, 6 epoch, 7 rival, 8 released |
 //! | 22 | 2 | flags | see below |

@@ -132,8 +132,12 @@ impl Fault {
             21 => Self::Forge,
             22 => {
                 let sick = |health| Self::Sick(node, health);
-                let all = [sick(Health::Failed), sick(Health::Degraded), Self::LinkLost(node)];
-                rng.of(&all, Self::LinkLost(node))
+                let sick = [Health::Failed, Health::Failing, Health::Degraded].map(sick);
+                if rng.one_in(4) {
+                    Self::LinkLost(node)
+                } else {
+                    rng.of(&sick, Self::LinkLost(node))
+                }
             }
             23 => Self::BrainStall(node),
             24 => rng.of(&[Self::StepsFail(node), Self::StepsHang(node)], Self::StepsFail(node)),

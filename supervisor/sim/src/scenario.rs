@@ -73,6 +73,8 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("failed check on active", Fault::Sick(ACTIVE, Health::Failed), LONG, Must::HandOver),
     scenario("warning on active", Fault::Sick(ACTIVE, Health::Degraded), LONG, Must::Stay),
     scenario("failed check on standby", Fault::Sick(STANDBY, Health::Failed), LONG, Must::Stay),
+    scenario("failing disk of active", Fault::Sick(ACTIVE, Health::Failing), LONG, Must::HandOver),
+    scenario("failing disk of standby", Fault::Sick(STANDBY, Health::Failing), LONG, Must::Stay),
     scenario("failed check on both", Fault::SharedFault(ACTIVE), 10 * SECOND, Must::Stay),
     scenario("interface of active lost", Fault::LinkLost(ACTIVE), LONG, Must::HandOver),
     scenario("interface of standby lost", Fault::LinkLost(STANDBY), LONG, Must::Stay),

@@ -11,16 +11,15 @@ use mastiff_core::pair::event::{Cause, Order, OrderRefused};
 use mastiff_core::pair::message::{GroupKey, Health, NotReady, Role};
 use mastiff_core::recovery::ActionId;
 use mastiff_core::report::Outcome;
-use mastiff_core::time::{Mono, Span};
+use mastiff_core::spec::TOLD_WITHIN;
+use mastiff_core::time::Mono;
 
 use super::{Brain, TELL_KEEPER_EVERY};
 use crate::config::pair::GROUPS_MAX;
-use crate::effects::switchover::{SHARED_WITHIN, deadline};
+use crate::effects::switchover::deadline;
 use crate::keeper::Fitness;
 
-/// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
-/// much again for the readings, which are on a grid of each node's own, and the heartbeat.
-const TOLD_WITHIN: Span = Span::from_nanos(2 * TELL_KEEPER_EVERY.as_nanos());
+const _: () = assert!(TOLD_WITHIN.as_nanos() >= 2 * TELL_KEEPER_EVERY.as_nanos());
 
 /// One rung `switchover` under way.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl Brain {
     /// Begins to hand over what a check may; the outcome, if there is one at once.
     pub(super) fn hand_over(&mut self, id: ActionId, check: CheckId, now: Mono) -> Option<Outcome> {
         let spec = self.node.spec(check)?;
-        let (own, interval) = (spec.group.clone(), spec.interval);
+        let (own, wait) = (spec.group.clone(), spec.shared_within());
         let board = self.keeper.board();
         let shown = self.desk.groups().iter().zip(&board.groups);
         let is_meant = |name: &str| own.as_ref().is_none_or(|own| **own == *name);
@@ -93,10 +92,6 @@ impl Brain {
                 "no group is active here that could be handed over".into(),
             ));
         }
-        let wait = match own {
-            Some(_) => Span::ZERO,
-            None => interval.min(SHARED_WITHIN).plus(TOLD_WITHIN),
-        };
         let pair = self.config.pair.as_ref();
         let within = pair.map(|pair| deadline(&pair.groups, own.as_deref())).unwrap_or_default();
         let (order_at, until) = (Some(now.after(wait)), now.after(within));
@@ -188,6 +183,8 @@ impl Brain {
 
 #[cfg(test)]
 mod tests {
+    use mastiff_core::time::Span;
+
     use super::*;
 
     #[test]

@@ -159,7 +159,11 @@ impl Brain {
                     Cause::Resumed => {
                         ("role-kept", format!("group \"{name}\": {to}{number}: {cause}"))
                     }
-                    _ => ("role", format!("group \"{name}\": {from} -> {to}{number}: {cause}")),
+                    _ => {
+                        let checks = self.blamed(&name, to, cause, now);
+                        let text = format!("group \"{name}\": {from} -> {to}{number}: {cause}");
+                        ("role", format!("{text}{checks}"))
+                    }
                 };
                 let severity = match to {
                     Role::Fault => Severity::Error,
@@ -238,6 +242,16 @@ impl Brain {
         for waiting in self.desk.waiting.extract_if(.., meant) {
             self.clients.answer(waiting.client, &answer(&waiting));
         }
+    }
+
+    /// The checks for which a group goes by itself.
+    fn blamed(&self, name: &str, to: Role, cause: Cause, now: Mono) -> String {
+        if (to, cause) != (Role::Yielding, Cause::BadHealth) {
+            return String::new();
+        }
+        let mut checks = self.node.speaking_against(name, now);
+        checks.extend(self.node.sending_away(name, now));
+        if checks.is_empty() { String::new() } else { format!(" ({})", checks.join(", ")) }
     }
 
     fn remember(&mut self, name: &str, epoch: Epoch, now: Mono) {

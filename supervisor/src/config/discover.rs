@@ -71,6 +71,7 @@ fn check(sensor: &'static Sensor, target: &str, name: &str, node: &NodeConfig) -
             on_fail: Vec::new(),
             origin: Origin::Discovered,
             group: None,
+            prefer_peer: sensor.hardware,
         },
         sensor,
         options: Options::default(),
@@ -115,6 +116,7 @@ mod tests {
     ) -> Sensor {
         Sensor {
             name,
+            hardware: false,
             summary: "",
             target,
             options: &[],

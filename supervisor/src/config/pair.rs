@@ -21,7 +21,7 @@ mod show;
 mod witness;
 
 pub(super) use check::pair;
-pub(super) use member::group_of;
+pub(super) use member::{group_of, prefer_peer, prefers_peer};
 pub(super) use show::show;
 pub(super) use witness::witness;
 

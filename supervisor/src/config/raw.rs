@@ -60,6 +60,7 @@ const CHECK_KEYS: &[&str] = &[
     "recover-after",
     "on-fail",
     "group",
+    "prefer-peer",
 ];
 const SERVICE_KEYS: &[&str] = &[
     "name",
@@ -73,6 +74,7 @@ const SERVICE_KEYS: &[&str] = &[
     "recover-after",
     "on-fail",
     "group",
+    "prefer-peer",
 ];
 const ALERT_KEYS: &[&str] = &["run", "timeout"];
 
@@ -132,6 +134,7 @@ pub(super) struct RawCheck {
     pub(super) recover_after: Field<String>,
     pub(super) on_fail: Field<Vec<Given<String>>>,
     pub(super) group: Field<String>,
+    pub(super) prefer_peer: Field<bool>,
 }
 
 /// `[[alert]]`.
@@ -258,6 +261,7 @@ impl RawCheck {
             recover_after: section.text("recover-after", TIME),
             on_fail: section.texts("on-fail", RUNG),
             group: section.text("group", "the name of a [[group]] in quotes"),
+            prefer_peer: section.flag("prefer-peer"),
         }
     }
 }

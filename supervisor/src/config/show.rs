@@ -107,6 +107,8 @@ fn check(out: &mut Document, check: &CheckConfig, node_interval: Span) {
     if let Some(group) = &spec.group {
         out.key("group", &quoted(group), false);
     }
+    let default = pair::prefers_peer(sensor, &spec.on_fail);
+    out.key("prefer-peer", &spec.prefer_peer.to_string(), spec.prefer_peer == default);
 }
 
 fn alert(out: &mut Document, alert: &AlertConfig) {

@@ -10,8 +10,6 @@ use mastiff_core::time::Span;
 use super::{Effect, Work};
 use crate::config::pair::{GroupConfig, UNITS_WITHIN_DEFAULT};
 
-/// The longest wait for the other node to find the same fault.
-pub const SHARED_WITHIN: Span = Span::from_secs(30);
 /// Beside the units: the wait above, the addresses, and the way there and back.
 const BESIDE: Span = Span::from_secs(40);
 

@@ -46,6 +46,7 @@ pub(crate) fn spec(name: &str) -> CheckSpec {
         on_fail: Vec::new(),
         origin: Origin::Configured,
         group: None,
+        prefer_peer: false,
     }
 }
 

@@ -99,6 +99,9 @@ pub enum Health {
     /// The brain has not reported lately: a stalled disk, an overload.
     #[default]
     Unknown,
+    /// A part of the machine has failed or is about to (`prefer-peer`): it serves while it lasts,
+    /// and takes a group that nobody healthier takes.
+    Failing,
     /// A check warns.
     Degraded,
     /// All is well.

@@ -27,6 +27,8 @@ struct Heard {
     knows_of_us: Option<Span>,
     /// Since when it has been ready without a pause.
     ready_since: Option<Mono>,
+    /// Since when it has been ready and in no bad health.
+    well_since: Option<Mono>,
 }
 
 /// What counts once a node has said how long its units may outlive its lease: the largest that it
@@ -47,8 +49,10 @@ impl Peer {
 
     /// It spoke. `hears_us`: it has heard this node within the lease's length.
     pub(super) fn hear(&mut self, beat: &Beat, hears_us: bool, now: Clocks) {
-        let before = self.heard.and_then(|heard| heard.ready_since);
+        let before = self.heard;
         let ready = beat.not_ready.is_none() && hears_us;
+        let well = ready && beat.standing.health >= Health::Degraded;
+        let since = |before: Option<Mono>| before.unwrap_or(now.boot);
         self.heard = Some(Heard {
             at: now,
             hears_us,
@@ -57,7 +61,8 @@ impl Peer {
             not_ready: beat.not_ready,
             definition: beat.definition,
             knows_of_us: beat.peer_stops_within,
-            ready_since: ready.then(|| before.unwrap_or(now.boot)),
+            ready_since: ready.then(|| since(before.and_then(|heard| heard.ready_since))),
+            well_since: well.then(|| since(before.and_then(|heard| heard.well_since))),
         });
         self.stops_within = newest_stop(self.stops_within, beat.stops_within);
         self.released = beat.released.or(self.released);
@@ -170,6 +175,18 @@ impl Peer {
         since.map_or(Span::ZERO, |since| now.boot.since(since))
     }
 
+    /// How long it has been a better place for a group than a node in `bad` health. A peer whose
+    /// own health was bad a moment ago is none: it counts from when that ended.
+    #[must_use]
+    pub fn better_for(&self, bad: Health, now: Clocks) -> Span {
+        let Some(heard) = self.heard.filter(|heard| heard.standing.health > bad) else {
+            return Span::ZERO;
+        };
+        let is_bad = heard.standing.health < Health::Degraded;
+        let since = if is_bad { heard.ready_since } else { heard.well_since };
+        since.map_or(Span::ZERO, |since| now.boot.since(since))
+    }
+
     /// Whether it is ready, has nothing, and is the fitter one.
     #[must_use]
     pub fn is_fitter_than(&self, own: Standing, member: Member, limit: Span, now: Clocks) -> bool {
@@ -201,12 +218,6 @@ impl Peer {
     #[must_use]
     pub fn definition(&self) -> Option<u64> {
         self.heard.map(|heard| heard.definition)
-    }
-
-    /// Whether its health is so bad, or so unknown, that the group is better elsewhere.
-    #[must_use]
-    pub fn is_healthier_than(&self, health: Health) -> bool {
-        self.standing().is_some_and(|standing| standing.health > health)
     }
 
     /// Why nobody has the group, as far as this node can tell.

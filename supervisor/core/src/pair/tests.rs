@@ -75,6 +75,8 @@ struct Machine {
     breaks: Option<Step>,
     steps: Vec<(u64, PairEvent)>,
     told: Vec<PairReport>,
+    /// What its brain says each second.
+    health: Health,
 }
 
 struct World {
@@ -107,6 +109,7 @@ impl World {
             breaks: None,
             steps: vec![],
             told: vec![],
+            health: Health::Healthy,
         };
         let mut world = Self {
             millis: 1_000_000,
@@ -248,9 +251,10 @@ impl World {
             self.millis += 1;
             let now = self.millis;
             if now.is_multiple_of(1000) {
-                let health =
-                    PairEvent::Health { group: KEY, health: Health::Healthy, not_ready: None };
-                (A..=B).for_each(|node| self.turn(node, core::slice::from_ref(&health)));
+                for node in [A, B] {
+                    let health = self.machines[node].health;
+                    self.turn(node, &[PairEvent::Health { group: KEY, health, not_ready: None }]);
+                }
             }
             for node in [A, B] {
                 let steps = self.machines[node].steps.extract_if(.., |(at, _)| *at <= now);
@@ -486,6 +490,46 @@ fn a_fault_that_both_share_moves_nothing() {
     world.turn(A, &[failed]);
     world.run(1000);
     assert_eq!((world.role(A), world.role(B)), (Role::Fault, Role::Active));
+}
+
+#[test]
+fn failing_hardware_moves_a_group_and_the_node_still_takes_it_from_a_dead_owner() {
+    let mut world = World::settled(Safety::Network);
+    world.machines[A].health = Health::Failing;
+    world.run(20_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+    // At once, and not when `recover-after` is over: nobody else is left.
+    world.cut_power(B);
+    world.run(5000);
+    assert_eq!(world.role(A), Role::Active);
+}
+
+#[test]
+fn failing_hardware_of_both_moves_nothing_until_one_is_better_for_a_while() {
+    let mut world = World::settled(Safety::Network);
+    for node in [B, A] {
+        world.machines[node].health = Health::Failing;
+        world.run(2000);
+    }
+    world.run(30_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
+    // What both share ends on one of them first.
+    world.machines[B].health = Health::Degraded;
+    world.run(14_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
+    world.run(4000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
+}
+
+#[test]
+fn failing_hardware_that_comes_and_goes_moves_a_group_once() {
+    let mut world = World::settled(Safety::Network);
+    for round in 0..20 {
+        let is_bad = round % 2 == 0;
+        world.machines[A].health = if is_bad { Health::Failing } else { Health::Healthy };
+        world.run(20_000);
+        assert_eq!(world.role(B), Role::Active, "round {round}");
+    }
 }
 
 #[test]

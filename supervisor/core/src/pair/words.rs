@@ -24,6 +24,7 @@ impl fmt::Display for Health {
         f.write_str(match self {
             Self::Failed => "failed",
             Self::Unknown => "unknown",
+            Self::Failing => "failing",
             Self::Degraded => "degraded",
             Self::Healthy => "healthy",
         })

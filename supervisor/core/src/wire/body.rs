@@ -52,6 +52,7 @@ codes!(health_code, health, Health, Error::Health, {
     2 Health::Unknown,
     3 Health::Degraded,
     4 Health::Healthy,
+    5 Health::Failing,
 });
 
 /// Of reasons, one that is not known is one all the same: so a later version may add some.

@@ -419,6 +419,7 @@ impl World {
             on_fail: rungs,
             origin: Origin::Configured,
             group: self.rng.one_in(3).then(|| GROUP.into()),
+            prefer_peer: self.rng.one_in(4),
         }
     }
 

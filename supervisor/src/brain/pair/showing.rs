@@ -2,7 +2,7 @@
 
 use mastiff_core::pair::event::Step;
 use mastiff_core::pair::group::Waits;
-use mastiff_core::pair::message::Role;
+use mastiff_core::pair::message::{Health, Role};
 use mastiff_core::time::{Mono, Span};
 
 use super::Brain;
@@ -93,6 +93,8 @@ impl Brain {
             not_ready: None,
             peer_role: shown.peer.map(|(role, _, _)| role.to_string()),
             peer_not_ready: shown.peer.and_then(|(_, _, why)| why).map(|why| why.to_string()),
+            failing: self.node.sending_away(&group.name, now).into_iter().map(Into::into).collect(),
+            peer_failing: shown.peer.is_some_and(|(_, health, _)| health == Health::Failing),
             waits: self.waits(pair, shown),
             stop: group.is_data.then(|| StopStatus {
                 here_secs: secs(shown.stops_within),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mastiff_core::pair::fitness::HEALTH_SETTLES;
 use mastiff_core::time::Span;
 use mastiff_core::timing::{
     self, Claim, Facts, Guard, PROMISE_MAX, RoundTrip, Safety, Sum, Sums, Timing,
@@ -46,12 +47,17 @@ fn round_trip(text: &str) -> Result<Span, String> {
     Ok(span)
 }
 
+/// The checks that are in no file.
+const FOUND: &str = "default checks of hardware";
+
 /// A group with what was computed for it.
 struct Computed<'a> {
     group: &'a GroupConfig,
     facts: Facts,
     /// Checks whose failure hands it over.
     checks: Vec<&'a str>,
+    /// Those that make the other node the better place.
+    parts: Vec<&'a str>,
     result: Result<(Timing, Sums), Vec<timing::Refusal>>,
 }
 
@@ -93,7 +99,11 @@ fn compute<'a>(config: &'a Config, pair: &'a PairConfig, with: &With) -> Compute
         let counting =
             specs.filter(|spec| spec.handing_over().is_some() && spec.counts_for(&group.name));
         let checks = counting.map(|spec| &*spec.name).collect();
-        Computed { group, facts, checks, result: timing::derive(&facts) }
+        let specs = config.checks.iter().map(|check| &check.spec);
+        let parts = specs.filter(|spec| spec.sends_away(&group.name));
+        let found = config.node.default_checks.then_some(FOUND);
+        let parts = found.into_iter().chain(parts.map(|spec| &*spec.name)).collect();
+        Computed { group, facts, checks, parts, result: timing::derive(&facts) }
     });
     ComputedPair { pair, groups: groups.collect(), chosen }
 }
@@ -211,7 +221,7 @@ fn timers_text(text: &mut String, out: Out, facts: &Facts, timing: &Timing) {
 
 /// What moves, and when its units start.
 fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
-    let Computed { group, facts, checks, result } = computed;
+    let Computed { group, facts, checks, parts, result } = computed;
     let addresses = group.addresses.iter().map(ToString::to_string);
     let all: Vec<String> = addresses.chain(group.units.iter().cloned()).collect();
     let head = format!("Group {}", print::clean(&group.name));
@@ -223,6 +233,13 @@ fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
         let sentence = format!(
             "Handed over, if the other node is ready, when the rungs before `switchover` do not help: {}.",
             print::clean(&checks.join(", "))
+        );
+        paragraph(text, out, 2, &sentence);
+    }
+    if !parts.is_empty() {
+        let sentence = format!(
+            "Moves to a node that has been better for {HEALTH_SETTLES} while one of these is failed: {}.",
+            print::clean(&parts.join(", "))
         );
         paragraph(text, out, 2, &sentence);
     }

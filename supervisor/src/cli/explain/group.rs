@@ -8,7 +8,7 @@ use crate::cli::events;
 use crate::cli::failure::Failure;
 use crate::cli::plan::Plan;
 use crate::cli::print::{self, Out, Tone, clean, duration};
-use crate::cli::status::pair::{Owner, stop_times, wait};
+use crate::cli::status::pair::{Owner, failing, stop_times, wait};
 use crate::cli::{Context, unexpected};
 use crate::control::{Answer, EventView, GroupStatus, PairStatus, Request, Status};
 
@@ -68,6 +68,9 @@ fn render(
     let mut say = |words: &str| paragraph(&mut text, out, words);
     say(&why(group, &pair.peer));
     say(&other(group, &pair.peer));
+    if let Some(which) = failing(group, node, &pair.peer) {
+        say(&format!("Failing: {which}."));
+    }
     if let Some(waits) = &group.waits {
         say(&format!("It waits: {}.", wait(waits)));
     }

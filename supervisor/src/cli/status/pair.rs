@@ -107,6 +107,9 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
         }
         None => row(&pair.peer, Tone::Warning, "silent"),
     }
+    if let Some(text) = failing(group, node, &pair.peer) {
+        row("failing", Tone::Warning, &text);
+    }
     if let Some(waits) = &group.waits {
         row("waits", Tone::Warning, &wait(waits));
     }
@@ -137,6 +140,17 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
         row("stop time", if is_good { Tone::Plain } else { Tone::Warning }, &text);
     }
     format!("Group {name} is {headline}\n{}", table.render(out))
+}
+
+/// Which node is the worse place for a group, because of what failed there.
+pub(in crate::cli) fn failing(group: &GroupStatus, node: &str, peer: &str) -> Option<String> {
+    let here = (!group.failing.is_empty()).then(|| group.failing.join(", "));
+    match (here, group.peer_failing) {
+        (None, false) => None,
+        (None, true) => Some(format!("{peer}; {node} is the better place")),
+        (Some(checks), false) => Some(format!("{node} ({checks}); {peer} is the better place")),
+        (Some(checks), true) => Some(format!("{node} ({checks}) and {peer}")),
+    }
 }
 
 /// What it waits for, for how long, and what helps.
@@ -299,6 +313,8 @@ pub(in crate::cli) mod tests {
                 not_ready: None,
                 peer_role: Some("standby".into()),
                 peer_not_ready: None,
+                failing: Vec::new(),
+                peer_failing: false,
                 waits: None,
                 stop: None,
                 addresses: vec!["192.0.2.100/32 dev eth0".into()],

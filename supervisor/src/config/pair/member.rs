@@ -1,4 +1,8 @@
-//! Which checks belong to a group: those that name it, and those that watch a unit of one.
+//! What checks mean for groups: which belong to one, because they name it or watch one of its
+//! units, and which make the other node the better place.
+
+use mastiff_core::spec::{Disruption, Rung};
+use mastiff_hwmon::sensor::Sensor;
 
 use super::super::fault::{Review, shorten};
 use super::super::raw::RawCheck;
@@ -43,4 +47,35 @@ pub(in super::super) fn group_of(
         review.value(given, message);
     }
     Some(given.value.as_str().into())
+}
+
+/// Whether groups are better off on the other node while a check is failed, as written or by its
+/// sensor.
+pub(in super::super) fn prefer_peer(
+    raw: &RawCheck,
+    sensor: &Sensor,
+    on_fail: &[Rung],
+    groups: &[RawGroup],
+    review: &mut Review<'_>,
+) -> bool {
+    let Some(given) = raw.prefer_peer.given() else { return prefers_peer(sensor, on_fail) };
+    if given.value && groups.is_empty() {
+        let message = "there is no [[group]] in this file that could move; leave it out";
+        review.value(given, message.to_string());
+    }
+    if given.value && moves(on_fail) {
+        let message = "the rung \"switchover\" moves groups already, when the rungs before it have been tried; leave one of the two out";
+        review.value(given, message.to_string());
+    }
+    given.value
+}
+
+/// What a check does that says nothing: hardware that fails is no better on the next attempt, while
+/// a ladder that moves groups knows when.
+pub(in super::super) fn prefers_peer(sensor: &Sensor, on_fail: &[Rung]) -> bool {
+    sensor.hardware && !moves(on_fail)
+}
+
+fn moves(on_fail: &[Rung]) -> bool {
+    on_fail.iter().any(|rung| rung.effect.disruption == Disruption::Group)
 }

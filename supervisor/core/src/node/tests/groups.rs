@@ -1,6 +1,7 @@
 //! Checks of groups: they rest where the group is not active, and tell how fit the node is.
 
 use super::*;
+use crate::pair::message::Health as Fitness;
 
 static SWITCHOVER: EffectSpec =
     EffectSpec { name: "switchover", disruption: Disruption::Group, ..EFFECT };
@@ -169,6 +170,33 @@ fn the_rungs_before_come_first_and_a_recovery_begins_anew() {
     assert_eq!(fit(&bench), Fitness::Healthy);
     bench.say(Says::Fault, 1081);
     assert_eq!(fit(&bench), Fitness::Degraded);
+}
+
+#[test]
+fn failing_hardware_makes_the_other_node_the_better_place_and_this_one_not_unfit() {
+    use Fitness::{Degraded, Failing, Healthy};
+    let fit = |group: Option<&str>, says, active: &[&str]| {
+        let mut spec = member("disk", group, &[]);
+        spec.prefer_peer = true;
+        let mut bench = Bench::new(alloc::vec![spec]);
+        activate(&mut bench, active);
+        bench.say(says, 1010);
+        let at_once = bench.node.fitness("db", bench.now);
+        // The other node is read every 10 s, too, and is heard within 2 s more.
+        bench.run_to(1021);
+        let early = bench.node.fitness("db", bench.now);
+        bench.run_to(1022);
+        [at_once, early, bench.node.fitness("db", bench.now)]
+    };
+    assert_eq!(fit(None, Says::Fault, &["db"]), [Degraded, Degraded, Failing]);
+    assert_eq!(fit(None, Says::Fault, &[]), [Failing; 3]);
+    for active in [&["db"][..], &[]] {
+        assert_eq!(fit(None, Says::Worn, active), [Degraded; 3]);
+        assert_eq!(fit(None, Says::Good, active), [Healthy; 3]);
+    }
+    // Of one group: it rests on the other node, and is no matter to another group.
+    assert_eq!(fit(Some("db"), Says::Fault, &["db"]), [Failing; 3]);
+    assert_eq!(fit(Some("web"), Says::Fault, &["web"]), [Degraded; 3]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, PairReport, Step, StepId};
 use crate::pair::fitness::{HEALTH_SETTLES, LINK_SETTLES};
 use crate::pair::lease::{Lease, Seat};
+use crate::pair::message::Health;
 use crate::pair::spec::{Failback, Safety};
 use crate::pair::takeover::{Candidacy, Won};
 use crate::time::Span;
@@ -230,8 +231,7 @@ impl Group {
         let health = self.fitness.health(now);
         let bad = self.fitness.bad_health(now);
         let ready_for = self.peer.ready_for(now);
-        let is_ill =
-            ready_for >= HEALTH_SETTLES && bad.is_some_and(|bad| self.peer.is_healthier_than(bad));
+        let is_ill = bad.is_some_and(|bad| self.peer.better_for(bad, now) >= HEALTH_SETTLES);
         let is_cut = self.fitness.has_lost_link(now) && ready_for >= LINK_SETTLES;
         if is_ill || is_cut {
             self.move_by_itself(lease, Cause::BadHealth, turn);
@@ -246,7 +246,9 @@ impl Group {
 
     pub(super) fn move_by_itself(&mut self, lease: Lease, cause: Cause, turn: &mut Turn<'_>) {
         self.fitness.moved(turn.at());
-        if cause == Cause::BadHealth {
+        // What fails for good does not get better by waiting, and the other node may need this one.
+        let lasts = self.fitness.health(turn.at()) == Health::Failing;
+        if cause == Cause::BadHealth && !lasts {
             let until = turn.at().boot.after(self.spec.recover_after);
             self.fitness.recover_until(until);
         }

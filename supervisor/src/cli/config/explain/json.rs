@@ -51,6 +51,9 @@ struct GroupExplained<'a> {
     /// Checks whose failure hands it over.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     handed_over_by: &'a [&'a str],
+    /// Checks whose failure makes the other node the better place.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    better_elsewhere_by: &'a [&'a str],
     two_owners: Claim,
 }
 
@@ -122,13 +125,14 @@ fn pair_explained<'a>(computed: &'a ComputedPair<'a>) -> PairExplained<'a> {
 }
 
 fn group_explained<'a>(computed: &'a Computed<'a>) -> GroupExplained<'a> {
-    let Computed { group, facts, checks, result } = computed;
+    let Computed { group, facts, checks, parts, result } = computed;
     let refusals = result.as_ref().err().into_iter().flatten();
     GroupExplained {
         name: &group.name,
         refused: refusals.map(ToString::to_string).collect(),
         promise: result.as_ref().ok().map(|(timing, sums)| promise_explained(timing, sums)),
         handed_over_by: checks,
+        better_elsewhere_by: parts,
         two_owners: Claim::new(facts.arbiter, facts.guard, facts.safety),
     }
 }

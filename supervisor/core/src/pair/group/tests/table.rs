@@ -98,6 +98,7 @@ const EVENTS: &[(&str, u64, Event)] = &[
     ("witness: epoch", 0, |group| Some(from_witness(answer(group, busy(Refusal::Epoch), 51)))),
     ("witness: silent", 0, |group| Some(from_witness(answer(group, busy(Refusal::Silent), 0)))),
     ("health: failed", 0, |_| Some(health(Health::Failed))),
+    ("health: failing", 0, |_| Some(health(Health::Failing))),
     ("health: degraded", 0, |_| Some(health(Health::Degraded))),
     ("step: done", 0, |group| Some(done(group, true))),
     ("step: failed", 0, |group| Some(done(group, false))),
