@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use procfs::process::MountInfo;
 
@@ -49,6 +49,12 @@ pub fn all(root: &Root) -> Result<Vec<Mount>, SensorError> {
     let mut mounts = Vec::new();
     each_line(root, |line| mounts.extend(parse(line)))?;
     Ok(mounts)
+}
+
+/// A mount point as the table writes it: without the slash at the end that people often have.
+pub fn point(target: &str) -> PathBuf {
+    let trimmed = target.trim_end_matches('/');
+    PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed })
 }
 
 /// What is mounted at exactly this place; `None` if nothing is.

@@ -28,6 +28,7 @@ pub mod tcp;
 pub mod thermal;
 pub mod time;
 pub mod unit;
+pub mod write_test;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and
 /// documentation.
@@ -38,6 +39,7 @@ pub const SENSORS: &[&Sensor] = &[
     &swap::SENSOR,
     &pressure::SENSOR,
     &filesystem::SENSOR,
+    &write_test::SENSOR,
     &block::SENSOR,
     &disk_health::SENSOR,
     &raid::SENSOR,

@@ -11,12 +11,14 @@
 mod prober;
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use mastiff_core::reading::{Readings, Value};
 use mastiff_core::time::Mono;
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::{Options, Probe, Sensor, SensorError, Wanted};
-use mastiff_hwmon::sensors::{file, filesystem};
+use mastiff_hwmon::sensors::{file, filesystem, write_test};
 use prober::{Folder, number, open};
 
 /// Neither sensor looks at the time of the reading.
@@ -118,6 +120,93 @@ fn hostile_mount_tables_are_bounded() {
     assert_eq!(out.get("mounted"), Some(&Value::Flag(false)));
 }
 
+/// Writes to a folder as if something were mounted there.
+fn try_in(directory: &str, now: Mono) -> Result<Readings, SensorError> {
+    let mut out = Readings::new(write_test::SENSOR.quantities);
+    write_test::try_in(Path::new(directory), now, &mut out)?;
+    assert_eq!(out.undeclared(), None);
+    Ok(out)
+}
+
+#[test]
+fn a_write_is_tried_in_one_file_that_stays() {
+    let folder = Folder::new("write");
+    let mut contents = Vec::new();
+    for nanos in [1, 22, 3] {
+        let out = try_in(&folder.target(""), Mono::from_nanos(nanos)).expect("a reading");
+        assert_eq!(out.get("result"), Some(&Value::Word("ok".into())));
+        assert!((0.0..60.0).contains(&number(&out, "write-time")), "{out:?}");
+        contents.push(fs::read(folder.target(write_test::FILE)).expect("the file"));
+    }
+    assert!(contents.iter().all(|text| text.len() == write_test::RECORD_BYTES));
+    assert!(contents[0] != contents[1] && contents[1] != contents[2], "each write is a new one");
+    assert_eq!(fs::read_dir(folder.target("")).expect("a folder").count(), 1);
+    let mode = fs::metadata(folder.target(write_test::FILE)).expect("the file").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_others_have_put_in_the_place_of_the_file_is_left_alone() {
+    let folder = Folder::new("write-hostile");
+    let directory = folder.target("d");
+    let path = folder.target(&format!("d/{}", write_test::FILE));
+    fs::create_dir(&directory).expect("a folder");
+    let precious = folder.target("precious");
+    let refused = |what: &str| {
+        let error = try_in(&directory, Mono::BOOT).expect_err(what).to_string();
+        assert!(error.contains("remove it, then it is made anew"), "{what}: {error}");
+    };
+    fs::write(&precious, "root:x:0:0").expect("a file");
+    symlink(&precious, &path).expect("a link");
+    refused("a link");
+    fs::remove_file(&path).expect("removed");
+    symlink(folder.target("nowhere"), &path).expect("a link");
+    refused("a link to nowhere");
+    assert!(!Path::new(&folder.target("nowhere")).exists(), "nothing is made through a link");
+    fs::remove_file(&path).expect("removed");
+    fs::hard_link(&precious, &path).expect("a link");
+    refused("a second name");
+    fs::remove_file(&path).expect("removed");
+    fs::rename(&precious, &path).expect("moved");
+    refused("somebody's file");
+    assert_eq!(fs::read(&path).expect("a file"), b"root:x:0:0");
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, vec![0; 4096]).expect("a file");
+    refused("a longer file");
+    fs::remove_file(&path).expect("removed");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    refused("a socket");
+    fs::remove_file(&path).expect("removed");
+    nix::unistd::mkfifo(path.as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    refused("a pipe");
+    assert!(fs::metadata(&path).expect("a pipe").file_type().is_fifo());
+    fs::remove_file(&path).expect("removed");
+    // What a crash may leave of its own.
+    for own in [&b""[..], &[0; 300], write_test::HEADER] {
+        fs::write(&path, own).expect("a file");
+        let out = try_in(&directory, Mono::BOOT).expect("a reading");
+        assert_eq!(out.get("result"), Some(&Value::Word("ok".into())));
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_says_nothing_of_its_file_system() {
+    let folder = Folder::new("write-nowhere");
+    let error = try_in(&folder.target("nowhere"), Mono::BOOT).expect_err("no such folder");
+    assert!(matches!(error, SensorError::Io { doing: "open", .. }), "{error}");
+}
+
+#[test]
+fn nothing_is_written_where_nothing_is_mounted() {
+    let folder = Folder::new("write-unmounted");
+    let (sensor, target) = (&write_test::SENSOR, folder.target(""));
+    let mut probe = open(sensor, &Root::machine(), &target, &Options::default());
+    let out = read(sensor, &mut *probe).expect("a reading");
+    assert_eq!(out.get("mounted"), Some(&Value::Flag(false)));
+    assert_eq!(out.get("result"), None);
+    assert_eq!(fs::read_dir(&target).expect("a folder").count(), 0);
+}
+
 fn watch(target: &str, hash: bool) -> Box<dyn Probe> {
     let options = Options(
         [("hash".to_owned(), if hash { "yes" } else { "no" }.to_owned())].into_iter().collect(),
@@ -131,7 +220,6 @@ fn look(probe: &mut dyn Probe) -> Readings {
 
 #[test]
 fn a_file_is_described() {
-    use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = Folder::new("described");
     let target = folder.target("a");
     let mut probe = watch(&target, false);

@@ -86,10 +86,7 @@ struct Filesystem {
 }
 
 fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>, SensorError> {
-    // The table has no slash at the end, people often have.
-    let trimmed = target.trim_end_matches('/');
-    let point = PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed });
-    Ok(Box::new(Filesystem { root: root.clone(), point }))
+    Ok(Box::new(Filesystem { root: root.clone(), point: mounts::point(target) }))
 }
 
 impl Probe for Filesystem {
