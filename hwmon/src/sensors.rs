@@ -5,6 +5,7 @@ use crate::sensor::Sensor;
 pub mod block;
 pub mod command;
 pub mod cpu;
+pub mod device_mapper;
 pub mod disk_health;
 pub mod ecc;
 pub mod failed_units;
@@ -43,6 +44,7 @@ pub const SENSORS: &[&Sensor] = &[
     &block::SENSOR,
     &disk_health::SENSOR,
     &raid::SENSOR,
+    &device_mapper::SENSOR,
     &link::SENSOR,
     &hwmon::SENSOR,
     &thermal::SENSOR,

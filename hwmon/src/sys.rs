@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
+pub(crate) mod dm;
 pub(crate) mod nvme;
 pub(crate) mod sg;
 pub(crate) mod watchdog;

@@ -49,7 +49,8 @@ const STATES: &[&str] = &[
 ];
 
 /// Documentation/admin-guide/md.rst, `sync_action`.
-const ACTIONS: &[&str] = &["idle", "resync", "recover", "check", "repair", "reshape", "frozen"];
+pub(super) const ACTIONS: &[&str] =
+    &["idle", "resync", "recover", "check", "repair", "reshape", "frozen"];
 
 const QUANTITIES: &[Quantity] = &[
     Quantity { name: "present", unit: Unit::Flag, meaning: "the array exists" },

@@ -161,6 +161,23 @@ fn arrays_are_discovered_that_should_run_and_failed_members_are_named() {
 }
 
 #[test]
+fn mapped_devices_are_discovered_that_have_something_to_say() {
+    for (tree, names) in [
+        // Named as people do, whatever layers there are. A snapshot is there for a while only.
+        ("failing", vec!["mpatha", "vg0-mirror", "vg0-pool"]),
+        ("healthy", vec![]),
+        ("absent", vec![]),
+    ] {
+        assert_eq!(discovered("device-mapper", tree), names, "{tree}");
+    }
+    // Where the kernel cannot be asked, there is nothing to watch.
+    let copy = Copy::of("failing");
+    fs::remove_file(copy.path().join("dev/mapper/control")).unwrap();
+    let discover = sensors::find("device-mapper").unwrap().discover.unwrap();
+    assert_eq!(discover(&copy.root()), [""; 0]);
+}
+
+#[test]
 fn what_a_level_can_bear_decides_whether_an_array_is_lost() {
     let copy = Copy::of("failing");
     let directory = Path::new("sys/block/md3/md");
