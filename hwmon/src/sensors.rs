@@ -3,6 +3,7 @@
 use crate::sensor::Sensor;
 
 pub mod block;
+pub mod btrfs;
 pub mod command;
 pub mod cpu;
 pub mod device_mapper;
@@ -30,6 +31,7 @@ pub mod thermal;
 pub mod time;
 pub mod unit;
 pub mod write_test;
+pub mod zfs;
 
 /// Every sensor. Tests over this list demand unique names, conditions that parse, and
 /// documentation.
@@ -45,6 +47,8 @@ pub const SENSORS: &[&Sensor] = &[
     &disk_health::SENSOR,
     &raid::SENSOR,
     &device_mapper::SENSOR,
+    &btrfs::SENSOR,
+    &zfs::SENSOR,
     &link::SENSOR,
     &hwmon::SENSOR,
     &thermal::SENSOR,

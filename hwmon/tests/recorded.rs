@@ -107,6 +107,10 @@ fn what_makes_no_sense_at_all_is_an_error() {
         ("hostile", "block", "sda"),
         ("truncated", "raid", "md0"),
         ("hostile", "raid", "md0"),
+        ("truncated", "zfs", "tank"),
+        ("hostile", "zfs", "tank"),
+        ("healthy", "zfs", "../zfs/tank"),
+        ("healthy", "btrfs", "../btrfs/data"),
         ("healthy", "block", "../../etc"),
         // Never used, or nothing is counted.
         ("failing", "block", "sr0"),
@@ -638,8 +642,13 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 /// Folders of one sensor: to mutate their many files for all sensors would take minutes.
-const OWN_FOLDERS: [(&str, &str); 3] =
-    [("hwmon", "/hwmon/"), ("ecc", "/edac/"), ("thermal", "/thermal")];
+const OWN_FOLDERS: [(&str, &str); 5] = [
+    ("hwmon", "/hwmon/"),
+    ("ecc", "/edac/"),
+    ("thermal", "/thermal"),
+    ("btrfs", "/btrfs/"),
+    ("zfs", "/zfs/"),
+];
 
 fn is_read_by(file: &Path, sensor: &str) -> bool {
     let file = file.to_str().unwrap();

@@ -178,6 +178,29 @@ fn mapped_devices_are_discovered_that_have_something_to_say() {
 }
 
 #[test]
+fn pools_are_discovered_and_described() {
+    let (two, other) =
+        ("e250d9b0-a48d-42d0-905b-a0993a258bb3", "0b3e1c52-0000-4000-8000-00000000f011");
+    for (tree, names) in
+        [("healthy", vec![two]), ("failing", vec![other, two]), ("hostile", vec![two])]
+    {
+        assert_eq!(discovered("btrfs", tree), names, "{tree}");
+    }
+    assert_eq!(discovered("zfs", "healthy"), ["tank"]);
+    assert_eq!(discovered("zfs", "failing"), ["backup", "tank"]);
+    for (tree, note) in [
+        ("healthy", Some("data")),
+        ("failing", Some("data: device 1 has had errors, device 2 is missing")),
+        // Nothing of it can steer a terminal.
+        ("hostile", Some("[2J: device 1 has had errors")),
+    ] {
+        let root = Root::recorded(trees().join(tree));
+        let out = read("btrfs", open("btrfs", &root, two).as_mut(), 1);
+        assert_eq!(out.note.as_deref(), note, "{tree}");
+    }
+}
+
+#[test]
 fn what_a_level_can_bear_decides_whether_an_array_is_lost() {
     let copy = Copy::of("failing");
     let directory = Path::new("sys/block/md3/md");
