@@ -15,6 +15,7 @@ pub mod filesystem;
 pub mod heartbeat;
 pub mod http;
 pub mod hwmon;
+pub mod ipmi;
 pub mod kernel_log;
 pub mod link;
 pub mod load;
@@ -53,6 +54,7 @@ pub const SENSORS: &[&Sensor] = &[
     &hwmon::SENSOR,
     &thermal::SENSOR,
     &ecc::SENSOR,
+    &ipmi::SENSOR,
     &unit::SENSOR,
     &failed_units::SENSOR,
     &process::SENSOR,
