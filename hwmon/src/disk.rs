@@ -50,6 +50,13 @@ pub(crate) fn resolve(root: &Root, target: &str) -> Result<String, SensorError> 
     })
 }
 
+/// The kernel's name of the block device, or NVMe controller, that a target means; `None` while it
+/// is not there.
+#[must_use]
+pub fn device(root: &Root, target: &str) -> Option<String> {
+    resolve(root, target).ok()
+}
+
 /// What a person knows the device by: maker, model and serial number of a disk, the name of a
 /// mapped device. `None` where the kernel has none of these.
 pub(crate) fn label(root: &Root, name: &str) -> Option<String> {
@@ -62,19 +69,45 @@ pub(crate) fn label(root: &Root, name: &str) -> Option<String> {
 
 /// Maker, model and serial number from the directory of a device, or of an NVMe controller.
 pub(crate) fn described(device: &Path) -> Option<String> {
-    let mut label = String::new();
+    joined([model(device), serial(device)])
+}
+
+/// Maker and model.
+pub(crate) fn model(device: &Path) -> Option<String> {
     // "ATA" is the protocol, not a maker (drivers/ata/libata-scsi.c).
     let vendor =
         shown(&device.join("vendor")).filter(|vendor| vendor != "ATA" && !is_number(vendor));
-    let model = shown(&device.join("model")).or_else(|| shown(&device.join("name")));
-    let serial = shown(&device.join("serial")).or_else(|| page_serial(device));
-    for word in [vendor, model, serial].into_iter().flatten() {
+    joined([vendor, shown(&device.join("model")).or_else(|| shown(&device.join("name")))])
+}
+
+/// The serial number, as the kernel read it when it found the disk.
+pub(crate) fn serial(device: &Path) -> Option<String> {
+    shown(&device.join("serial")).or_else(|| page_serial(device))
+}
+
+fn joined(words: [Option<String>; 2]) -> Option<String> {
+    let mut label = String::new();
+    for word in words.into_iter().flatten() {
         if !label.is_empty() {
             label.push(' ');
         }
         label.push_str(&word);
     }
     Some(label).filter(|label| !label.is_empty())
+}
+
+/// The controller of an NVMe namespace: above it in the device tree, or that with the number of the
+/// subsystem, which is the one of its first controller.
+pub(crate) fn nvme_controller(root: &Root, name: &str) -> Option<String> {
+    if !name.starts_with("nvme") {
+        return None;
+    }
+    let device = fs::canonicalize(root.path("/sys/block").join(name).join("device")).ok();
+    let above = device.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    let named = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('n');
+    let controllers = root.path("/sys/class/nvme");
+    let mut names = above.into_iter().chain([named]);
+    names.find(|name| controllers.join(name).is_dir()).map(str::to_owned)
 }
 
 /// The identifier of a vendor on a bus (virtio), which is no name.

@@ -4,6 +4,7 @@ use mastiff_core::reading::{Shown, Unit, Value};
 use mastiff_core::time::Span;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
+use crate::once;
 use crate::root::Root;
 
 /// One line: operating system, kernel, processors, memory, time since boot. A part that cannot be
@@ -46,6 +47,25 @@ pub fn is_machine() -> bool {
         std::fs::metadata(path).is_ok_and(|it| std::os::unix::fs::MetadataExt::ino(&it) == inode)
     };
     FIRST_NAMESPACES.into_iter().all(is_first)
+}
+
+/// Bytes of /proc/cpuinfo that have the flags of its first processor.
+const CPUINFO_BYTES: u64 = 16 * 1024;
+
+/// Makers that make virtual machines only, by their names in the firmware's tables.
+const HYPERVISORS: [&str; 7] =
+    ["QEMU", "VMware, Inc.", "innotek GmbH", "Xen", "Parallels", "Red Hat", "OpenStack Foundation"];
+
+/// Whether the hardware is that of a virtual machine: a hypervisor says that it is one (CPUID leaf
+/// 1, ECX bit 31; x86 only), or the firmware's tables name one.
+#[must_use]
+pub fn is_virtual(root: &Root) -> bool {
+    let cpuinfo = once::head(&root.path("/proc/cpuinfo"), CPUINFO_BYTES).unwrap_or_default();
+    let cpuinfo = String::from_utf8_lossy(&cpuinfo);
+    let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+    let says_so = flags.next().is_some_and(|line| line.split(' ').any(|it| it == "hypervisor"));
+    let maker = once::shown(&root.path("/sys/class/dmi/id/sys_vendor"));
+    says_so || maker.is_some_and(|maker| HYPERVISORS.contains(&maker.as_str()))
 }
 
 /// Whether the devices below /sys are somebody else's: a container sees those of its host.

@@ -5,6 +5,7 @@
 //! | [`root`] | the prefix of every path, so that readers run on recorded trees |
 //! | [`sensor`] | what a sensor declares, and who reads it |
 //! | [`host`] | what machine this is, in one line |
+//! | [`inventory`] | what the machine is made of, and what of it cannot be seen |
 //! | [`kept`] | a file opened once and read often |
 //! | `once` | a file or folder that is looked at once |
 //! | [`text`] | how /proc and /sys write numbers |
@@ -24,6 +25,7 @@
 pub mod cgroup;
 mod disk;
 pub mod host;
+pub mod inventory;
 pub mod kept;
 pub mod mounts;
 mod once;

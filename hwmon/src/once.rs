@@ -1,7 +1,8 @@
 //! Files and folders of /sys that are looked at once; [`kept`](crate::kept) has those that are read
 //! again and again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mastiff_core::sorted::Set;
@@ -29,6 +30,19 @@ pub(crate) fn numbered(directory: &Path, prefix: &str, limit: usize) -> Vec<Path
 /// The first line of a file as it is, without its end.
 pub(crate) fn line(path: &Path) -> Option<String> {
     Kept::open_short(path).ok()?.line().ok()?.map(str::to_owned)
+}
+
+/// The first `limit` bytes of a file; `None` if it cannot be opened.
+pub(crate) fn head(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // What was read before an error is still what the file begins with.
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).unwrap_or_default();
+    Some(bytes)
+}
+
+/// Where a link leads to, by its last name: the driver of a device, the bond of an interface.
+pub(crate) fn linked(path: &Path) -> Option<String> {
+    clean(fs::read_link(path).ok()?.file_name()?.to_str()?.as_bytes())
 }
 
 /// The whole number in the first line of a file.

@@ -17,6 +17,7 @@ use mastiff_core::view::CheckView;
 
 use crate::config::{self as configuration, Config, DEFAULT_PATH, RUN_DIR_DEFAULT};
 use crate::control::{Answer, Request};
+use crate::oneshot::Which;
 use client::Client;
 use failure::{EX_USAGE, Failure};
 use print::{Color, Out};
@@ -33,6 +34,7 @@ mod failure;
 mod generator;
 mod going_down;
 mod guard;
+mod hardware;
 mod key;
 mod nagios;
 mod pause;
@@ -56,15 +58,15 @@ const TIMEOUT_MIN: Span = Span::from_millis(10);
 /// ... to this long.
 const TIMEOUT_MAX: Span = Span::from_secs(3600);
 
-/// Runs the checks of a configuration here and now, once, without the daemon: given the file,
-/// whether the operator named it (else it need not exist), and the names asked for. Without names
-/// it runs all checks, else those with that name, target or sensor; more than asked for does no
+/// Runs checks of a configuration here and now, once, without the daemon: given the file, whether
+/// the operator named it (else it need not exist), and which ones; more than asked for does no
 /// harm. The error says why none could be run.
-pub type RunChecks = fn(&Path, bool, &[String]) -> Result<Vec<CheckView>, String>;
+pub type RunChecks = fn(&Path, bool, &Which<'_>) -> Result<Vec<CheckView>, String>;
 
 const EXAMPLES: &str = "\
 Examples:
   mastiff check                       what is good and what is bad here, now
+  mastiff hardware                    this machine's parts, and how they are
   mastiff status                      what the daemon sees, and for how long
   mastiff explain \"filesystem /\"      everything about one check
   mastiff events -f                   what happens, as it happens
@@ -76,8 +78,8 @@ Examples:
 
 Exit codes: 0 done, 1 refused, 64 wrong usage, 69 the daemon does not run or
 answer, 70 a bug, 77 not permitted, 78 faults in the configuration. `check`,
-`status -q`, `doctor`, `watchdog` and `why` have codes of their own; see their
---help.";
+`hardware`, `status -q`, `doctor`, `watchdog` and `why` have codes of their own;
+see their --help.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -120,6 +122,7 @@ struct Global {
 enum Verb {
     Status(status::Arguments),
     Check(check::Arguments),
+    Hardware(hardware::Arguments),
     Explain(explain::Arguments),
     Events(events::Arguments),
     Why(why::Arguments),
@@ -264,6 +267,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_checks: RunChecks)
     let done = match &verb {
         Verb::Status(arguments) => status::run(&context, arguments),
         Verb::Check(arguments) => check::run(&context, arguments),
+        Verb::Hardware(arguments) => hardware::run(&context, arguments),
         Verb::Explain(arguments) => explain::run(&context, arguments),
         Verb::Events(arguments) => events::run(&context, arguments),
         Verb::Why(arguments) => why::run(&context, arguments),

@@ -38,7 +38,7 @@ pub use checked::{
     ALERT_TIMEOUT_DEFAULT, ALERTS_MAX, CHECK_TIMEOUT_DEFAULT, CHECKS_MAX, INTERVAL_DEFAULT,
     NAME_CHARS_MAX, NODE_NAME_CHARS_MAX, RUN_DIR_BYTES_MAX, RUN_DIR_DEFAULT, STATE_DIR_DEFAULT,
 };
-pub use discover::{DISCOVERED_MAX, discovered};
+pub use discover::{DISCOVERED_MAX, discovered, for_each};
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use file::{FILE_BYTES_MAX, read_text};
 pub use pair::{PairConfig, WitnessConfig, not_run};

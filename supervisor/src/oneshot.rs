@@ -12,6 +12,7 @@ use mastiff_core::node::Node;
 use mastiff_core::time::{Mono, Span};
 use mastiff_core::view::CheckView;
 use mastiff_hwmon::root::Root;
+use mastiff_hwmon::sensor::Sensor;
 use mio::{Events, Poll};
 
 use crate::clock;
@@ -48,22 +49,39 @@ impl std::fmt::Display for OneshotError {
 
 impl std::error::Error for OneshotError {}
 
+/// Which checks are to be run.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// Those of the configuration and those found, or of them the ones with these names, targets or
+    /// sensors.
+    Named(&'a [String]),
+    /// Of the same those whose sensor this takes, and one for each further sensor and target.
+    Of(fn(&str) -> bool, &'a [(&'static Sensor, String)]),
+}
+
 /// Runs the checks of a configuration, or those named, and returns them the worst first.
 ///
 /// # Errors
 /// Each variant of [`OneshotError`]. A check that cannot be read is no error: it is unknown, with
 /// the reason.
-pub fn run(path: &Path, named: bool, names: &[String]) -> Result<Vec<CheckView>, OneshotError> {
+pub fn run(path: &Path, named: bool, which: &Which<'_>) -> Result<Vec<CheckView>, OneshotError> {
     let config = config::load_or_default(path, named).map_err(OneshotError::Config)?;
     let mut checks = config.checks.clone();
     checks.extend(config::discovered(&config.node, &Root::machine(), &config.checks));
-    if let Some(name) =
-        names.iter().find(|name| !checks.iter().any(|check| answers_to(check, name)))
-    {
-        return Err(OneshotError::NoCheck(name.clone()));
-    }
-    if !names.is_empty() {
-        checks.retain(|check| names.iter().any(|name| answers_to(check, name)));
+    match which {
+        Which::Named([]) => {}
+        Which::Named(names) => {
+            if let Some(name) =
+                names.iter().find(|name| !checks.iter().any(|check| answers_to(check, name)))
+            {
+                return Err(OneshotError::NoCheck(name.clone()));
+            }
+            checks.retain(|check| names.iter().any(|name| answers_to(check, name)));
+        }
+        Which::Of(is_wanted, further) => {
+            checks.retain(|check| is_wanted(&check.spec.sensor));
+            checks.extend(config::for_each(further.iter().cloned(), &config.node, &checks));
+        }
     }
     for check in &mut checks {
         impatient(check);

@@ -589,6 +589,32 @@ fn a_daemon_s_text_cannot_drive_the_terminal() {
 }
 
 #[test]
+fn the_machine_s_page_has_the_verdicts_of_the_daemon() {
+    let peer = Peer::new(|_request, stream| {
+        let mut log = check("kernel-log", "failed");
+        log["sensor"] = json!("kernel-log");
+        log["target"] = json!("");
+        answer(stream, &status_of(&[log, check("root", "failed")]));
+    });
+    let output = peer.run(&["hardware"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("db1 is failed: 1 failed\n"), "no file systems here:\n{shown}");
+    assert!(shown.contains("kernel-log: used > 95% (96.1%), for 2h 5m"), "{shown}");
+}
+
+#[test]
+fn the_machine_s_page_needs_no_daemon() {
+    let output =
+        mastiff(Path::new("/nonexistent/control.sock"), &["hardware", "--all", "--json"]).output();
+    let output = output.unwrap();
+    assert!(output.status.code().is_some_and(|code| code <= 3), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["source"], "here");
+    assert!(document["inventory"]["processors"]["threads"].as_u64() > Some(0), "{document}");
+}
+
+#[test]
 fn wrong_usage_exits_64_and_help_0() {
     let socket = Path::new("/nonexistent/control.sock");
     for arguments in [
@@ -611,6 +637,7 @@ fn wrong_usage_exits_64_and_help_0() {
     let verbs = [
         "status",
         "check",
+        "hardware",
         "explain",
         "events",
         "pause",

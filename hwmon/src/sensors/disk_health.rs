@@ -9,7 +9,7 @@
 //! Disks behind a RAID controller are hidden; `smartctl` knows how to reach them, through the
 //! sensor `command`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -233,17 +233,8 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
         return Ok(Kind::Nvme { controller: name });
     }
     let block = root.path("/sys/block").join(&name);
-    if name.starts_with("nvme") {
-        // A namespace: below its controller, or below a subsystem that has the number of its first
-        // controller.
-        let device = fs::canonicalize(block.join("device")).ok();
-        let above = device.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-        let named = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('n');
-        let controllers = root.path("/sys/class/nvme");
-        let found = above.into_iter().chain([named]).find(|name| controllers.join(name).is_dir());
-        if let Some(controller) = found {
-            return Ok(Kind::Nvme { controller: controller.to_owned() });
-        }
+    if let Some(controller) = disk::nvme_controller(root, &name) {
+        return Ok(Kind::Nvme { controller });
     }
     if once::shown(&block.join("device/vendor")).is_some_and(|vendor| vendor == "ATA") {
         return Ok(Kind::Ata { name });

@@ -339,6 +339,35 @@ fn discover(root: &Root) -> Vec<String> {
     found
 }
 
+/// One measuring point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Its chip, as in a target.
+    pub chip: String,
+    /// What the driver calls it, else its name (`temp1`); the target is `CHIP/LABEL`.
+    pub label: String,
+    /// `temperature`, `fan`, `voltage`, `current` or `power`: the quantity with its value.
+    pub quantity: &'static str,
+    /// Whether it is on a disk, which reading it may wake.
+    pub is_disk: bool,
+}
+
+/// Every measuring point of every chip. Nothing is read but names: a value could hang.
+#[must_use]
+pub fn points(root: &Root) -> Vec<Point> {
+    let mut all: Vec<Point> = Vec::new();
+    for chip in chip::all(root) {
+        let is_disk = NOT_BY_ITSELF.iter().any(|disk| chip.name.starts_with(disk));
+        for (label, name, quantity) in channel::names(&chip.directory) {
+            // Of two with one label the target means the first.
+            let taken = all.iter().any(|one| one.chip == chip.name && one.label == label);
+            let label = if taken { name } else { label };
+            all.push(Point { chip: chip.name.clone(), label, quantity, is_disk });
+        }
+    }
+    all
+}
+
 /// Batteries and sockets are chips with a voltage, too.
 fn is_worth_watching(directory: &Path) -> bool {
     once::names(directory)

@@ -99,7 +99,7 @@ const QUANTITIES: &[Quantity] = &[
 const LINKS_MAX: usize = 64;
 
 /// Levels of stacking that are followed down to a device: vlan over bridge over bond over card.
-const STACK_MAX: u32 = 4;
+pub(crate) const STACK_MAX: u32 = 4;
 
 /// IFF_UP, linux/if.h.
 const IFF_UP: u64 = 1;
@@ -408,7 +408,7 @@ fn is_connected(directory: &Path) -> bool {
 
 /// Each device below another shows as `lower_NAME` in it (net/core/dev.c,
 /// netdev_adjacent_sysfs_add).
-fn leads_out(net: &Path, name: &str, levels: u32) -> bool {
+pub(crate) fn leads_out(net: &Path, name: &str, levels: u32) -> bool {
     let directory = net.join(name);
     if directory.join("device").exists() {
         return true;

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| name == runner::ARGUMENT) {
         return if runner::main() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    ExitCode::from(mastiff::cli::run(std::env::args_os(), |path, named, names| {
-        mastiff::oneshot::run(path, named, names).map_err(|error| error.to_string())
+    ExitCode::from(mastiff::cli::run(std::env::args_os(), |path, named, which| {
+        mastiff::oneshot::run(path, named, which).map_err(|error| error.to_string())
     }))
 }

@@ -9,6 +9,7 @@ use super::print::{self, Out, Tone, counted, duration};
 use super::status::{self, tally};
 use super::table::{Cell, Table};
 use super::{Context, nagios};
+use crate::oneshot::Which;
 
 /// Values that are shown of a check on one line, however wide it is.
 const VALUES_MAX: usize = 4;
@@ -45,7 +46,7 @@ pub(super) struct Arguments {
 
 /// Where the checks come from.
 #[derive(Clone, Debug, PartialEq)]
-enum Source {
+pub(super) enum Source {
     /// The daemon on this node.
     Daemon { node: String, up_secs: f64 },
     /// Readings taken for this call.
@@ -89,7 +90,8 @@ fn gather(context: &Context, names: &[String]) -> Result<(Source, Vec<CheckView>
         }
         Err(Failure::NotRunning(_) | Failure::Permission(_)) => {
             context.load()?;
-            let checks = (context.run_checks)(&context.config, context.named, names)
+            let which = Which::Named(names);
+            let checks = (context.run_checks)(&context.config, context.named, &which)
                 .map_err(|why| Failure::Unavailable(format!("cannot run the checks: {why}")))?;
             (Source::Here, checks)
         }

@@ -212,11 +212,8 @@ impl Machine {
             .any(|mark| self.exists(mark))
     }
 
-    /// Whether a hypervisor says that it is one (CPUID leaf 1, ECX bit 31; x86 only).
     fn is_virtual(&self) -> bool {
-        let cpuinfo = self.text("/proc/cpuinfo").unwrap_or_default();
-        let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags"));
-        flags.next().is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
+        mastiff_hwmon::host::is_virtual(&self.root)
     }
 }
 

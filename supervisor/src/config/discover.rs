@@ -30,25 +30,36 @@ fn among(
     if !node.default_checks {
         return Vec::new();
     }
+    let targets = |sensor: &&'static Sensor| {
+        let sensor = *sensor;
+        let targets = sensor.discover.map(|discover| discover(root)).unwrap_or_default();
+        targets.into_iter().map(move |target| (sensor, target))
+    };
+    for_each(registry.iter().flat_map(targets), node, configured)
+}
+
+/// The same for a list of sensors and targets.
+pub fn for_each(
+    wanted: impl IntoIterator<Item = (&'static Sensor, String)>,
+    node: &NodeConfig,
+    configured: &[CheckConfig],
+) -> Vec<CheckConfig> {
     let known: Set<(&str, &str)> =
         configured.iter().map(|check| (&*check.spec.sensor, &*check.spec.target)).collect();
     let mut names: Set<String> =
         configured.iter().map(|check| check.spec.name.to_string()).collect();
     let mut found = Vec::new();
-    for sensor in registry {
-        let targets = sensor.discover.map(|discover| discover(root)).unwrap_or_default();
-        for target in targets {
-            if found.len() == DISCOVERED_MAX {
-                return found;
-            }
-            // A mount point can be called anything; one that could not be configured is not watched
-            // either.
-            let usable = sensor.target.check(&target).is_ok() && !target.contains(char::is_control);
-            if usable && !known.contains(&(sensor.name, target.as_str())) {
-                let name = free_name(&default_name(sensor, &target), &names);
-                names.insert(name.clone());
-                found.push(check(sensor, &target, &name, node));
-            }
+    for (sensor, target) in wanted {
+        if found.len() == DISCOVERED_MAX {
+            return found;
+        }
+        // A mount point can be called anything; one that could not be configured is not watched
+        // either.
+        let usable = sensor.target.check(&target).is_ok() && !target.contains(char::is_control);
+        if usable && !known.contains(&(sensor.name, target.as_str())) {
+            let name = free_name(&default_name(sensor, &target), &names);
+            names.insert(name.clone());
+            found.push(check(sensor, &target, &name, node));
         }
     }
     found

@@ -43,6 +43,17 @@ impl Kind {
         (Self::Power, "power", 1e6, " W"),
     ];
 
+    /// The quantity of the sensor that has the value of a single point.
+    const fn quantity(self) -> &'static str {
+        match self {
+            Self::Temperature => "temperature",
+            Self::Fan => "fan",
+            Self::Voltage => "voltage",
+            Self::Current => "current",
+            Self::Power => "power",
+        }
+    }
+
     /// Prefix of the file names, what one unit is in theirs, and how it is written.
     fn form(self) -> (&'static str, f64, &'static str) {
         let own = Self::ALL.iter().find(|form| form.0 == self);
@@ -113,6 +124,21 @@ pub(super) fn all(directory: &Path) -> Result<Vec<Channel>, SensorError> {
     let found: Set<(Kind, u64)> =
         names.iter().filter_map(|name| numbered(name)).take(CHANNELS_MAX).collect();
     Ok(found.into_iter().filter_map(|(kind, number)| open(directory, kind, number)).collect())
+}
+
+/// Label, name and quantity of each channel of a chip, in the order of their kinds and numbers,
+/// without opening what has a value.
+pub(super) fn names(directory: &Path) -> impl Iterator<Item = (String, String, &'static str)> {
+    let found: Set<(Kind, u64)> = once::names(directory)
+        .iter()
+        .filter_map(|name| numbered(name))
+        .take(CHANNELS_MAX)
+        .collect();
+    found.into_iter().map(|(kind, number)| {
+        let name = format!("{}{number}", kind.form().0);
+        let label = once::shown(&directory.join(format!("{name}_label")));
+        (label.unwrap_or_else(|| name.clone()), name, kind.quantity())
+    })
 }
 
 /// The kind and number of a file with a value: `temp1_input`; power may be known as an average
