@@ -211,7 +211,7 @@ fn check_pattern(text: &str) -> Result<(), String> {
 }
 
 impl Probe for KernelLog {
-    fn read(&mut self, now: Mono, _wanted: Wanted, out: &mut Readings) -> Result<(), SensorError> {
+    fn read(&mut self, now: Mono, wanted: Wanted, out: &mut Readings) -> Result<(), SensorError> {
         let limit = self.tally.records.saturating_add(RECORDS_MAX as u64);
         while self.tally.records < limit {
             match self.file.read(self.lines.room()) {
@@ -219,7 +219,7 @@ impl Probe for KernelLog {
                 Ok(count) => {
                     let tally = &mut self.tally;
                     tally.malformed = tally.malformed.saturating_add(self.lines.added(count));
-                    self.lines.take(|line| tally.line(now, line));
+                    self.lines.take(|line| tally.line(now, wanted, line));
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => break,
@@ -296,7 +296,7 @@ impl<'a> Record<'a> {
 }
 
 impl Tally {
-    fn line(&mut self, now: Mono, line: &str) {
+    fn line(&mut self, now: Mono, wanted: Wanted, line: &str) {
         if line.starts_with(' ') {
             return;
         }
@@ -315,20 +315,27 @@ impl Tally {
         }
         // Facility 0 cannot be written from user space: nobody can make these events up.
         if record.facility == 0 {
-            self.kernel(now, &record);
+            self.kernel(now, wanted, &record);
         }
     }
 
-    fn kernel(&mut self, now: Mono, record: &Record<'_>) {
+    /// Only what a condition names is noted: the words of another fault would be taken for those of
+    /// the one that is told.
+    fn kernel(&mut self, now: Mono, wanted: Wanted, record: &Record<'_>) {
         if record.priority <= PRIORITY_ERROR {
             self.errors = self.errors.saturating_add(1);
+            if wanted.has(QUANTITIES, "errors") {
+                self.note(now, RULES.len(), record.message);
+            }
         }
         for (rank, rule) in RULES.iter().enumerate() {
             if rule.applies(record.message) {
                 if let Some(count) = self.kinds.get_mut(rank) {
                     *count = count.saturating_add(1);
                 }
-                self.note(now, rank, record.message);
+                if wanted.has(QUANTITIES, rule.kind) {
+                    self.note(now, rank, record.message);
+                }
             }
         }
     }
@@ -381,7 +388,7 @@ mod tests {
     fn tally(lines: &[&str]) -> Tally {
         let mut tally = Tally::default();
         for line in lines {
-            tally.line(Mono::BOOT, line);
+            tally.line(Mono::BOOT, Wanted::ALL, line);
         }
         tally
     }
@@ -426,6 +433,31 @@ mod tests {
         tally.fill(Mono::BOOT.after(NOTE_KEPT).after(Span::from_secs(1)), &mut out);
         assert_eq!(out.note, None);
         assert_eq!(out.get("remounted-read-only"), Some(&Value::Number(1.0)), "totals stay");
+    }
+
+    #[test]
+    fn the_note_is_of_what_a_condition_names() {
+        let lines = [
+            "3,1,2,-;EXT4-fs (sda): Remounting filesystem read-only",
+            "3,2,2,-;Memory failure: 0x9f7a: recovery action for dirty LRU page: Recovered",
+            "3,3,2,-;something else",
+        ];
+        for (name, noted) in [
+            (
+                "memory-failures",
+                "Memory failure: 0x9f7a: recovery action for dirty LRU page: Recovered",
+            ),
+            ("remounted-read-only", "EXT4-fs (sda): Remounting filesystem read-only"),
+            ("errors", "something else"),
+        ] {
+            let mut tally = Tally::default();
+            let index = QUANTITIES.iter().position(|quantity| quantity.name == name).unwrap();
+            let wanted = Wanted::NONE.with(index);
+            lines.iter().for_each(|line| tally.line(Mono::BOOT, wanted, line));
+            let mut out = Readings::new(QUANTITIES);
+            tally.fill(Mono::BOOT, &mut out);
+            assert_eq!(out.note.as_deref(), Some(noted), "{name}");
+        }
     }
 
     #[test]

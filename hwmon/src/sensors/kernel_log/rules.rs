@@ -89,7 +89,8 @@ pub(super) const RULES: [Rule; 24] = [
             "NMI: PCI system error (SERR)",
             "NMI: IOCK error",
         ],
-        except: &[],
+        // arch/x86/kernel/cpu/mce/core.c, __print_mce: more of the error in the line before.
+        except: &["mce: [Hardware Error]: TSC ", "mce: [Hardware Error]: PROCESSOR "],
     },
     Rule {
         kind: "pcie-errors",
@@ -249,8 +250,9 @@ pub(super) const RULES: [Rule; 24] = [
             "Link is down",
             // drivers/net/ethernet/mellanox/mlx5
             ": Link down",
-            // drivers/net/bonding/bond_main.c, bond_mii_inspect
-            "link status definitely down for interface",
+            // drivers/net/bonding/bond_main.c, bond_miimon_commit: `, disabling slave` since 5.2,
+            // ` for interface` before
+            "link status definitely down",
         ],
         except: &[],
     },
@@ -363,6 +365,16 @@ mod tests {
                 vec!["cgroup-oom-kills"],
             ),
             ("mce: [Hardware Error]: Machine check events logged", vec!["hardware-errors"]),
+            (
+                "mce: [Hardware Error]: CPU 0: Machine Check: 0 Bank 9: 9c00004000010092",
+                vec!["hardware-errors"],
+            ),
+            ("mce: [Hardware Error]: TSC 0 ADDR 12345000 MISC 8c ", vec![]),
+            (
+                "mce: [Hardware Error]: PROCESSOR 2:60fb1 TIME 1795331065 SOCKET 0 APIC 0 microcode 1000065",
+                vec![],
+            ),
+            ("bond0: (slave m1): link status definitely down, disabling slave", vec!["links-down"]),
             (
                 "EDAC MC0: 1 CE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0",
                 vec!["memory-corrected"],
