@@ -135,13 +135,14 @@ struct Block {
     target: String,
     /// None while there is no such device.
     device: Option<Device>,
+    /// What is printed on it, or on the one that was there last.
+    label: Option<Box<str>>,
 }
 
 struct Device {
     stat: Kept,
     /// Of SCSI disks, NVMe controllers and mappings.
     state: Option<Kept>,
-    label: Option<Box<str>>,
     stall: Stall,
     last: Option<(Mono, Counters)>,
     rates: [Rate; 4],
@@ -152,7 +153,7 @@ fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>,
     if !block.is_dir() {
         return Err(SensorError::Unsupported(format!("{} is not there", block.display())));
     }
-    Ok(Box::new(Block { root: root.clone(), target: target.to_owned(), device: None }))
+    Ok(Box::new(Block { root: root.clone(), target: target.to_owned(), device: None, label: None }))
 }
 
 impl Probe for Block {
@@ -161,6 +162,7 @@ impl Probe for Block {
             Err(error) if disk::is_gone(&error) => {
                 self.device = None;
                 out.clear();
+                out.note.clone_from(&self.label);
                 out.flag("present", false);
                 for name in ["stalled", "online", "in-flight"] {
                     out.absent(name);
@@ -176,22 +178,27 @@ impl Block {
     fn look(&mut self, now: Mono, out: &mut Readings) -> Result<(), SensorError> {
         let device = match &mut self.device {
             Some(device) => device,
-            none => none.insert(Device::open(&self.root, &self.target)?),
+            none => {
+                let name = disk::resolve(&self.root, &self.target)?;
+                let device = Device::open(&self.root, &name)?;
+                self.label = disk::label(&self.root, &name).map(String::into_boxed_str);
+                none.insert(device)
+            }
         };
-        device.read(now, out)
+        device.read(now, out)?;
+        out.note.clone_from(&self.label);
+        Ok(())
     }
 }
 
 impl Device {
-    fn open(root: &Root, target: &str) -> Result<Self, SensorError> {
-        let name = disk::resolve(root, target)?;
-        let directory = root.path("/sys/block").join(&name);
+    fn open(root: &Root, name: &str) -> Result<Self, SensorError> {
+        let directory = root.path("/sys/block").join(name);
         Ok(Self {
             stat: Kept::open_short(directory.join("stat"))?,
             state: Kept::open_short(directory.join("device/state"))
                 .or_else(|_| Kept::open_short(directory.join("dm/suspended")))
                 .ok(),
-            label: disk::label(root, &name).map(String::into_boxed_str),
             stall: Stall::default(),
             last: None,
             rates: [Rate::default(); 4],
@@ -209,7 +216,6 @@ impl Device {
             )));
         }
         out.flag("present", true);
-        out.note.clone_from(&self.label);
         out.span("stalled", self.stall.look(now, &counters));
         out.count("in-flight", counters.in_flight);
         match &mut self.state {
