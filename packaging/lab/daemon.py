@@ -63,16 +63,16 @@ class Daemon:
 
     # -- configuration and life
 
-    def configure(self, text):
-        """The configuration: these checks, nothing found by itself, every alert to the hook."""
-        head = f'[node]\ndefault-checks = false\n\n[[alert]]\nrun = "{HOOK}"\n\n'
+    def configure(self, text, found=False):
+        """The configuration: these checks, every alert to the hook, and what is found by itself only if wanted."""
+        head = f'[node]\ndefault-checks = {str(found).lower()}\n\n[[alert]]\nrun = "{HOOK}"\n\n'
         self.machine.write(CONFIG, head + text)
 
-    def start(self, text):
+    def start(self, text, found=False):
         """Start on this configuration, with nothing remembered from before; returns when systemd has READY."""
         self.systemctl("stop", "mastiff", check=False)
         self.machine.run("rm", "-rf", STATE)
-        self.configure(text)
+        self.configure(text, found)
         self.systemctl("reset-failed", "mastiff", check=False)
         self.systemctl("start", "mastiff")
 

@@ -14,7 +14,8 @@ It boots in about fifteen seconds, has pure cgroup v2 with every controller what
 
 A machine has `run`, `copy`, `write` and `read` as a node has. Its disk outlives every reset of the machine and is thrown
 away with it at the end. It has two watchdogs, an Intel i6300ESB and the TCO of its chipset, stopped until their drivers
-are loaded. i6300esb resets after its time-out; iTCO_wdt, as emulated, after twice its time-out.
+are loaded. i6300esb resets after its time-out; iTCO_wdt, as emulated, after twice its time-out. Further disks can hang, and
+be pulled (`disk`, `unplug`, `plug`).
 """
 import base64
 import collections
@@ -41,6 +42,7 @@ PACKAGES = ("linux-image-amd64", "busybox-static", "python3")
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "virtio_console")
 DISK_SIZE = "3G"  # sparse
 PARCEL_BYTES = 64 << 20  # the second disk, which carries files into the machine
+MORE_BYTES = 64 << 20  # each further disk; sparse
 MEMORY_MIB = 768
 BOOT_SECONDS = 120
 
@@ -182,13 +184,13 @@ def pack_disk(root, fresh):
 class Vm:
     """One machine, as a context manager."""
 
-    def __init__(self, packages=(), options="", via=()):
+    def __init__(self, packages=(), options="", via=(), disks=None):
         """`packages` are installed in addition, `options` are more of QEMU's, and `via` are the words of a program that
-        becomes QEMU."""
+        becomes QEMU. `disks` are further ones, empty: a name, and QEMU's device for it with its properties."""
         self.tag = f"{os.getpid()}-{next(Lab.numbers)}"
         self.home = HOME / "run" / self.tag
         self.layout = "unified"
-        self.packages, self.options, self.via = packages, options, via
+        self.packages, self.options, self.via, self.disks = packages, options, via, disks or {}
         self.qemu = self.channel = self.monitor = None
 
     def __enter__(self):
@@ -207,6 +209,12 @@ class Vm:
         self.home.mkdir(parents=True)
         with open(self.home / "parcel", "wb") as parcel:
             parcel.truncate(PARCEL_BYTES)
+        options = self.options
+        for name, device in self.disks.items():
+            with open(self.home / name, "w") as disk:
+                disk.truncate(MORE_BYTES)
+            options += (f" -blockdev driver=file,node-name={name},filename={self.home / name},discard=unmap"
+                        f" -device {device},drive={name},id={name}")
         log = open(self.home / "qemu.log", "w")
         self.qemu = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *self.via, "qemu-system-x86_64", *f"""
@@ -220,7 +228,7 @@ class Vm:
             -qmp unix:{self.home}/qmp,server=on,wait=off
             -object memory-backend-file,id=erst,mem-path={self.home}/erst,size=64K,share=on
             -device acpi-erst,memdev=erst
-            -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset {self.options}
+            -device i6300esb -global ICH9-LPC.noreboot=false -action watchdog=reset {options}
             """.split(), "-append", KERNEL_COMMAND_LINE], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
@@ -247,9 +255,12 @@ class Vm:
         channel = socket.socket(socket.AF_UNIX)
         while channel.connect_ex(str(self.home / "agent")):
             if self.qemu.poll() is not None or time.monotonic() > deadline:
-                raise LabError(f"QEMU did not start:\n{(self.home / 'qemu.log').read_text()}")
+                raise LabError(self._qemu_ended())
             time.sleep(0.02)
-        self.monitor = Monitor(self.home / "qmp")
+        try:
+            self.monitor = Monitor(self.home / "qmp")
+        except (LabError, OSError):  # it has ended since
+            raise LabError(self._qemu_ended()) from None
         self.channel, self.unread = channel, b""
 
     def wait_boot(self, seconds=BOOT_SECONDS):
@@ -264,7 +275,7 @@ class Vm:
         while b"\n" not in self.unread:
             more = self.channel.recv(65536)
             if not more:
-                raise LabError(f"QEMU has ended:\n{(self.home / 'qemu.log').read_text()}")
+                raise LabError(self._qemu_ended())
             self.unread += more
         line, self.unread = self.unread.split(b"\n", 1)
         return line.decode()
@@ -275,6 +286,9 @@ class Vm:
             yield
         except TimeoutError:
             raise LabError(f"{what}; {self._console_end()}") from None
+
+    def _qemu_ended(self):
+        return f"QEMU has ended:\n{(self.home / 'qemu.log').read_text()}"
 
     def _console_end(self):
         return f"the console's end:\n{(self.home / 'console').read_text(errors='replace')[-2000:]}"
@@ -331,10 +345,24 @@ class Vm:
         self.copy(image(self.packages) / "initramfs.cpio", "/boot/initramfs")
         self.run("sh", "-ec", 'exec python3 -c "$0" /boot/vmlinuz-* /boot/initramfs "$1"', KEXEC_LOAD, command_line)
 
-    def disk(self, state):
-        """The root disk is HUNG or ANSWERING again. A request that hangs ends with a reset, or when it answers."""
+    def disk(self, state, name=None):
+        """The root disk, or a further one, is HUNG or ANSWERING again. A request that hangs ends with a reset, or when it
+        answers."""
         limits = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
-        self.monitor.call("block_set_io_throttle", device="root", bps=state, **limits)
+        which = {"device": "root"}
+        if name:
+            backend = "/virtio-backend" if self.disks[name].startswith("virtio-") else ""
+            which = {"id": f"/machine/peripheral/{name}{backend}"}
+        self.monitor.call("block_set_io_throttle", bps=state, **which, **limits)
+
+    def unplug(self, name):
+        """Pull a further disk, which must be in a slot that allows it."""
+        self.monitor.call("device_del", id=name)
+
+    def plug(self, name):
+        """Put it back, once it has gone."""
+        driver, *properties = self.disks[name].split(",")
+        self.monitor.call("device_add", driver=driver, drive=name, id=name, **dict(it.split("=") for it in properties))
 
     def copy(self, source, inside):
         """Copy a file of the host into the machine, with its mode."""
