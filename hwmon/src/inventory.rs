@@ -20,7 +20,7 @@ mod memory;
 mod network;
 mod unseen;
 
-pub use disks::{Array, Disk, Medium};
+pub use disks::{Array, Disk, Mapping, Medium};
 pub use machine::{Machine, Place, Processors};
 pub use memory::{Memory, Module};
 pub use network::Interface;
@@ -44,6 +44,8 @@ pub struct Inventory {
     pub disks: Vec<Disk>,
     /// md arrays, by name.
     pub arrays: Vec<Array>,
+    /// Devices of the device mapper, by name.
+    pub mappings: Vec<Mapping>,
     /// Network cards and what joins them, by name.
     pub interfaces: Vec<Interface>,
     /// Chips that measure, with the number of their points by quantity.
@@ -99,6 +101,7 @@ pub fn read(root: &Root) -> Inventory {
         bmc: BMC_NODES.into_iter().find(|node| own && root.path(node).exists()).map(str::to_owned),
         disks: Vec::new(),
         arrays: Vec::new(),
+        mappings: Vec::new(),
         interfaces: network::read(root, own),
         chips: if own { chips(root) } else { Vec::new() },
         watchdogs: if own { watchdogs(root) } else { Vec::new() },
@@ -106,7 +109,7 @@ pub fn read(root: &Root) -> Inventory {
         machine,
     };
     if own {
-        (inventory.disks, inventory.arrays) = disks::read(root);
+        (inventory.disks, inventory.arrays, inventory.mappings) = disks::read(root);
     }
     inventory.unseen = unseen::all(root, &inventory, &tables);
     inventory

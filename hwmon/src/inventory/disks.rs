@@ -73,7 +73,22 @@ pub struct Array {
     pub used_by: Vec<String>,
 }
 
-/// Disks and arrays at most, of each.
+/// One device of the device mapper, such as a volume of LVM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mapping {
+    /// `dm-0`.
+    pub name: String,
+    /// `vg-root`, as in /dev/mapper.
+    pub label: Option<String>,
+    /// Who made it: `LVM`, `CRYPT`, `mpath` ...
+    pub kind: Option<String>,
+    /// Bytes.
+    pub bytes: Option<u64>,
+    /// See [`Disk::used_by`].
+    pub used_by: Vec<String>,
+}
+
+/// Disks, arrays and mappings at most, of each.
 const SHOWN_MAX: usize = 512;
 
 /// Members, partitions, holders and users of one device at most.
@@ -97,7 +112,7 @@ const NO_DISKS: [&str; 9] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nb
 /// Disks of hypervisors by maker and model, beside those of the sensor `disk-health`.
 const VIRTUAL: [&str; 6] = ["QEMU", "VBOX", "VMware", "Msft Virtual", "Google", "Amazon"];
 
-pub(super) fn read(root: &Root) -> (Vec<Disk>, Vec<Array>) {
+pub(super) fn read(root: &Root) -> (Vec<Disk>, Vec<Array>, Vec<Mapping>) {
     let machine = Block::of(root);
     let names = once::names(&root.path("/sys/block"));
     let is_disk = |name: &&String| !NO_DISKS.iter().any(|no| name.starts_with(no));
@@ -111,7 +126,9 @@ pub(super) fn read(root: &Root) -> (Vec<Disk>, Vec<Array>) {
     }
     let arrays = names.iter().filter(|name| name.starts_with("md"));
     let arrays = arrays.filter_map(|name| machine.array(name));
-    (disks, arrays.take(SHOWN_MAX).collect())
+    let mappings = names.iter().filter(|name| name.starts_with("dm-"));
+    let mappings = mappings.filter_map(|name| machine.mapping(name));
+    (disks, arrays.take(SHOWN_MAX).collect(), mappings.take(SHOWN_MAX).collect())
 }
 
 /// The tables that tell what a device is used for, read once.
@@ -210,6 +227,20 @@ impl<'a> Block<'a> {
             level: once::shown(&md.join("level")).or_else(|| container(&md)),
             bytes: bytes(&directory).filter(|bytes| *bytes > 0),
             members: members.take(PARTS_MAX).collect(),
+            used_by: self.users(&directory),
+        })
+    }
+
+    fn mapping(&self, name: &str) -> Option<Mapping> {
+        let directory = self.root.path("/sys/block").join(name);
+        // `LVM-` and identifiers of group and volume (Documentation/ABI/testing/sysfs-block-dm).
+        let uuid = once::shown(&directory.join("dm/uuid"));
+        let kind = uuid.and_then(|uuid| Some(uuid.split_once('-')?.0.to_owned()));
+        Some(Mapping {
+            name: once::clean(name.as_bytes())?,
+            label: once::shown(&directory.join("dm/name")),
+            kind,
+            bytes: bytes(&directory).filter(|bytes| *bytes > 0),
             used_by: self.users(&directory),
         })
     }

@@ -85,6 +85,9 @@ const SERVER: &[(&str, &str)] = &[
     ("sys/block/md0/size", "2048\n"),
     ("sys/block/md0/md/level", "raid1\n"),
     ("sys/block/md0/md/dev-sda1/state", "in_sync\n"),
+    ("sys/block/dm-0/dm/name", "vg-data\n"),
+    ("sys/block/dm-0/dm/uuid", "LVM-h0dXQkJ3l2\n"),
+    ("sys/block/dm-0/size", "2048\n"),
     ("sys/block/loop0/size", "8\n"),
     ("sys/block/sdb/size", "0\n"),
     ("sys/block/sdc/size", "8\n"),
@@ -165,6 +168,8 @@ fn a_disk_is_told_with_what_lives_on_it() {
     let [md0] = &inventory.arrays[..] else { panic!() };
     assert_eq!((md0.level.as_deref(), md0.bytes), (Some("raid1"), Some(1 << 20)));
     assert_eq!((&*md0.members, &*md0.used_by), (&["sda1".into()][..], &["/".into()][..]));
+    let [mapping] = &inventory.mappings[..] else { panic!() };
+    assert_eq!((mapping.label.as_deref(), mapping.kind.as_deref()), (Some("vg-data"), Some("LVM")));
     assert_eq!(device(&Root::recorded(&tree.0), "/dev/disk/by-id/none"), None);
 }
 

@@ -4,7 +4,7 @@ use mastiff_core::health::Verdict;
 use mastiff_core::reading::{Shown, Unit, Value};
 use mastiff_core::view::{CheckView, ValueView};
 use mastiff_hwmon::inventory::{
-    Array, Chip, Disk, Interface, Inventory, Medium, Memory, Module, Place, Watchdog,
+    Array, Chip, Disk, Interface, Inventory, Mapping, Medium, Memory, Module, Place, Watchdog,
 };
 
 use super::super::check::reason;
@@ -63,7 +63,12 @@ fn size(bytes: u64) -> String {
     Shown(Unit::Bytes, Some(&Value::Number(bytes as f64))).to_string()
 }
 
-pub(super) fn machine(inventory: &Inventory, ecc: &[&CheckView], all: bool) -> Vec<Part> {
+pub(super) fn machine(
+    inventory: &Inventory,
+    ecc: &[&CheckView],
+    ipmi: &[&CheckView],
+    all: bool,
+) -> Vec<Part> {
     let machine = &inventory.machine;
     let name = words([machine.maker.as_deref(), machine.model.as_deref()]);
     let place = match machine.place {
@@ -85,10 +90,11 @@ pub(super) fn machine(inventory: &Inventory, ecc: &[&CheckView], all: bool) -> V
     add("system", list([Some(name), place, serial]));
     add("board", list([machine.board.clone(), firmware]));
     add("processors", processors(inventory));
-    if let Some(node) = &inventory.bmc {
-        add("BMC", node.clone());
-    }
     parts.push(memory(&inventory.memory, ecc, all));
+    if let Some(node) = &inventory.bmc {
+        let values = ipmi.iter().map(|check| Some(values(check)));
+        parts.push(Part::new("BMC", node.clone()).with(ipmi.iter().copied()).line(list(values)));
+    }
     parts
 }
 
@@ -181,6 +187,35 @@ pub(super) fn array(array: &Array, checks: &[&CheckView]) -> Part {
         .with(checks.iter().copied())
         .line(list(values))
         .line(used_by(&array.used_by))
+}
+
+/// One part for each that is not well or has a check of what it consists of, such as the paths of a
+/// multipath disk; the others are counted.
+pub(super) fn mappings<'a>(
+    inventory: &Inventory,
+    checks: impl Fn(&Mapping) -> Vec<&'a CheckView>,
+) -> Vec<Part> {
+    let (mut parts, mut others, mut count) = (Vec::new(), Vec::new(), 0_usize);
+    for mapping in &inventory.mappings {
+        let own = checks(mapping);
+        let size = mapping.bytes.map(size);
+        let what = words([size.as_deref(), mapping.kind.as_deref(), Some(&mapping.name)]);
+        let name = mapping.label.as_deref().unwrap_or(&mapping.name);
+        let is_composed = own.iter().any(|check| check.sensor == "device-mapper");
+        let values = own.iter().filter(|check| check.sensor != "block");
+        let values = list(values.map(|check| Some(self::values(check))));
+        let part = Part::new(name, what).with(own.iter().copied());
+        if is_composed || !part.is_well() {
+            parts.push(part.line(values).line(used_by(&mapping.used_by)));
+        } else {
+            count = count.saturating_add(1);
+            others.extend(own);
+        }
+    }
+    if count > 0 {
+        parts.push(Part::new("others", counted(count, "mapping")).with(others));
+    }
+    parts
 }
 
 pub(super) fn interface(interface: &Interface) -> Part {

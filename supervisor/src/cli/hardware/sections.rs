@@ -2,7 +2,7 @@
 
 use mastiff_core::health::Verdict;
 use mastiff_core::view::CheckView;
-use mastiff_hwmon::inventory::{self, Disk, Inventory};
+use mastiff_hwmon::inventory::{self, Disk, Inventory, Mapping};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::Target;
 use serde::Serialize;
@@ -11,6 +11,9 @@ use super::super::check::reason;
 use super::super::print::{Tone, duration};
 use super::super::table::{Cell, Table};
 use super::parts;
+
+/// Sensors of file systems that are arrays as well.
+const POOLS: [&str; 2] = ["btrfs", "zfs"];
 
 /// A heading and what stands under it.
 #[derive(Debug, Serialize)]
@@ -67,6 +70,11 @@ impl Part {
             }
         }
         self
+    }
+
+    /// Whether somebody should look at it, or it could not be looked at.
+    pub(super) fn is_well(&self) -> bool {
+        self.verdict.is_none_or(|verdict| verdict <= Verdict::Healthy) && self.reasons.is_empty()
     }
 
     /// Adds a line, unless it is empty.
@@ -132,15 +140,24 @@ pub(super) fn all(
         let own: Vec<_> = checks.iter().filter(|it| is_device(root, it, &array.name)).collect();
         parts::array(array, &own)
     });
+    let pools = checks.iter().filter(|check| POOLS.contains(&&*check.sensor));
+    let pools = pools.map(|check| Part::new(&check.name, parts::values(check)).with([check]));
+    let of_mapping = |mapping: &Mapping| -> Vec<&CheckView> {
+        let is_own = |check: &&CheckView| {
+            Some(&check.target) == mapping.label.as_ref() || is_device(root, check, &mapping.name)
+        };
+        checks.iter().filter(is_own).collect()
+    };
     let links = of("link");
     let interfaces = inventory.interfaces.iter().map(|interface| {
         let own = links.iter().copied().filter(|check| check.target == interface.name);
         parts::interface(interface).with(own)
     });
     let mut sections = vec![
-        Section::new("Machine", parts::machine(inventory, &of("ecc"), all)),
+        Section::new("Machine", parts::machine(inventory, &of("ecc"), &of("ipmi"), all)),
         Section::new("Disks", disks),
-        Section::new("Arrays", arrays),
+        Section::new("Arrays", arrays.chain(pools)),
+        Section::new("Mappings", parts::mappings(inventory, of_mapping)),
         Section::new("Network", interfaces),
         Section::new("Sensors", parts::sensors(inventory, &of("hwmon"), &of("thermal"), points)),
         Section::new("Watchdogs", inventory.watchdogs.iter().map(parts::watchdog)),
