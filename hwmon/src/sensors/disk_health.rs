@@ -1,10 +1,11 @@
-//! What disks say of their own health: the log of NVMe controllers, SMART of ATA disks.
+//! What disks say of their own health: the log of NVMe controllers, SMART of ATA disks, log pages
+//! of SAS disks.
 //!
 //! Asking a disk can hang, so the prober does it, seldom: a SMART command makes an ATA disk finish
-//! all that it has in hand first. A disk in standby is not woken: CHECK POWER MODE comes first, and
-//! what it said before it fell asleep stands. (One in the deeper SLEEP of `hdparm -Y` is woken by
-//! any command, this one, too.) NVMe controllers are asked through their own
-//! node: some log an error for each question to a namespace.
+//! all that it has in hand first. A disk in standby is not woken: CHECK POWER MODE comes first (for
+//! SAS, TEST UNIT READY and REQUEST SENSE), and what it said before it fell asleep stands. (One in
+//! the deeper SLEEP of `hdparm -Y` is woken by any command, this one, too.) NVMe controllers are
+//! asked through their own node: some log an error for each question to a namespace.
 //!
 //! Disks behind a RAID controller are hidden; `smartctl` knows how to reach them, through the
 //! sensor `command`.
@@ -25,12 +26,13 @@ use crate::sys;
 
 mod ata;
 mod nvme;
+mod scsi;
 
-/// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52).
+/// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52; SPC-5, 7.3).
 pub const SENSOR: Sensor = Sensor {
     name: "disk-health",
     hardware: true,
-    summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk. Never wakes a disk in standby.",
+    summary: "What a disk says of its health: the SMART log of an NVMe controller, SMART of an ATA disk, the log pages of a SAS disk. Never wakes a disk in standby.",
     target: Target::Device,
     options: &[],
     quantities: QUANTITIES,
@@ -62,17 +64,17 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "read-only",
         unit: Unit::Flag,
-        meaning: "it takes no writes any more (NVMe); absent for ATA",
+        meaning: "it takes no writes any more (NVMe); absent for others",
     },
     Quantity {
         name: "spare-low",
         unit: Unit::Flag,
-        meaning: "its spare blocks are below the maker's limit (NVMe); absent for ATA",
+        meaning: "its spare blocks are below the maker's limit (NVMe); absent for others",
     },
     Quantity {
         name: "spare",
         unit: Unit::Ratio,
-        meaning: "share of its spare blocks that is left (NVMe); absent for ATA",
+        meaning: "share of its spare blocks that is left (NVMe); absent for others",
     },
     Quantity {
         name: "wear",
@@ -82,44 +84,44 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "media-errors",
         unit: Unit::Total,
-        meaning: "times that data could not be read or written (NVMe; attribute 187)",
+        meaning: "times that data could not be read or written (NVMe; attribute 187; SAS: uncorrected errors)",
     },
     Quantity {
         name: "reallocated",
         unit: Unit::Total,
-        meaning: "sectors replaced by spare ones (attribute 5); absent for NVMe",
+        meaning: "sectors replaced by spare ones (attribute 5; SAS: grown defects); absent for NVMe",
     },
     Quantity {
         name: "pending",
         unit: Unit::Count,
-        meaning: "sectors that cannot be read now (attribute 197); absent for NVMe",
+        meaning: "sectors that cannot be read now (attribute 197; SAS: found by its background scan, 20 at most); absent for NVMe",
     },
     Quantity {
         name: "uncorrectable",
         unit: Unit::Total,
-        meaning: "sectors that the disk's own test could not read (attribute 198); absent for NVMe",
+        meaning: "sectors that the disk's own test could not read (attribute 198); absent for others",
     },
     Quantity {
         name: "link-errors",
         unit: Unit::Total,
-        meaning: "damaged transfers, mostly a bad cable or slot (attribute 199); absent for NVMe",
+        meaning: "damaged transfers, mostly a bad cable or slot (attribute 199); absent for others",
     },
     Quantity {
         name: "unprotected",
         unit: Unit::Flag,
-        meaning: "its cache would be lost with the power: the backup for it has failed (NVMe); absent for ATA",
+        meaning: "its cache would be lost with the power: the backup for it has failed (NVMe); absent for others",
     },
     Quantity { name: "temperature", unit: Unit::Celsius, meaning: "its temperature" },
     Quantity {
         name: "hot",
         unit: Unit::Flag,
-        meaning: "outside the maker's limits (NVMe), or above 60C (rotating) or 70C (ATA SSD)",
+        meaning: "outside the maker's limits (NVMe, SAS), or above 60C (rotating) or 70C (SSD) where those are not told",
     },
     Quantity { name: "power-on", unit: Unit::Seconds, meaning: "how long it has been running" },
     Quantity {
         name: "unsafe-shutdowns",
         unit: Unit::Total,
-        meaning: "times the power went without warning (NVMe); absent for ATA",
+        meaning: "times the power went without warning (NVMe); absent for others",
     },
     Quantity {
         name: "asleep",
@@ -144,6 +146,7 @@ const VIRTUAL: [&str; 7] = [
 enum Kind {
     Nvme { controller: String },
     Ata { name: String },
+    Scsi { name: String },
 }
 
 struct DiskHealth {
@@ -170,7 +173,8 @@ impl Probe for DiskHealth {
                 out.note = disk::described(&device).map(String::into_boxed_str);
                 Ok(())
             }
-            Kind::Ata { name } => self.ask_ata(&name, out),
+            Kind::Ata { name } => self.ask(&name, ask_ata, out),
+            Kind::Scsi { name } => self.ask(&name, ask_scsi, out),
         }
     }
 }
@@ -186,35 +190,26 @@ impl DiskHealth {
         Ok((node.map_err(|error| SensorError::io("open", &path, error))?, path))
     }
 
-    fn ask_ata(&mut self, name: &str, out: &mut Readings) -> Result<(), SensorError> {
+    /// Asks a disk that may sleep.
+    fn ask(&mut self, name: &str, ask: Ask, out: &mut Readings) -> Result<(), SensorError> {
         let block = self.root.path("/sys/block").join(name);
         // One that the kernel has suspended is woken by any command.
         let status = once::shown(&block.join("device/power/runtime_status"));
-        let mut power = ata::Power::Asleep;
-        if status.is_none_or(|status| status != "suspended") {
+        let mut note = disk::label(&self.root, name).unwrap_or_default();
+        let is_awake = status.is_none_or(|status| status != "suspended") && {
             let (node, _) = self.node(name)?;
-            power = ata::power(node.as_fd())?;
-            if power == ata::Power::Awake {
-                let said = ata::ask(node.as_fd())?;
-                let rotating = once::shown(&block.join("queue/rotational"));
-                let mut note = disk::label(&self.root, name).unwrap_or_default();
-                ata::fill(&said, rotating.is_some_and(|text| text == "1"), out, &mut note);
-                out.note = Some(note.into());
-                out.flag("asleep", false);
-                self.last = Some(out.clone());
-            }
+            let rotating = once::shown(&block.join("queue/rotational"));
+            let disk = Disk { node, name, is_rotating: rotating.is_some_and(|text| text == "1") };
+            ask(&disk, out, &mut note)?
+        };
+        if is_awake {
+            out.note = Some(note.into());
+            out.flag("asleep", false);
+            self.last = Some(out.clone());
+        } else {
+            self.sleeps(out);
         }
-        match power {
-            ata::Power::Awake => Ok(()),
-            ata::Power::Asleep => {
-                self.sleeps(out);
-                Ok(())
-            }
-            ata::Power::Unknown => Err(SensorError::Unsupported(format!(
-                "cannot tell whether {name} sleeps, so it is not asked; \
-                 smartctl may know its adapter (sensor `command`)"
-            ))),
-        }
+        Ok(())
     }
 
     fn sleeps(&self, out: &mut Readings) {
@@ -224,6 +219,39 @@ impl DiskHealth {
         }
         out.flag("asleep", true);
     }
+}
+
+/// A disk that can be asked.
+struct Disk<'a> {
+    node: File,
+    name: &'a str,
+    is_rotating: bool,
+}
+
+/// Asks a disk, unless it sleeps: then it says false. The note grows by what makes the disk fail.
+type Ask = fn(&Disk<'_>, &mut Readings, &mut String) -> Result<bool, SensorError>;
+
+fn ask_ata(disk: &Disk<'_>, out: &mut Readings, note: &mut String) -> Result<bool, SensorError> {
+    match ata::power(disk.node.as_fd())? {
+        ata::Power::Awake => {
+            ata::fill(&ata::ask(disk.node.as_fd())?, disk.is_rotating, out, note);
+            Ok(true)
+        }
+        ata::Power::Asleep => Ok(false),
+        ata::Power::Unknown => Err(SensorError::Unsupported(format!(
+            "cannot tell whether {} sleeps, so it is not asked; \
+             smartctl may know its adapter (sensor `command`)",
+            disk.name
+        ))),
+    }
+}
+
+fn ask_scsi(disk: &Disk<'_>, out: &mut Readings, note: &mut String) -> Result<bool, SensorError> {
+    if scsi::rests(disk.node.as_fd())? {
+        return Ok(false);
+    }
+    scsi::fill(&scsi::ask(disk.node.as_fd())?, disk.is_rotating, out, note);
+    Ok(true)
 }
 
 /// From the directories of /sys alone.
@@ -239,17 +267,21 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
     if once::shown(&block.join("device/vendor")).is_some_and(|vendor| vendor == "ATA") {
         return Ok(Kind::Ata { name });
     }
+    // Only devices of the SCSI layer have a type; 0 and 0eh are disks (SPC-5, 6.6.2).
+    if once::number(&block.join("device/type")).is_some_and(|kind| [0, 14].contains(&kind)) {
+        return Ok(Kind::Scsi { name });
+    }
     Err(SensorError::Target {
         target: target.to_owned(),
-        reason: "it is no NVMe controller and no ATA disk that this machine sees; \
+        reason: "it is no NVMe, ATA or SAS disk that this machine sees; \
                  for disks behind a RAID controller use smartctl with the sensor `command`"
             .into(),
     })
 }
 
-/// NVMe controllers of this machine that can be opened. ATA disks are asked when they are named:
-/// one that sleeps since before, or behind an adapter that answers for it, is unknown until then,
-/// and nobody has asked for that.
+/// NVMe controllers of this machine that can be opened. ATA and SAS disks are asked when they are
+/// named: one that sleeps since before, or behind an adapter that answers for it, is unknown until
+/// then, and nobody has asked for that.
 fn discover(root: &Root) -> Vec<String> {
     let nvme = root.path("/sys/class/nvme");
     let is_real = |device: &Path| {

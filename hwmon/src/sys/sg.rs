@@ -1,9 +1,8 @@
-//! ATA commands to a disk through the SCSI layer (scsi/sg.h; SAT-4, 12.2: ATA PASS-THROUGH (16)).
+//! Commands to a disk through the SCSI layer (scsi/sg.h): those of SCSI, and those of ATA in ATA
+//! PASS-THROUGH (16) (SAT-4, 12.2).
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-
-use super::Page;
 
 /// `struct sg_io_hdr`, scsi/sg.h.
 #[repr(C)]
@@ -54,34 +53,37 @@ pub(crate) struct Ended {
     pub(crate) status: u8,
     /// Whether the command reached the disk and came back (host_status and driver_status of sg).
     pub(crate) is_delivered: bool,
-    /// Whether all 512 bytes came, if any were asked for.
-    pub(crate) is_whole: bool,
+    /// Bytes that came, of those that were asked for.
+    pub(crate) received: usize,
     /// The sense data, zero where the disk sent none.
     pub(crate) sense: [u8; SENSE_BYTES],
 }
 
-/// Sends a command, and reads a page where it has one.
+/// Sends a command of at most 16 bytes, and reads its answer where it has one.
 ///
 /// # Errors
-/// What the kernel says: `EPERM` without `CAP_SYS_RAWIO`, `ENOTTY` or `EINVAL` where the descriptor
-/// is of nothing that takes such commands, `ENODEV` for a disk that is offline.
+/// `EINVAL` for a command or an answer that is too long. Else what the kernel says: `EPERM` without
+/// `CAP_SYS_RAWIO`, `ENOTTY` or `EINVAL` where the descriptor is of nothing that takes such
+/// commands, `ENODEV` for a disk that is offline.
 pub(crate) fn send(
     disk: BorrowedFd<'_>,
-    mut command: [u8; 16],
-    page: Option<&mut Page>,
+    command: &[u8],
+    answer: Option<&mut [u8]>,
 ) -> io::Result<Ended> {
     let mut sense = [0; SENSE_BYTES];
-    let direction = if page.is_some() { DIRECTION_FROM_DEVICE } else { DIRECTION_NONE };
-    let data_bytes = if page.is_some() { 512 } else { 0 };
+    let direction = if answer.is_some() { DIRECTION_FROM_DEVICE } else { DIRECTION_NONE };
+    let too_long = |_| io::Error::from_raw_os_error(libc::EINVAL);
+    let data_bytes = answer.as_ref().map_or(0, |answer| answer.len());
+    let command_bytes = u8::try_from(command.len()).map_err(too_long)?;
     let mut header = Header {
         interface: INTERFACE,
         direction,
-        command_bytes: 16,
+        command_bytes,
         sense_bytes_max: 32,
         pieces: 0,
-        data_bytes,
-        data: page.map_or(std::ptr::null_mut(), |page| page.0.as_mut_ptr()),
-        command: command.as_mut_ptr(),
+        data_bytes: u32::try_from(data_bytes).map_err(too_long)?,
+        data: answer.map_or(std::ptr::null_mut(), |answer| answer.as_mut_ptr()),
+        command: command.as_ptr().cast_mut(),
         sense: sense.as_mut_ptr(),
         timeout_ms: TIMEOUT_MS,
         flags: 0,
@@ -97,7 +99,7 @@ pub(crate) fn send(
         duration_ms: 0,
         info: 0,
     };
-    // SAFETY: the kernel reads and writes one `sg_io_hdr`, which `header` is; it reads
+    // SAFETY: the kernel reads and writes one `sg_io_hdr`, which `header` is; it only reads
     // `command_bytes` at `command`, writes at most `sense_bytes_max` at `sense` and at most
     // `data_bytes` at `data`. All three are that long and outlive the call.
     unsafe { sg_io(disk.as_raw_fd(), &raw mut header) }?;
@@ -105,7 +107,7 @@ pub(crate) fn send(
         status: header.status,
         // DRIVER_SENSE (8) says that there is sense data; Linux 5.14 and later leave it out.
         is_delivered: header.host_status == 0 && matches!(header.driver_status & 0x0f, 0 | 8),
-        is_whole: header.residue == 0,
+        received: data_bytes.saturating_sub(usize::try_from(header.residue).unwrap_or(0)),
         sense,
     })
 }

@@ -38,8 +38,8 @@ const WEAR: [u8; 4] = [177, 231, 202, 233];
 
 /// Degrees Celsius above which a disk counts as hot: the usual limits of operation of their data
 /// sheets.
-const HOT_ROTATING: u8 = 60;
-const HOT_SOLID: u8 = 70;
+pub(super) const HOT_ROTATING: u8 = 60;
+pub(super) const HOT_SOLID: u8 = 70;
 
 /// Attributes at their thresholds that are named at most.
 const NAMED_MAX: usize = 4;
@@ -118,7 +118,9 @@ pub(super) fn ask(disk: BorrowedFd<'_>) -> Result<Said, SensorError> {
 fn fetch(disk: BorrowedFd<'_>, feature: u8, page: &mut Page) -> Result<bool, SensorError> {
     let ended = send(disk, DATA_IN, SMART, feature, Some(page))?;
     let fine = registers(&ended.sense).is_none_or(|registers| registers.status & STATUS_ERROR == 0);
-    Ok(fine && ended.is_whole && (ended.status == 0 || registers(&ended.sense).is_some()))
+    Ok(fine
+        && ended.received == page.0.len()
+        && (ended.status == 0 || registers(&ended.sense).is_some()))
 }
 
 fn send(
@@ -149,7 +151,8 @@ fn send(
         0,
     ];
     let failed = |source| SensorError::Call { call: "the SCSI command to the disk", source };
-    let ended = sg::send(disk, bytes, page).map_err(failed)?;
+    let answer = page.map(|page| page.0.as_mut_slice());
+    let ended = sg::send(disk, &bytes, answer).map_err(failed)?;
     if ended.is_delivered {
         Ok(ended)
     } else {
