@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod dm;
+pub(crate) mod ethtool;
 pub(crate) mod ipmi;
 pub(crate) mod nvme;
 pub(crate) mod sg;

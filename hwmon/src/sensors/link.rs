@@ -20,6 +20,8 @@ use crate::root::Root;
 use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted};
 use crate::text;
 
+pub(crate) mod modes;
+
 /// One network interface (/sys/class/net/NAME; Documentation/ABI/testing/sysfs-class-net).
 pub const SENSOR: Sensor = Sensor {
     name: "link",
@@ -66,6 +68,11 @@ const QUANTITIES: &[Quantity] = &[
         meaning: "its speed is below the highest since the daemon looks, as after a bad cable; absent and read as speed is",
     },
     Quantity {
+        name: "below-maximum",
+        unit: Unit::Flag,
+        meaning: "its speed is below the highest that the card, and what is plugged into it, support; absent without a speed and where the driver does not say; read as speed is",
+    },
+    Quantity {
         name: "members",
         unit: Unit::Count,
         meaning: "interfaces below a bond, or a team of teamd; absent for other interfaces",
@@ -109,6 +116,7 @@ const MEMBERS_MAX: usize = 32;
 
 struct Link {
     directory: PathBuf,
+    is_machine: bool,
     /// The socket of teamd while it runs a team of this name: the kernel's files do not tell one.
     teamd: PathBuf,
     files: Option<Files>,
@@ -145,6 +153,7 @@ fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>,
     }
     Ok(Box::new(Link {
         directory: net.join(target),
+        is_machine: root.is_machine(),
         teamd: root.path("/run/teamd").join(format!("{target}.sock")),
         files: None,
         fastest: 0,
@@ -188,8 +197,11 @@ impl Probe for Link {
             out.number("sent", rate);
         }
         files.count(directory, wanted, out);
-        if wants("speed") || wants("slower") {
-            speed(directory, &mut self.fastest, out);
+        if wants("speed") || wants("slower") || wants("below-maximum") {
+            let megabits = speed(directory, &mut self.fastest, out);
+            if wants("below-maximum") && self.is_machine {
+                below_maximum(directory, megabits, out);
+            }
         }
         if wants("members") || wants("members-down") {
             if self.teamd.exists() || directory.join("bonding").is_dir() {
@@ -299,19 +311,36 @@ fn carrier(operstate: &str) -> Option<bool> {
 }
 
 /// `-1` where the driver does not know; EINVAL where it cannot be asked.
-fn speed(directory: &Path, fastest: &mut u64, out: &mut Readings) {
+fn speed(directory: &Path, fastest: &mut u64, out: &mut Readings) -> Option<u64> {
     let text = match slow(directory, "speed") {
         Slow::Refused => "-1".to_owned(),
         Slow::Text(text) => text,
-        Slow::Unknown => return,
+        Slow::Unknown => return None,
     };
     if text == "-1" {
-        out.absent("speed");
-        out.absent("slower");
-    } else if let Some(megabits) = text::whole(&text) {
-        *fastest = megabits.max(*fastest);
-        out.count("speed", megabits);
-        out.flag("slower", megabits < *fastest);
+        for name in ["speed", "slower", "below-maximum"] {
+            out.absent(name);
+        }
+        return None;
+    }
+    let megabits = text::whole(&text)?;
+    *fastest = megabits.max(*fastest);
+    out.count("speed", megabits);
+    out.flag("slower", megabits < *fastest);
+    Some(megabits)
+}
+
+fn below_maximum(directory: &Path, megabits: Option<u64>, out: &mut Readings) {
+    let Some(name) = directory.file_name().and_then(|name| name.to_str()) else { return };
+    let (Some(megabits), Ok(maximum)) = (megabits, modes::fastest(name)) else { return };
+    match maximum {
+        Some(maximum) => {
+            out.flag("below-maximum", megabits < maximum);
+            if megabits < maximum {
+                out.note = Some(format!("{megabits} of {maximum} Mb/s").into());
+            }
+        }
+        None => out.absent("below-maximum"),
     }
 }
 

@@ -168,6 +168,7 @@ pub(crate) const EXPECTED: &[Expected] = &[
             ("speed", "absent"),
             ("duplex", "unknown"),
             ("slower", "absent"),
+            ("below-maximum", "absent"),
             ("members", "absent"),
             ("members-down", "absent"),
             ("errors", "321"),
