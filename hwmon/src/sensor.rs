@@ -126,6 +126,13 @@ pub trait Probe: Send {
         Vec::new()
     }
 
+    /// Whether it has learnt what costs much to learn anew, or can never be learnt again. A reading
+    /// that takes long is taken by a process of its own; with this that process is kept for the
+    /// next one, and the probe with it.
+    fn is_worth_keeping(&self) -> bool {
+        false
+    }
+
     /// Told before [`read`](Self::read) which of [`wakes`](Self::wakes) became ready, by its place
     /// in the list.
     ///

@@ -153,6 +153,8 @@ impl Probes {
         }
         let known = &self.checks;
         self.units.retain(|id| known.contains_key(&id));
+        self.lanes
+            .keep_only(|purpose| matches!(purpose, Purpose::Check(id) if known.contains_key(id)));
     }
 
     /// Whether its checks are just these, by name and definition.
@@ -444,7 +446,7 @@ fn run(arguments: Vec<String>, timeout: Span) -> Order {
 fn judge(entry: &Entry, result: Result<Output, String>) -> Result<Readings, String> {
     let quantities = entry.config.sensor.quantities;
     match (result?, entry.config.sensor.source) {
-        (Output::Readings(slots, note), _) => Ok(Readings::from_slots(quantities, slots, note)),
+        (Output::Readings(slots, note, _), _) => Ok(Readings::from_slots(quantities, slots, note)),
         (Output::Finished(ended), Source::Program(program)) => {
             let mut readings = Readings::new(quantities);
             let finished = finished(ended);

@@ -166,6 +166,11 @@ impl Probe for Ipmi {
         self.fill(now, out);
         Ok(())
     }
+
+    /// The list takes seconds to read, and which events are new is known to nobody else.
+    fn is_worth_keeping(&self) -> bool {
+        true
+    }
 }
 
 /// Which quantity a sensor that is not well counts in; each counts in one.

@@ -183,9 +183,20 @@ impl<P: Clone + PartialEq> Lanes<P> {
         Ok(())
     }
 
-    /// Gives a prober of its own to what took long the last time; the rest waits in the lane.
+    /// Lets go of the probers that were kept for other purposes than these.
+    pub fn keep_only(&mut self, is_wanted: impl Fn(&P) -> bool) {
+        self.asides.keep_only(is_wanted);
+    }
+
+    /// Gives a prober of its own to what took long the last time, the one that it had if that was
+    /// kept; the rest waits in the lane.
     fn queue(&mut self, job: Waiting<P>, now: Mono) {
-        if self.asides.is_suspect(&job.purpose)
+        if self.asides.has_room()
+            && let Some(prober) = self.asides.take_kept(&job.purpose)
+            && matches!(prober.channel.send(&job.message, None), Ok(true))
+        {
+            self.asides.add(job, prober, Begun::Alone, now);
+        } else if self.asides.is_suspect(&job.purpose)
             && self.asides.has_room()
             && let Some(prober) = self.give_alone(&job.message, now)
         {
@@ -403,6 +414,7 @@ impl<P: Clone + PartialEq> Lanes<P> {
             self.replaced.push(runner.child);
         }
         self.unsent.clear();
+        self.asides.keep_only(|_| false);
         for (purpose, _) in std::mem::take(&mut self.orders).into_values() {
             match purpose {
                 For::Caller(purpose) => {

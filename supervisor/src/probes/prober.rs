@@ -95,8 +95,9 @@ impl Prober {
             .read(clock::now(), Wanted::from_bits(probe.wanted), &mut readings)
             .map_err(|error| error.to_string())?;
         // Only what could be read stays open: after an error the next reading starts anew.
+        let is_worth_keeping = opened.is_worth_keeping();
         self.open.insert(probe.check, opened);
-        Ok(Output::Readings(readings.slots().to_vec(), readings.note))
+        Ok(Output::Readings(readings.slots().to_vec(), readings.note, is_worth_keeping))
     }
 }
 

@@ -340,7 +340,9 @@ impl Runner {
             }
             Some(Work::Question(mut conversation, mut readings)) => {
                 match conversation.proceed(now, &mut readings) {
-                    Ok(true) => Ok(Output::Readings(readings.slots().to_vec(), readings.note)),
+                    Ok(true) => {
+                        Ok(Output::Readings(readings.slots().to_vec(), readings.note, false))
+                    }
                     Ok(false) => {
                         self.under_way.insert(id, Work::Question(conversation, readings));
                         return;

@@ -126,8 +126,9 @@ pub struct Reply {
 /// What came of a job or an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Output {
-    /// Values, in the order of the sensor's declaration, and a note.
-    Readings(Vec<Option<Value>>, Option<Box<str>>),
+    /// Values, in the order of the sensor's declaration, a note, and whether the probe behind them
+    /// is [worth keeping](mastiff_hwmon::sensor::Probe::is_worth_keeping).
+    Readings(Vec<Option<Value>>, Option<Box<str>>, bool),
     /// A program has ended.
     Finished(Ended),
     /// A file has been written, or all of them.

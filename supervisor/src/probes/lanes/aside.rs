@@ -2,7 +2,9 @@
 //!
 //! Nothing else is asked of them, so nobody waits behind what hangs. A job that is overdue is
 //! *stalled*: its prober is killed, stays here until the kernel lets go of it, and its target is
-//! not touched before that.
+//! not touched before that. One that answers ends with that, unless its probe is worth keeping:
+//! then it waits for the next job for the same purpose, and gets that even if the last one was
+//! quick.
 
 use std::os::fd::AsRawFd;
 
@@ -10,12 +12,16 @@ use mastiff_core::time::Mono;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::super::wire::{Received, Reply};
+use super::super::wire::{Output, Received, Reply};
 use super::{Counters, Done, Prober, STUCK_MAX, Waiting};
 use crate::clock;
 
 /// Targets that are remembered as slow. Beyond it the oldest are tried in the lane again.
 const SUSPECTS_MAX: usize = 256;
+
+/// Probers that are kept for their probes at most; beyond it the one that was used least lately
+/// ends.
+const KEPT_MAX: usize = 16;
 
 /// All of them.
 #[derive(Debug)]
@@ -25,6 +31,9 @@ pub(super) struct Asides<P> {
     all: Vec<Aside<P>>,
     /// Whose last job took long.
     suspects: Vec<P>,
+    /// Those that wait for the next job for their purpose, the last one used last. Nobody watches
+    /// them: one that has died does not take its next job.
+    kept: Vec<(P, Prober)>,
 }
 
 /// Whether a prober has begun the job that it was taken aside with, if it ends without an answer.
@@ -51,7 +60,7 @@ struct Aside<P> {
 impl<P: Clone + PartialEq> Asides<P> {
     /// None yet; they use [`STUCK_MAX`] tokens from `first_token` on.
     pub(super) fn new(registry: Registry, first_token: usize) -> Self {
-        Self { registry, first_token, all: Vec::new(), suspects: Vec::new() }
+        Self { registry, first_token, all: Vec::new(), suspects: Vec::new(), kept: Vec::new() }
     }
 
     /// Whether a job for this purpose is under way here; the error says since when it is stalled.
@@ -76,6 +85,17 @@ impl<P: Clone + PartialEq> Asides<P> {
     /// Whether its last job took long.
     pub(super) fn is_suspect(&self, purpose: &P) -> bool {
         self.suspects.contains(purpose)
+    }
+
+    /// The prober that was kept for this purpose.
+    pub(super) fn take_kept(&mut self, purpose: &P) -> Option<Prober> {
+        let index = self.kept.iter().position(|(own, _)| own == purpose)?;
+        Some(self.kept.remove(index).1)
+    }
+
+    /// Lets go of those that were kept for other purposes than these: they end.
+    pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&P) -> bool) {
+        self.kept.retain(|(purpose, _)| is_wanted(purpose));
     }
 
     fn suspect(&mut self, purpose: &P) {
@@ -104,13 +124,14 @@ impl<P: Clone + PartialEq> Asides<P> {
 
     /// The process behind the prober that this order asked for; true if that is to be killed.
     pub(super) fn identify(&mut self, order: u64, pid: i32) -> bool {
-        match self.all.iter_mut().find(|aside| aside.prober.order == order) {
-            Some(aside) => {
-                aside.prober.pid = Some(pid);
-                aside.stalled.is_some()
-            }
-            None => false,
+        if let Some(aside) = self.all.iter_mut().find(|aside| aside.prober.order == order) {
+            aside.prober.pid = Some(pid);
+            return aside.stalled.is_some();
         }
+        if let Some((_, prober)) = self.kept.iter_mut().find(|(_, prober)| prober.order == order) {
+            prober.pid = Some(pid);
+        }
+        false
     }
 
     /// One of them answered, or ended. After that its target may be read again. Returns a job that
@@ -146,6 +167,13 @@ impl<P: Clone + PartialEq> Asides<P> {
             counters.probers_died = counters.probers_died.saturating_add(1);
         } else if now.since(aside.since) < super::HEAD_PATIENCE {
             self.suspects.retain(|purpose| *purpose != aside.job.purpose);
+        }
+        // One that served the lane was told to end with its answer.
+        let is_worth_keeping = matches!(answer, Some(Ok(Output::Readings(_, _, true))));
+        if is_worth_keeping && aside.begun == Begun::Alone {
+            let surplus = self.kept.len().saturating_sub(KEPT_MAX - 1);
+            self.kept.drain(..surplus);
+            self.kept.push((aside.job.purpose.clone(), aside.prober));
         }
         let result = answer.unwrap_or_else(|| Err("the prober died while reading it".into()));
         done.push(Done { purpose: aside.job.purpose, result });
