@@ -583,6 +583,30 @@ fn a_fan_that_stops_by_itself_is_told_from_one_that_was_stopped_or_never_turned(
 }
 
 #[test]
+fn a_chassis_counts_as_opened_when_it_was_seen_closed() {
+    let copy = Copy::of("healthy");
+    let alarm = "sys/devices/platform/nct6775.656/hwmon/hwmon0/intrusion0_alarm";
+    let switch = |text: &str| fs::write(copy.path().join(alarm), text).unwrap();
+    switch("1\n");
+    let mut probe = open_chip(&copy, "nct6798-isa-0290");
+    let mut opened = |seconds| {
+        let out = of_chip(probe.as_mut(), seconds);
+        (out.get("intrusion").cloned(), out.note)
+    };
+    assert_eq!(opened(1), (Some(Value::Absent), None), "it is not connected");
+    switch("0\n");
+    assert_eq!(opened(2), (Some(Value::Flag(false)), None));
+    switch("1\n");
+    assert_eq!(opened(3), (Some(Value::Flag(true)), Some("chassis opened".into())));
+    // Still known after the chip was looked up again.
+    assert_eq!(opened(1000).0, Some(Value::Flag(true)));
+    switch("?\n");
+    assert_eq!(opened(1001).0, None);
+    switch("0\n");
+    assert_eq!(opened(1002).0, Some(Value::Flag(false)));
+}
+
+#[test]
 fn a_point_that_cannot_be_read_any_more_leaves_bad_news_only() {
     let copy = Copy::of("healthy");
     let power = Path::new("sys/devices/pci0000:00/0000:00:1f.4/i2c-7/7-0058/hwmon/hwmon3");

@@ -20,8 +20,10 @@ use crate::sensor::{Options, Probe, Sensor, SensorError, Source, Target, Wanted}
 
 mod channel;
 mod chip;
+mod intrusion;
 
 use channel::{Channel, Kind, Said, Verdict};
+use intrusion::Switch;
 
 /// Chips of the class hwmon (/sys/class/hwmon; Documentation/hwmon/sysfs-interface.rst).
 pub const SENSOR: Sensor = Sensor {
@@ -31,7 +33,7 @@ pub const SENSOR: Sensor = Sensor {
     target: Target::Name,
     options: &[],
     quantities: QUANTITIES,
-    warn_when: &["present = false", "warnings > 0", "broken > 0", "fans-stopped > 0"],
+    warn_when: &["present = false", "warnings > 0", "broken > 0", "fans-stopped > 0", "intrusion"],
     fail_when: &["critical > 0"],
     interval: Span::from_secs(10),
     fail_after: Span::from_secs(30),
@@ -78,6 +80,11 @@ const QUANTITIES: &[Quantity] = &[
         meaning: "points beyond their critical limits, and fans that stopped since the daemon looks although the chip has a lowest speed for them",
     },
     Quantity {
+        name: "intrusion",
+        unit: Unit::Flag,
+        meaning: "the chassis was opened since the daemon looks; no more after a 0 is written to intrusion*_alarm of the chip; none without a switch, or where it was so from the beginning, as on boards whose switch is not connected",
+    },
+    Quantity {
         name: "power",
         unit: Unit::Count,
         meaning: "watts, the highest if it measures several; none where it measures none",
@@ -113,6 +120,7 @@ struct Hwmon {
     label: Option<String>,
     directory: PathBuf,
     channels: Vec<Channel>,
+    switches: Vec<Switch>,
     opened: Option<Mono>,
 }
 
@@ -131,6 +139,7 @@ fn open(root: &Root, target: &str, _options: &Options) -> Result<Box<dyn Probe>,
         label,
         directory: PathBuf::new(),
         channels: Vec::new(),
+        switches: Vec::new(),
         opened: None,
     }))
 }
@@ -168,8 +177,14 @@ impl Probe for Hwmon {
             // The driver may have been loaded anew.
             self.opened = None;
         }
+        intrusion::tell(&mut self.switches, &mut sum.note, out);
         let graphics = GRAPHICS.iter().any(|card| self.chip.starts_with(card));
         sum.fill(&self.channels, graphics, out)
+    }
+
+    /// That a fan turned, and that the chassis was closed, is known to nobody else.
+    fn is_worth_keeping(&self) -> bool {
+        self.channels.iter().any(|channel| channel.turned) || !self.switches.is_empty()
     }
 }
 
@@ -206,6 +221,11 @@ impl Hwmon {
             }
         }
         self.channels = channels;
+        let known = if same { std::mem::take(&mut self.switches) } else { Vec::new() };
+        self.switches = match &self.label {
+            Some(_) => Vec::new(),
+            None => intrusion::all(&self.directory, &known),
+        };
         Ok(())
     }
 }
