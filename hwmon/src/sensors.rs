@@ -24,6 +24,7 @@ pub mod ping;
 pub mod pressure;
 pub mod process;
 pub mod raid;
+pub mod smartctl;
 pub mod swap;
 pub mod tables;
 pub mod taint;
@@ -46,6 +47,7 @@ pub const SENSORS: &[&Sensor] = &[
     &write_test::SENSOR,
     &block::SENSOR,
     &disk_health::SENSOR,
+    &smartctl::SENSOR,
     &raid::SENSOR,
     &device_mapper::SENSOR,
     &btrfs::SENSOR,

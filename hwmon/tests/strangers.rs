@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use mastiff_core::reading::Readings;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::sensor::{End, Finished, Options, Sensor, Source};
-use mastiff_hwmon::sensors::{command, failed_units, heartbeat, http, unit};
+use mastiff_hwmon::sensors::{command, failed_units, heartbeat, http, smartctl, unit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use random::Random;
 
@@ -85,10 +85,14 @@ fn output_of_programs() {
     let plugin = b"DISK WARNING - / 90% \x1b[31m| '/'=90%;85;95;0;100 '/var'=2GB\nmore lines\n";
     let units =
         b"web.service loaded failed failed A web server\ndb.service not-found failed failed db\n";
-    for text in [&plugin[..], units] {
+    let disk = b"json.smart_status.passed = true;\njson.model_name = \"A\";\n\
+        json.ata_smart_attributes.table[0].id = 5;\n\
+        json.ata_smart_attributes.table[0].raw.value = 7;\njson.temperature.current = 30;\n";
+    for text in [&plugin[..], units, disk] {
         each_mutation(ROUNDS, text, |bytes| {
             judge(&command::SENSOR, bytes);
             judge(&failed_units::SENSOR, bytes);
+            judge(&smartctl::SENSOR, bytes);
         });
     }
 }

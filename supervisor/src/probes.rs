@@ -27,7 +27,7 @@ use heartbeats::Heartbeats;
 use lanes::{Counters, Done, Lanes};
 pub use purpose::Purpose;
 use units::Units;
-use wire::{Ended, Job, OUTPUT_BYTES, Order, Output, Run};
+use wire::{Ended, Job, OUTPUT_BYTES_MAX, Order, Output, Run};
 
 pub mod child;
 pub mod heartbeats;
@@ -438,7 +438,7 @@ fn run(arguments: Vec<String>, timeout: Span) -> Order {
         environment: Vec::new(),
         input: String::new(),
         timeout,
-        output_max: OUTPUT_BYTES,
+        output_max: OUTPUT_BYTES_MAX,
     })
 }
 

@@ -7,8 +7,7 @@
 //! the deeper SLEEP of `hdparm -Y` is woken by any command, this one, too.) NVMe controllers are
 //! asked through their own node: some log an error for each question to a namespace.
 //!
-//! Disks behind a RAID controller are hidden; `smartctl` knows how to reach them, through the
-//! sensor `command`.
+//! Disks behind a RAID controller are hidden; the sensor `smartctl` reaches them.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -27,6 +26,8 @@ use crate::sys;
 mod ata;
 mod nvme;
 mod scsi;
+
+pub(super) use ata::{HOT_ROTATING, HOT_SOLID, WEAR};
 
 /// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52; SPC-5, 7.3).
 pub const SENSOR: Sensor = Sensor {
@@ -240,7 +241,7 @@ fn ask_ata(disk: &Disk<'_>, out: &mut Readings, note: &mut String) -> Result<boo
         ata::Power::Asleep => Ok(false),
         ata::Power::Unknown => Err(SensorError::Unsupported(format!(
             "cannot tell whether {} sleeps, so it is not asked; \
-             smartctl may know its adapter (sensor `command`)",
+             smartctl may know its adapter (sensor `smartctl`)",
             disk.name
         ))),
     }
@@ -274,7 +275,7 @@ fn kind(root: &Root, target: &str) -> Result<Kind, SensorError> {
     Err(SensorError::Target {
         target: target.to_owned(),
         reason: "it is no NVMe, ATA or SAS disk that this machine sees; \
-                 for disks behind a RAID controller use smartctl with the sensor `command`"
+                 for disks behind a RAID controller use the sensor `smartctl`"
             .into(),
     })
 }

@@ -127,8 +127,8 @@ fn what_cannot_be_asked_is_an_error_that_says_what_to_do() {
     };
     let root = Root::recorded(trees().join("healthy"));
     for (target, told) in [
-        ("vda", "use smartctl with the sensor `command`"),
-        ("gone", "use smartctl with the sensor `command`"),
+        ("vda", "use the sensor `smartctl`"),
+        ("gone", "use the sensor `smartctl`"),
         // It is known for what it is, and a tree has no disks.
         ("nvme0", "a recorded tree has no disks"),
         ("nvme0n1", "a recorded tree has no disks"),

@@ -34,12 +34,12 @@ const STATUS_ERROR: u8 = 1;
 /// Attributes that tell the wear of a solid-state disk, the most telling first; the normalised
 /// value is the share of its life that is left. 177 of Samsung, 231 of SandForce, Phison and
 /// Kingston, 202 of Micron, 233 of Intel.
-const WEAR: [u8; 4] = [177, 231, 202, 233];
+pub(in crate::sensors) const WEAR: [u8; 4] = [177, 231, 202, 233];
 
 /// Degrees Celsius above which a disk counts as hot: the usual limits of operation of their data
 /// sheets.
-pub(super) const HOT_ROTATING: u8 = 60;
-pub(super) const HOT_SOLID: u8 = 70;
+pub(in crate::sensors) const HOT_ROTATING: u8 = 60;
+pub(in crate::sensors) const HOT_SOLID: u8 = 70;
 
 /// Attributes at their thresholds that are named at most.
 const NAMED_MAX: usize = 4;
