@@ -49,7 +49,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "result",
         unit: Unit::Word(&["ok", "io-error", "read-only", "full", "over-quota"]),
-        meaning: "what came of the write; missing where it could not be tried",
+        meaning: "what came of the write; missing where it could not be tried. The file is written over, so where that needs no new room (ext4, xfs) `filesystem` tells alone that it is full",
     },
     Quantity {
         name: "write-time",
