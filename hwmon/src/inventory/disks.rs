@@ -54,7 +54,9 @@ pub enum Medium {
     Solid,
     /// A file or disk of a host, or another machine's disk.
     Virtual,
-    /// It does not tell, as volumes of RAID controllers.
+    /// What a RAID controller shows: a volume of disks that it hides, or one of them.
+    Volume,
+    /// It does not tell.
     Unknown,
 }
 
@@ -171,9 +173,13 @@ impl<'a> Block<'a> {
         let rpm = rotation(&device);
         let is_virtual = transport.is_some_and(is_elsewhere)
             || model.as_deref().is_some_and(|it| VIRTUAL.iter().any(|maker| it.contains(maker)));
+        let driver = self.driver(&path, &device);
+        let speaks_ata = once::shown(&device.join("vendor")).is_some_and(|vendor| vendor == "ATA");
+        let is_behind = driver.as_deref().is_some_and(super::unseen::hides_disks);
         Some(Disk {
             medium: match rpm {
                 _ if is_virtual => Medium::Virtual,
+                _ if is_behind && !speaks_ata => Medium::Volume,
                 _ if controller.is_some() || name.starts_with("mmcblk") => Medium::Solid,
                 Some(1) => Medium::Solid,
                 Some(_) => Medium::Rotating,
@@ -181,9 +187,9 @@ impl<'a> Block<'a> {
             },
             rpm: rpm.filter(|rpm| *rpm > 1 && !is_virtual),
             serial: disk::serial(&device),
-            driver: self.driver(&path, &device),
+            driver,
             by_id: self.by_id(name),
-            speaks_ata: once::shown(&device.join("vendor")).is_some_and(|vendor| vendor == "ATA"),
+            speaks_ata,
             used_by: self.users(&directory),
             name: once::clean(name.as_bytes())?,
             controller,

@@ -79,6 +79,9 @@ const SERVER: &[(&str, &str)] = &[
     ("sys/devices/pci0/ata1/host0/target0/0:0:0:0/block/sda/sda1/partition", "1\n"),
     ("sys/devices/pci0/ata1/host0/target0/0:0:0:0/block/sda/sda1/holders/md0/dev", "9:0\n"),
     ("sys/devices/pci0/ata1/host0/target0/0:0:0:0/block/sda/sda2/partition", "2\n"),
+    ("sys/devices/pci1/host1/target1/1:2:0:0/vendor", "DELL    \n"),
+    ("sys/devices/pci1/host1/target1/1:2:0:0/model", "PERC H730P Mini\n"),
+    ("sys/devices/pci1/host1/target1/1:2:0:0/block/sde/size", "8\n"),
     ("sys/class/scsi_host/host0/proc_name", "ahci\n"),
     ("sys/class/scsi_host/host1/proc_name", "megaraid_sas\n"),
     ("sys/block/md0/dev", "9:0\n"),
@@ -113,6 +116,8 @@ fn server() -> Tree {
     let device = "sys/devices/pci0/ata1/host0/target0/0:0:0:0";
     tree.link("sys/block/sda", "../devices/pci0/ata1/host0/target0/0:0:0:0/block/sda");
     tree.link(&format!("{device}/block/sda/device"), "../../../0:0:0:0");
+    tree.link("sys/block/sde", "../devices/pci1/host1/target1/1:2:0:0/block/sde");
+    tree.link("sys/devices/pci1/host1/target1/1:2:0:0/block/sde/device", "../../../1:2:0:0");
     // 7200 revolutions, in the page of block device characteristics.
     tree.file(&format!("{device}/vpd_pgb1"), &[0, 0xB1, 0, 0x3C, 0x1C, 0x20, 0, 2]);
     tree.link("dev/disk/by-id/ata-ST4000NM0035_ZC11A1B2", "../../sda");
@@ -156,8 +161,8 @@ fn a_disk_is_told_with_what_lives_on_it() {
     let tree = server();
     let inventory = tree.read();
     let names: Vec<&str> = inventory.disks.iter().map(|disk| &*disk.name).collect();
-    assert_eq!(names, ["sda", "sdc", "sdd"], "no loops, no empty readers");
-    let [sda, sdc, sdd] = &inventory.disks[..] else { panic!() };
+    assert_eq!(names, ["sda", "sdc", "sdd", "sde"], "no loops, no empty readers");
+    let [sda, sdc, sdd, sde] = &inventory.disks[..] else { panic!() };
     assert_eq!((sda.medium, sda.rpm), (Medium::Rotating, Some(7200)));
     assert_eq!((sda.transport, sda.driver.as_deref()), (Some("SATA"), Some("ahci")));
     assert_eq!(sda.by_id.as_deref(), Some("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"));
@@ -165,6 +170,7 @@ fn a_disk_is_told_with_what_lives_on_it() {
     assert!(sda.speaks_ata);
     assert_eq!(sdc.medium, Medium::Unknown, "a busy disk's queue is left alone");
     assert_eq!(sdd.medium, Medium::Solid);
+    assert_eq!((sde.medium, sde.model.as_deref()), (Medium::Volume, Some("DELL PERC H730P Mini")));
     let [md0] = &inventory.arrays[..] else { panic!() };
     assert_eq!((md0.level.as_deref(), md0.bytes), (Some("raid1"), Some(1 << 20)));
     assert_eq!((&*md0.members, &*md0.used_by), (&["sda1".into()][..], &["/".into()][..]));

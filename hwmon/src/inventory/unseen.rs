@@ -133,6 +133,11 @@ fn bmc(root: &Root, inventory: &Inventory, tables: &Tables) -> Option<Unseen> {
     ))
 }
 
+/// Whether this driver's controllers make volumes of disks.
+pub(super) fn hides_disks(driver: &str) -> bool {
+    CONTROLLERS.iter().any(|known| known.0 == driver)
+}
+
 /// By the drivers of SCSI hosts.
 fn hidden_disks(root: &Root) -> Vec<Unseen> {
     let hosts = root.path("/sys/class/scsi_host");

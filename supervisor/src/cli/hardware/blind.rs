@@ -16,8 +16,8 @@ pub(super) fn all(root: &Root, inventory: &Inventory, checks: &[CheckView]) -> V
     let is_asked = |disk: &Disk| {
         checks.iter().any(|it| it.sensor == "disk-health" && sections::is_of_disk(root, it, disk))
     };
-    // Those of hosts and other machines are said to be unseen by the inventory.
-    let is_own = |disk: &&Disk| disk.medium != Medium::Virtual;
+    // Of those of hosts, of other machines and of RAID controllers the inventory says it.
+    let is_own = |disk: &&Disk| !matches!(disk.medium, Medium::Virtual | Medium::Volume);
     let quiet = inventory.disks.iter().filter(is_own).filter(|disk| !is_asked(disk));
     let (ata, other): (Vec<&Disk>, Vec<&Disk>) = quiet.partition(|disk| disk.speaks_ata);
     let (nvme, other): (Vec<&Disk>, Vec<&Disk>) =

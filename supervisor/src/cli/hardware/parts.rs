@@ -150,6 +150,7 @@ pub(super) fn disk(disk: &Disk, checks: &[&CheckView]) -> Part {
     let medium = match disk.medium {
         Medium::Solid => "SSD",
         Medium::Virtual if disk.transport.is_none() => "virtual disk",
+        Medium::Volume => "disk or volume",
         Medium::Rotating | Medium::Virtual | Medium::Unknown => "disk",
     };
     let rpm = disk.rpm.map(|rpm| format!("({rpm} rpm)"));
