@@ -81,6 +81,7 @@
 //!
 //! pub const SENSOR: Sensor = Sensor {
 //!     name: "entropy",
+//!     hardware: false,
 //!     summary: "What the kernel's random generator was fed, from /proc.",
 //!     target: Target::Machine,
 //!     options: &[],
