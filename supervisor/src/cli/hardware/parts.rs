@@ -281,7 +281,8 @@ pub(super) fn sensors(
         if !is_near && !is_bad && points.is_empty() {
             continue;
         }
-        let line = own.map_or_else(|| "not watched".to_string(), |own| picked(own, &OF_CHIP, true));
+        let line =
+            own.map_or_else(|| "not watched".to_string(), |own| picked(own, &OF_CHIP, false));
         let mut part = Part::new(&chip.name, line).with(own);
         for line in points {
             part = part.line(line);
@@ -344,6 +345,12 @@ pub(super) fn watchdog(watchdog: &Watchdog) -> Part {
     let timeout = watchdog.timeout_secs.map(|secs| format!("resets after {secs}s"));
     let line = list([Some(watchdog.kind.to_string()), watchdog.identity.clone(), active, timeout]);
     Part::new(&watchdog.name, line)
+}
+
+/// What a check watches that is no part known here, by the sensor: targets may be long.
+pub(super) fn other(check: &CheckView) -> Part {
+    let line = list([Some(check.target.clone()), Some(values(check))]);
+    Part::new(&check.sensor, line).with([check])
 }
 
 /// What says most of a check that has no words of its own here.

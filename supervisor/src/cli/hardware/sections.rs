@@ -141,7 +141,7 @@ pub(super) fn all(
         parts::array(array, &own)
     });
     let pools = checks.iter().filter(|check| POOLS.contains(&&*check.sensor));
-    let pools = pools.map(|check| Part::new(&check.name, parts::values(check)).with([check]));
+    let pools = pools.map(parts::other);
     let of_mapping = |mapping: &Mapping| -> Vec<&CheckView> {
         let is_own = |check: &&CheckView| {
             Some(&check.target) == mapping.label.as_ref() || is_device(root, check, &mapping.name)
@@ -167,8 +167,7 @@ pub(super) fn all(
         sections.iter().flat_map(|it| &it.parts).any(|part| part.checks.contains(&check.name))
     };
     let others = checks.iter().filter(|check| !is_shown(check));
-    let others = others.map(|check| Part::new(&check.name, parts::values(check)).with([check]));
-    let others = Section::new("Also watched", others);
+    let others = Section::new("Also watched", others.map(parts::other));
     sections.push(others);
     sections.retain(|section| !section.parts.is_empty());
     sections
