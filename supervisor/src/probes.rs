@@ -157,6 +157,11 @@ impl Probes {
             .keep_only(|purpose| matches!(purpose, Purpose::Check(id) if known.contains_key(id)));
     }
 
+    /// The checks that it reads.
+    pub fn configs(&self) -> impl Iterator<Item = &CheckConfig> {
+        self.checks.values().map(|entry| &entry.config)
+    }
+
     /// Whether its checks are just these, by name and definition.
     pub fn has_exactly(&self, checks: &[CheckConfig]) -> bool {
         let is_known = |check: &CheckConfig| self.checks.values().any(|it| it.config == *check);

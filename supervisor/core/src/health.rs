@@ -122,6 +122,8 @@ impl Streak {
 pub struct Health {
     /// The last confirmed verdict, never `Unknown` or `Rests`; `None` until one was confirmed.
     known: Option<Verdict>,
+    /// Since when that is known.
+    known_since: Mono,
     /// Why nothing can be said now.
     blind: Option<Box<str>>,
     /// The verdict as shown, and since when.
@@ -152,6 +154,7 @@ impl Health {
     pub fn new(now: Mono) -> Self {
         Self {
             known: None,
+            known_since: now,
             blind: Some("no reading yet".into()),
             shown: Verdict::Unknown,
             since: now,
@@ -198,7 +201,12 @@ impl Health {
 
     /// Confirmed failed, whether it can be seen now or not.
     pub fn is_known_failed(&self) -> bool {
-        self.known == Some(Verdict::Failed)
+        self.known_failed_since().is_some()
+    }
+
+    /// Since when it has been that.
+    pub fn known_failed_since(&self) -> Option<Mono> {
+        (self.known == Some(Verdict::Failed)).then_some(self.known_since)
     }
 
     /// Whether it changes so often that single changes are not worth an alert.
@@ -268,7 +276,9 @@ impl Health {
             None if glance == Glance::Good => Some(Verdict::Healthy),
             None => None,
         };
-        self.known = next;
+        if next != self.known {
+            (self.known, self.known_since) = (next, now);
+        }
         self.blind = match next {
             Some(_) => None,
             None => Some("bad since its first reading, not long enough to be believed".into()),

@@ -9,8 +9,10 @@ use crate::condition::Condition;
 use crate::reading::Quantity;
 use crate::time::Span;
 
-/// The longest wait for the other node to find the same fault.
+/// The longest wait for the other node to find the same fault, before the rung `switchover`.
 pub const SHARED_WITHIN: Span = Span::from_secs(30);
+/// The same for hardware, which is read more slowly and fails less suddenly.
+pub const HARDWARE_SHARED_WITHIN: Span = Span::from_secs(60);
 /// From a verdict on the other node to this one's knowledge of it: until its keeper is told, and as
 /// much again for the readings, which are on a grid of each node's own, and the heartbeat.
 pub const TOLD_WITHIN: Span = Span::from_secs(2);
@@ -46,7 +48,8 @@ pub struct CheckSpec {
     pub origin: Origin,
     /// The group whose service it watches: it rests where that group is not active.
     pub group: Option<Box<str>>,
-    /// Whether groups are better off on the other node while it is failed.
+    /// Whether groups are better off on the other node while it is failed. Not for a check of a
+    /// group: it rests where the group is not, so that the other node always looks well.
     pub prefer_peer: bool,
 }
 
@@ -65,8 +68,9 @@ impl CheckSpec {
         }
     }
 
-    /// How long a group waits for the other node to find what this check has found: a fault that
-    /// both nodes share is no reason to move. None for a check of a group, which rests there.
+    /// How long the rung `switchover` waits for the other node to find what this check has found: a
+    /// fault that both nodes share is no reason to move. Not at all for a check of a group, which
+    /// rests there.
     pub fn shared_within(&self) -> Span {
         match &self.group {
             Some(_) => Span::ZERO,
@@ -74,9 +78,9 @@ impl CheckSpec {
         }
     }
 
-    /// Whether its failure makes the other node the better place for `group`.
-    pub fn sends_away(&self, group: &str) -> bool {
-        self.prefer_peer && self.group.as_ref().is_none_or(|own| **own == *group)
+    /// How long a group waits for that when no rung moves it.
+    pub fn hardware_shared_within(&self) -> Span {
+        self.interval.min(HARDWARE_SHARED_WITHIN).plus(TOLD_WITHIN)
     }
 }
 

@@ -320,7 +320,6 @@ fn every_fault_of_an_honest_sender_has_its_own_name() {
         (18, &[0], Error::Role),
         (18, &[8], Error::Role),
         (19, &[0], Error::Health),
-        (19, &[6], Error::Health),
         (21, &[9], Error::Vote),
         (22, &[0x07, 0xEF], Error::Reserved), // a flag without meaning
         (22, &[0x03, 0x6F], Error::Reserved), // no ask, and its fields

@@ -1,6 +1,7 @@
 //! A new configuration, and what is found on the machine: the checks change while the daemon runs.
 
 use mastiff_core::report::Severity;
+use mastiff_core::spec::Origin;
 use mastiff_core::time::{Mono, Span};
 use mastiff_hwmon::root::Root;
 
@@ -69,10 +70,27 @@ impl Reloading {
     }
 }
 
+/// Adds to `all` the default checks of hardware that had failed before it went.
+fn keep_failed<'a>(
+    all: &mut Vec<CheckConfig>,
+    known: impl Iterator<Item = &'a CheckConfig>,
+    has_failed: impl Fn(&str) -> bool,
+) {
+    for check in known {
+        let is_found = check.spec.origin == Origin::Discovered && check.sensor.hardware;
+        let is_there = all.iter().any(|other| other.spec.name == check.spec.name);
+        if is_found && !is_there && has_failed(&check.spec.name) {
+            all.push(check.clone());
+        }
+    }
+}
+
 impl Brain {
-    /// Adds default checks for what appeared on the machine, and drops those of what went.
+    /// Adds default checks for what appeared on the machine, and drops those of what went: but not
+    /// of hardware that had failed before, since a disk that dies falls off its bus.
     pub(super) fn discover(&mut self, now: Mono) {
-        let all = self.all_checks();
+        let mut all = self.all_checks();
+        keep_failed(&mut all, self.probes.configs(), |name| self.node.has_failed(name));
         if !self.probes.has_exactly(&all) {
             self.configure(all, now);
         }
@@ -234,5 +252,30 @@ impl Brain {
         } else {
             Err("pair: the keeper is overloaded; try again".to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_failed_and_fell_off_its_bus_is_still_failed() {
+        let tree = concat!(env!("CARGO_MANIFEST_DIR"), "/../hwmon/tests/trees/healthy");
+        let node = config::load_text("", Path::new("mastiff.toml")).unwrap().node;
+        let known = config::discovered(&node, &Root::recorded(tree), &[]);
+        let name = |check: &CheckConfig| check.spec.name.to_string();
+        let hardware = known.iter().find(|check| check.sensor.hardware).map(name).unwrap();
+        let software = known.iter().find(|check| !check.sensor.hardware).map(name).unwrap();
+        let kept = |failed: &[&String], there: &[CheckConfig]| {
+            let mut all = there.to_vec();
+            keep_failed(&mut all, known.iter(), |name| failed.iter().any(|it| *it == name));
+            all.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[&hardware, &software], &[]).join(","), hardware);
+        assert!(kept(&[], &[]).is_empty());
+        assert_eq!(kept(&[&hardware], &known).len(), known.len(), "each once");
     }
 }

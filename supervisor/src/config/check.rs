@@ -72,6 +72,8 @@ impl<'a> Checks<'a> {
         let fail_when = conditions(&raw.fail_when, sensor, sensor.fail_when, review);
         let warn_when = conditions(&raw.warn_when, sensor, sensor.warn_when, review);
         refuse_hidden_warnings(raw, &warn_when, &fail_when, review);
+        let prefer_peer =
+            pair::prefer_peer(raw, sensor, &on_fail, group.is_some(), self.groups, review);
         self.list.push(CheckConfig {
             spec: CheckSpec {
                 name: name.into(),
@@ -87,7 +89,7 @@ impl<'a> Checks<'a> {
                 recover_after,
                 origin: Origin::Configured,
                 group,
-                prefer_peer: pair::prefer_peer(raw, sensor, &on_fail, self.groups, review),
+                prefer_peer,
                 on_fail,
             },
             sensor,

@@ -107,7 +107,7 @@ fn check(out: &mut Document, check: &CheckConfig, node_interval: Span) {
     if let Some(group) = &spec.group {
         out.key("group", &quoted(group), false);
     }
-    let default = pair::prefers_peer(sensor, &spec.on_fail);
+    let default = pair::prefers_peer(sensor, &spec.on_fail, spec.group.is_some());
     out.key("prefer-peer", &spec.prefer_peer.to_string(), spec.prefer_peer == default);
 }
 

@@ -36,12 +36,18 @@ impl Node {
         self.against(group, now).map(|check| &*check.spec.name).collect()
     }
 
-    /// The failed checks that make the other node the better place for a group.
+    /// The failed checks that make the other node the better place for groups. A disk that failed
+    /// and now says nothing at all is no better for that.
     pub fn sending_away(&self, group: &str, now: Mono) -> Vec<&str> {
         let is_here = self.is_active(group);
-        let is_old = |check: &Check| now.since(check.health.since()) >= check.spec.shared_within();
-        let failed = self.failed(now).filter(|check| check.spec.sends_away(group));
-        failed.filter(|check| !is_here || is_old(check)).map(|check| &*check.spec.name).collect()
+        let counts = |check: &&Check| {
+            check.spec.prefer_peer
+                && !self.is_paused(check, now)
+                && check.health.known_failed_since().is_some_and(|since| {
+                    !is_here || now.since(since) >= check.spec.hardware_shared_within()
+                })
+        };
+        self.checks.iter().filter(counts).map(|check| &*check.spec.name).collect()
     }
 
     fn against(&self, group: &str, now: Mono) -> impl Iterator<Item = &Check> {
@@ -49,19 +55,25 @@ impl Node {
         let tried = |check: &Check| {
             check.spec.handing_over().is_some_and(|rung| check.ladder.has_tried(rung))
         };
-        self.failed(now)
-            .filter(move |check| check.spec.counts_for(group) && (!is_here || tried(check)))
+        self.checks.iter().filter(move |check| {
+            check.verdict() == Verdict::Failed
+                && check.spec.counts_for(group)
+                && (!is_here || tried(check))
+                && !self.is_paused(check, now)
+        })
     }
 
     fn is_active(&self, group: &str) -> bool {
         self.active.iter().any(|active| **active == *group)
     }
 
-    /// The failed checks that nobody has paused.
-    fn failed(&self, now: Mono) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(move |check| {
-            check.verdict() == Verdict::Failed
-                && self.maintenance.covering(&check.spec.name, now).is_none()
-        })
+    /// Whether a check is confirmed failed, and can be read or not.
+    pub fn has_failed(&self, name: &str) -> bool {
+        let failed = |check: &Check| &*check.spec.name == name && check.health.is_known_failed();
+        self.checks.iter().any(failed)
+    }
+
+    fn is_paused(&self, check: &Check, now: Mono) -> bool {
+        self.maintenance.covering(&check.spec.name, now).is_some()
     }
 }

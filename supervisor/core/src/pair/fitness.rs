@@ -24,6 +24,10 @@ pub const LINK_SETTLES: Span = Span::from_millis(1500);
 /// apart: an interval, which is 10 s or less for most. The rung `switchover` does not wait for it.
 pub const HEALTH_SETTLES: Span = Span::from_secs(15);
 
+/// The same for an owner with failing hardware. Such checks are read once a minute or more often:
+/// what fails on both nodes, as the cooling of the room may, ends on them by so much apart.
+pub const HARDWARE_SETTLES: Span = Span::from_secs(65);
+
 /// The brain's newest word on a group, and what else speaks against taking it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fitness {

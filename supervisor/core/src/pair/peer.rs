@@ -152,7 +152,8 @@ impl Peer {
     #[must_use]
     pub fn left_in_trouble(&self) -> bool {
         use NotReady::{Paused, Rebooting, Yielded};
-        !matches!(self.not_ready(), None | Some(Yielded | Paused | Rebooting))
+        let is_failing = self.standing().is_some_and(|peer| peer.health == Health::Failing);
+        is_failing || !matches!(self.not_ready(), None | Some(Yielded | Paused | Rebooting))
     }
 
     /// Whether it has the group, or has been ready for it until its vote, which is silent after a

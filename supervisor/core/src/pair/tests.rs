@@ -492,9 +492,16 @@ fn a_fault_that_both_share_moves_nothing() {
     assert_eq!((world.role(A), world.role(B)), (Role::Fault, Role::Active));
 }
 
+/// A pair of which both have been well for as long as counts.
+fn well_for_long() -> World {
+    let mut world = World::settled(Safety::Network);
+    world.run(70_000);
+    world
+}
+
 #[test]
 fn failing_hardware_moves_a_group_and_the_node_still_takes_it_from_a_dead_owner() {
-    let mut world = World::settled(Safety::Network);
+    let mut world = well_for_long();
     world.machines[A].health = Health::Failing;
     world.run(20_000);
     assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
@@ -506,7 +513,7 @@ fn failing_hardware_moves_a_group_and_the_node_still_takes_it_from_a_dead_owner(
 
 #[test]
 fn failing_hardware_of_both_moves_nothing_until_one_is_better_for_a_while() {
-    let mut world = World::settled(Safety::Network);
+    let mut world = well_for_long();
     for node in [B, A] {
         world.machines[node].health = Health::Failing;
         world.run(2000);
@@ -515,7 +522,7 @@ fn failing_hardware_of_both_moves_nothing_until_one_is_better_for_a_while() {
     assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
     // What both share ends on one of them first.
     world.machines[B].health = Health::Degraded;
-    world.run(14_000);
+    world.run(64_000);
     assert_eq!((world.role(A), world.role(B)), (Role::Active, Role::Standby));
     world.run(4000);
     assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active));
@@ -523,13 +530,54 @@ fn failing_hardware_of_both_moves_nothing_until_one_is_better_for_a_while() {
 
 #[test]
 fn failing_hardware_that_comes_and_goes_moves_a_group_once() {
-    let mut world = World::settled(Safety::Network);
-    for round in 0..20 {
+    let mut world = well_for_long();
+    for round in 0..10 {
         let is_bad = round % 2 == 0;
         world.machines[A].health = if is_bad { Health::Failing } else { Health::Healthy };
-        world.run(20_000);
+        world.run(80_000);
         assert_eq!(world.role(B), Role::Active, "round {round}");
     }
+}
+
+#[test]
+fn what_was_left_to_failing_hardware_stays_there_while_that_lasts() {
+    // Because it fails on the other node, whose check of it then rests and looks well; or because
+    // an operator wants so.
+    for order in [None, Some(Order::Switchover)] {
+        let mut world = well_for_long();
+        world.machines[B].health = Health::Failing;
+        world.run(2000);
+        match order {
+            Some(order) => world.order(A, order),
+            None => world.machines[A].health = Health::Failed,
+        }
+        world.run(20_000);
+        assert_eq!(world.role(B), Role::Active, "{order:?}");
+        world.machines[A].health = Health::Healthy;
+        world.run(300_000);
+        assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active), "{order:?}");
+        // The next time is another matter.
+        world.machines[B].health = Health::Healthy;
+        world.run(2000);
+        world.machines[B].health = Health::Failing;
+        world.run(2000);
+        assert_eq!(world.role(A), Role::Active, "{order:?}");
+    }
+}
+
+#[test]
+fn what_was_taken_from_the_dead_goes_back_when_they_are_well_for_long() {
+    let mut world = well_for_long();
+    world.machines[B].health = Health::Failing;
+    world.run(2000);
+    world.cut_power(A);
+    world.run(20_000);
+    assert_eq!(world.role(B), Role::Active);
+    world.boot(A);
+    world.run(60_000);
+    assert_eq!(world.role(B), Role::Active);
+    world.run(30_000);
+    assert_eq!(world.role(A), Role::Active);
 }
 
 #[test]

@@ -47,13 +47,27 @@ codes!(role_code, role, Role, Error::Role, {
     7 Role::Yielding,
 });
 
-codes!(health_code, health, Health, Error::Health, {
-    1 Health::Failed,
-    2 Health::Unknown,
-    3 Health::Degraded,
-    4 Health::Healthy,
-    5 Health::Failing,
-});
+/// Of health, what is not known is unknown: so a later version may tell more.
+const fn health_code(value: Health) -> u8 {
+    match value {
+        Health::Failed => 1,
+        Health::Unknown => 2,
+        Health::Degraded => 3,
+        Health::Healthy => 4,
+        Health::Failing => 5,
+    }
+}
+
+const fn health(code: u8) -> Result<Health, Error> {
+    Ok(match code {
+        0 => return Err(Error::Health),
+        1 => Health::Failed,
+        3 => Health::Degraded,
+        4 => Health::Healthy,
+        5 => Health::Failing,
+        _ => Health::Unknown,
+    })
+}
 
 /// Of reasons, one that is not known is one all the same: so a later version may add some.
 const fn not_ready_code(value: NotReady) -> u8 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mastiff_core::pair::fitness::HEALTH_SETTLES;
+use mastiff_core::pair::fitness::HARDWARE_SETTLES;
 use mastiff_core::time::Span;
 use mastiff_core::timing::{
     self, Claim, Facts, Guard, PROMISE_MAX, RoundTrip, Safety, Sum, Sums, Timing,
@@ -100,7 +100,7 @@ fn compute<'a>(config: &'a Config, pair: &'a PairConfig, with: &With) -> Compute
             specs.filter(|spec| spec.handing_over().is_some() && spec.counts_for(&group.name));
         let checks = counting.map(|spec| &*spec.name).collect();
         let specs = config.checks.iter().map(|check| &check.spec);
-        let parts = specs.filter(|spec| spec.sends_away(&group.name));
+        let parts = specs.filter(|spec| spec.prefer_peer);
         let found = config.node.default_checks.then_some(FOUND);
         let parts = found.into_iter().chain(parts.map(|spec| &*spec.name)).collect();
         Computed { group, facts, checks, parts, result: timing::derive(&facts) }
@@ -238,7 +238,7 @@ fn group_text(text: &mut String, out: Out, computed: &Computed<'_>) {
     }
     if !parts.is_empty() {
         let sentence = format!(
-            "Moves to a node that has been better for {HEALTH_SETTLES} while one of these is failed: {}.",
+            "Moves to a node that has been better for {HARDWARE_SETTLES} while one of these is failed: {}.",
             print::clean(&parts.join(", "))
         );
         paragraph(text, out, 2, &sentence);

@@ -69,7 +69,7 @@ fn render(
     say(&why(group, &pair.peer));
     say(&other(group, &pair.peer));
     if let Some(which) = failing(group, node, &pair.peer) {
-        say(&format!("Failing: {which}."));
+        say(&format!("Hardware has failed on {which}: it goes to a node that is better."));
     }
     if let Some(waits) = &group.waits {
         say(&format!("It waits: {}.", wait(waits)));

@@ -142,13 +142,13 @@ fn one(group: &GroupStatus, pair: &PairStatus, node: &str, out: Out) -> String {
     format!("Group {name} is {headline}\n{}", table.render(out))
 }
 
-/// Which node is the worse place for a group, because of what failed there.
+/// On which node something has failed for which a group is better off elsewhere.
 pub(in crate::cli) fn failing(group: &GroupStatus, node: &str, peer: &str) -> Option<String> {
     let here = (!group.failing.is_empty()).then(|| group.failing.join(", "));
     match (here, group.peer_failing) {
         (None, false) => None,
-        (None, true) => Some(format!("{peer}; {node} is the better place")),
-        (Some(checks), false) => Some(format!("{node} ({checks}); {peer} is the better place")),
+        (None, true) => Some(peer.to_string()),
+        (Some(checks), false) => Some(format!("{node} ({checks})")),
         (Some(checks), true) => Some(format!("{node} ({checks}) and {peer}")),
     }
 }

@@ -55,10 +55,17 @@ pub(in super::super) fn prefer_peer(
     raw: &RawCheck,
     sensor: &Sensor,
     on_fail: &[Rung],
+    has_group: bool,
     groups: &[RawGroup],
     review: &mut Review<'_>,
 ) -> bool {
-    let Some(given) = raw.prefer_peer.given() else { return prefers_peer(sensor, on_fail) };
+    let Some(given) = raw.prefer_peer.given() else {
+        return prefers_peer(sensor, on_fail, has_group);
+    };
+    if given.value && has_group {
+        let message = "a check of a group is not read where the group is not active, so that the other node always looks better; use the rung \"switchover\"";
+        review.value(given, message.to_string());
+    }
     if given.value && groups.is_empty() {
         let message = "there is no [[group]] in this file that could move; leave it out";
         review.value(given, message.to_string());
@@ -72,8 +79,8 @@ pub(in super::super) fn prefer_peer(
 
 /// What a check does that says nothing: hardware that fails is no better on the next attempt, while
 /// a ladder that moves groups knows when.
-pub(in super::super) fn prefers_peer(sensor: &Sensor, on_fail: &[Rung]) -> bool {
-    sensor.hardware && !moves(on_fail)
+pub(in super::super) fn prefers_peer(sensor: &Sensor, on_fail: &[Rung], has_group: bool) -> bool {
+    sensor.hardware && !has_group && !moves(on_fail)
 }
 
 fn moves(on_fail: &[Rung]) -> bool {

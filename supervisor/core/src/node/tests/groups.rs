@@ -194,9 +194,20 @@ fn failing_hardware_makes_the_other_node_the_better_place_and_this_one_not_unfit
         assert_eq!(fit(None, Says::Worn, active), [Degraded; 3]);
         assert_eq!(fit(None, Says::Good, active), [Healthy; 3]);
     }
-    // Of one group: it rests on the other node, and is no matter to another group.
-    assert_eq!(fit(Some("db"), Says::Fault, &["db"]), [Failing; 3]);
-    assert_eq!(fit(Some("web"), Says::Fault, &["web"]), [Degraded; 3]);
+}
+
+#[test]
+fn a_disk_that_failed_and_says_nothing_any_more_is_no_better_for_that() {
+    let mut spec = member("disk", None, &[]);
+    spec.prefer_peer = true;
+    let mut bench = Bench::new(alloc::vec![spec]);
+    bench.say(Says::Fault, 1010);
+    for says in [Says::Error, Says::Fault, Says::Nothing] {
+        bench.say(says, 1200);
+        assert_eq!(bench.node.fitness("db", bench.now), Fitness::Failing, "{says:?}");
+    }
+    bench.pause(Some("disk"), 2000);
+    assert!(bench.node.sending_away("db", bench.now).is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Group, Stage, State, Turn};
 use crate::pair::arbiters::fence;
 use crate::pair::clock::Clocks;
 use crate::pair::event::{Cause, PairAction, PairReport, Step, StepId};
-use crate::pair::fitness::{HEALTH_SETTLES, LINK_SETTLES};
+use crate::pair::fitness::{HARDWARE_SETTLES, HEALTH_SETTLES, LINK_SETTLES};
 use crate::pair::lease::{Lease, Seat};
 use crate::pair::message::Health;
 use crate::pair::spec::{Failback, Safety};
@@ -105,7 +105,9 @@ impl Group {
             Stage::Step(self.begin(self.spec.taking_step(None), turn))
         };
         self.state = State::Taking { lease, stage, cause };
-        if cause == Cause::OwnerReleased && self.peer.left_in_trouble() {
+        let is_left = cause == Cause::OwnerReleased;
+        self.left_to_failing = is_left && self.fitness.health(now) == Health::Failing;
+        if is_left && self.peer.left_in_trouble() {
             // The other half of a group's way to and fro: each node sees only its own moves.
             self.fitness.moved(now);
         }
@@ -229,16 +231,21 @@ impl Group {
             return;
         }
         let health = self.fitness.health(now);
-        let bad = self.fitness.bad_health(now);
         let ready_for = self.peer.ready_for(now);
-        let is_ill = bad.is_some_and(|bad| self.peer.better_for(bad, now) >= HEALTH_SETTLES);
+        // What is wrong with the group may not be seen over there while that has nothing, and an
+        // operator has reasons: who left it to failing hardware does not get it back for that.
+        self.left_to_failing &= health == Health::Failing;
+        let is_ill = self.fitness.bad_health(now).is_some_and(|bad| {
+            let settles = if bad == Health::Failing { HARDWARE_SETTLES } else { HEALTH_SETTLES };
+            !self.left_to_failing && self.peer.better_for(bad, now) >= settles
+        });
         let is_cut = self.fitness.has_lost_link(now) && ready_for >= LINK_SETTLES;
         if is_ill || is_cut {
             self.move_by_itself(lease, Cause::BadHealth, turn);
         } else if let Failback::After(long_enough) = self.spec.failback
             && !self.spec.preferred
             && self.peer.standing().is_some_and(|peer| peer.preferred && peer.health >= health)
-            && ready_for >= long_enough
+            && self.peer.better_for(Health::Failing, now) >= long_enough
         {
             self.move_by_itself(lease, Cause::Failback, turn);
         }

@@ -39,7 +39,7 @@ until the promise of 10.0 s that goes with it has run out, a takeover takes as m
 
 Group db: 192.0.2.100/24 dev eth0, 2001:db8::100/128 dev eth0.7, postgresql.service,
     pgbouncer.service
-  Moves to a node that has been better for 15s while one of these is failed: default checks of
+  Moves to a node that has been better for 1m 5s while one of these is failed: default checks of
   hardware.
   Address and units come 31.0 s after the death of the owner at most. Unless that one released
   them, the new owner has the lease and waits before it takes them:
@@ -51,7 +51,7 @@ Group db: 192.0.2.100/24 dev eth0, 2001:db8::100/128 dev eth0.7, postgresql.serv
   that the other node is off.
 
 Group web: 192.0.2.101/32 dev eth0
-  Moves to a node that has been better for 15s while one of these is failed: default checks of
+  Moves to a node that has been better for 1m 5s while one of these is failed: default checks of
   hardware.
 
 Never two owners: a node needs the vote of the peer or of the witness.

@@ -608,6 +608,23 @@ fn other_terms_move_nothing_and_are_told_with_the_next_beat() {
 }
 
 #[test]
+fn a_peer_is_well_from_when_its_hardware_was_well_again() {
+    let mut peer = Peer::new(None);
+    let mut better_for = |health, secs| {
+        let beat = Beat { standing: Standing { health, preferred: true }, ..peer_beat() };
+        let now = Clocks::ZERO.after(Span::from_secs(secs));
+        peer.hear(&beat, true, now);
+        let than = |bad| peer.better_for(bad, now).as_secs_f64();
+        (than(Health::Failing), than(Health::Failed), peer.ready_for(now).as_secs_f64())
+    };
+    assert_eq!(better_for(Health::Failing, 100), (0.0, 0.0, 0.0));
+    assert_eq!(better_for(Health::Failing, 700), (0.0, 600.0, 600.0));
+    // Failback and moves away from failing hardware count from here.
+    assert_eq!(better_for(Health::Healthy, 800), (0.0, 0.0, 700.0));
+    assert_eq!(better_for(Health::Degraded, 900), (100.0, 100.0, 800.0));
+}
+
+#[test]
 fn a_fit_peer_is_left_three_heartbeats_to_ask_first() {
     let mut group = with_witness(idle());
     let preferred = Standing { health: Health::Healthy, preferred: true };
