@@ -61,6 +61,7 @@ const FINDINGS: &[fn(&Machine) -> Vec<Finding>] = &[
     watchdog::counts,
     pretimeout::governor,
     platform::locked,
+    platform::bmc,
     pair::connections,
 ];
 

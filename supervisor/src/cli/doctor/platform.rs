@@ -1,5 +1,5 @@
 //! Findings about a hardware watchdog that could be there: its driver is not loaded, or the
-//! firmware locked it.
+//! firmware locked it; and about a BMC that nobody can ask.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -21,6 +21,10 @@ const RECORD_BYTES_MAX: usize = 8 * 1024;
 const RECORDS_MAX: usize = 100_000;
 /// PCI devices that are looked through.
 const PCI_MAX: usize = 1024;
+/// What the firmware leaves where there is a BMC: its device in ACPI, and the table of older ones
+/// (IPMI v2.0, C3).
+const BMC_TRACES: [&str; 2] =
+    ["/sys/bus/acpi/devices/IPI0001:00", "/sys/firmware/acpi/tables/SPMI"];
 /// Where lists of modules that must not be loaded are; a file hides one of its name further back.
 const MODPROBE: [&str; 4] =
     ["/etc/modprobe.d", "/run/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
@@ -56,6 +60,22 @@ pub(super) fn locked(machine: &Machine) -> Vec<Finding> {
         WHY,
         "switch on \"watchdog\", \"TCO timer\" or \"automatic server restart\" in the firmware's \
          setup, or update it; where there is a BMC, its own will do: modprobe ipmi_watchdog",
+    )]
+}
+
+/// There is a BMC, and no device to ask it through: `ipmi_si` is loaded by itself where the
+/// firmware describes one, `ipmi_devintf` never is (drivers/char/ipmi; it has no alias).
+pub(super) fn bmc(machine: &Machine) -> Vec<Finding> {
+    let is_described = BMC_TRACES.iter().any(|trace| machine.exists(trace));
+    if machine.is_container() || !is_described || machine.exists("/dev/ipmi0") {
+        return Vec::new();
+    }
+    vec![Finding::new(
+        Severity::Note,
+        "this machine has a BMC, and there is no /dev/ipmi0 to ask it through",
+        "What only the BMC sees (power supplies, chassis, its event log) is not watched.",
+        "modprobe ipmi_devintf; echo ipmi_devintf > /etc/modules-load.d/ipmi.conf; then: systemctl \
+         restart mastiff",
     )]
 }
 

@@ -559,3 +559,14 @@ fn a_missing_group_is_said_with_how_it_is_made() {
     assert_eq!(severity, Severity::Good);
     assert_eq!(found(&Tree::new(), daemon::group, None), None);
 }
+
+#[test]
+fn a_bmc_that_cannot_be_asked_is_noted() {
+    let tree = Tree::new().with("/sys/bus/acpi/devices/IPI0001:00/hid", "IPI0001\n");
+    let (severity, what) = tree.only(platform::bmc);
+    assert_eq!(severity, Severity::Note);
+    assert!(what.contains("/dev/ipmi0"), "{what}");
+    let asked = tree.with("/dev/ipmi0", "");
+    assert_eq!(platform::bmc(&asked.machine()), []);
+    assert_eq!(platform::bmc(&Tree::new().machine()), []);
+}
