@@ -209,7 +209,8 @@ impl Device {
         let Some(counters) = parse(self.stat.text()?) else {
             return Err(SensorError::malformed(self.stat.path(), "a line of at least 11 numbers"));
         };
-        if counters == Counters::default() {
+        // One that has counted before is on its way out.
+        if counters == Counters::default() && self.last.is_none() {
             return Err(SensorError::Unsupported(format!(
                 "{} counts nothing: the device was never used, or its queue/iostats is 0",
                 self.stat.path().display()
