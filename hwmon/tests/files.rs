@@ -110,6 +110,34 @@ fn the_mount_table_tells_what_statvfs_does_not() {
 }
 
 #[test]
+fn an_ext4_that_stopped_is_told_by_its_own_count() {
+    let (folder, root) = recorded("ext4", TABLE.as_bytes());
+    let count = "sys/fs/ext4/sda1/errors_count";
+    folder.write("sys/devices/sda1/uevent", b"");
+    fs::create_dir_all(folder.target("sys/dev/block")).unwrap();
+    let link = folder.target("sys/dev/block/8:1");
+    std::os::unix::fs::symlink("../../devices/sda1", link).unwrap();
+    folder.write(count, b"2\n");
+    folder.write("proc/fs/ext4/sda1/options", b"rw\nerrors=remount-ro\n");
+    let mut probe = open(&filesystem::SENSOR, &root, "/", &Options::default());
+    let mut seen = || {
+        let out = read(&filesystem::SENSOR, &mut *probe).expect("a reading");
+        let note = out.note.as_deref().unwrap_or_default().to_owned();
+        (number(&out, "errors"), out.get("stops").cloned(), note)
+    };
+    let (errors, stops, note) = seen();
+    assert_eq!((errors, stops), (2.0, Some(Value::Number(2.0))));
+    assert!(note.contains("e2fsck"), "{note}");
+    folder.write("proc/fs/ext4/sda1/options", b"rw\nerrors=continue\n");
+    folder.write(count, b"3\n");
+    let (errors, stops, _) = seen();
+    assert_eq!((errors, stops), (3.0, Some(Value::Absent)), "it goes on");
+    let mut other = open(&filesystem::SENSOR, &root, "/data disk", &Options::default());
+    let out = read(&filesystem::SENSOR, &mut *other).expect("a reading");
+    assert_eq!(out.get("errors"), Some(&Value::Absent), "xfs has no such count");
+}
+
+#[test]
 fn hostile_mount_tables_are_bounded() {
     let (_folder, root) = recorded("hostile", &vec![b'x'; 5 * 1024 * 1024]);
     let mut probe = open(&filesystem::SENSOR, &root, "/", &Options::default());
