@@ -30,11 +30,11 @@ DISKS = {
 BAY = "-device pcie-root-port,id=bay,chassis=1"
 # In the order of their slots, after the root disk and the parcel.
 ONE, TWO, STALLS = "vdc", "vdd", "vde"
-MODULES = ("nvme", "ahci", "sd_mod", "raid1", "scsi_debug", "i2c-dev", "i2c-stub chip_addr=0x4c", "lm90", "bonding",
+MODULES = ("nvme", "ahci", "sd_mod", "raid1", "i2c-dev", "i2c-stub chip_addr=0x4c", "lm90", "bonding",
            "veth")
 # One reading a second. Two checks may be read just before the fault, and all of it is emulated on processors that others
 # use as well; what is printed says how long it really took.
-INTERVAL_SECONDS, LATE_SECONDS = 1, 4
+INTERVAL_SECONDS, LATE_SECONDS = 1, 10
 STALL_SECONDS = 3
 # A kind of event of the kernel's log is failed for so long.
 EVENT_SECONDS = 5
@@ -76,6 +76,7 @@ CONFIG = "".join((
     check("nvme disk", "block", "nvme0n1", 'fail-when = ["present = false", "online = false"]'),
     check("sata health", "disk-health", "sda"),
     check("data disk", "block", STALLS, f'fail-when = "stalled > {STALL_SECONDS}s"'),
+    check("scratch", "filesystem", "/mnt/errs", f'fail-when = ["read-only", "stops > 0 in {EVENT_SECONDS}s"]'),
     check("data file", "file", "/mnt/data/file", f'timeout = "{INTERVAL_SECONDS}s"'),
     check("chip", "hwmon", CHIP),
     check("bond", "link", "bond0", 'fail-when = ["members-down > 0", "carrier = false"]'),
@@ -91,6 +92,8 @@ mount /dev/{STALLS} /mnt/data
 echo hello > /mnt/data/file
 umount /mnt/data
 mount -o ro /dev/{STALLS} /mnt/data
+mkfs.ext4 -q /dev/sdb
+mount -o errors=remount-ro /dev/sdb /mnt/errs
 echo adm1032 0x4c > /sys/bus/i2c/devices/i2c-0/new_device
 ip link add bond0 type bond mode active-backup miimon 100
 for i in 0 1; do
@@ -117,11 +120,17 @@ class TestHardware(unittest.TestCase):
         for register, celsius in ((LOCAL_MAX, 70), (LOCAL_CRITICAL, 85), (REMOTE, 30), (REMOTE_MAX, 70),
                                   (REMOTE_CRITICAL, 85)):
             cls.set_register(register, celsius)
-        until("the disks are there", lambda: cls.vm.run("ls", "/dev/sda", "/dev/nvme0n1", f"/dev/{STALLS}",
-                                                        check=False).returncode == 0)
+        cls.wait_disks("sda", "nvme0n1", STALLS)
+        cls.vm.run("modprobe", "scsi_debug")
+        cls.wait_disks("sdb")
         cls.vm.run("sh", "-ec", SETUP)
         cls.daemon.start(CONFIG, found=True)
         cls.pid = cls.daemon.pid()
+
+    @classmethod
+    def wait_disks(cls, *names):
+        until(f"the disks {names} are there",
+              lambda: cls.vm.run("ls", *(f"/dev/{name}" for name in names), check=False).returncode == 0)
 
     @classmethod
     def set_register(cls, register, value):
@@ -238,8 +247,6 @@ class TestHardware(unittest.TestCase):
         self.daemon.wait_verdict("data file", "healthy")
 
     def test_a_disk_that_errs(self):
-        self.vm.run("mkfs.ext4", "-q", "/dev/sdb")
-        self.vm.run("mount", "-o", "errors=remount-ro", "/dev/sdb", "/mnt/errs")
         debug = "/sys/bus/pseudo/drivers/scsi_debug"
         try:
             # Each command is aborted by the transport, and so are its repetitions.
@@ -250,12 +257,21 @@ class TestHardware(unittest.TestCase):
                 until(f"{kind} was acted on", lambda: kind in self.vm.read(ACTED).splitlines())
                 told = [event["text"] for event in self.daemon.events("verdict", kind)]
                 self.assertRegex(" ".join(told), words)
+            # Of this kernel neither statvfs(3) nor the mount table says so.
+            until("scratch was acted on", lambda: "scratch" in self.vm.read(ACTED).splitlines())
+            told = [event["text"] for event in self.daemon.events("verdict", "scratch")]
+            self.assertRegex(" ".join(told), "stops > 0 .*e2fsck")
         finally:
-            self.vm.run("sh", "-c", f"echo 0 > {debug}/every_nth; echo 0 > {debug}/opts; umount /mnt/errs")
+            self.vm.run("sh", "-c", f"echo 0 > {debug}/every_nth; echo 0 > {debug}/opts; umount /mnt/errs; "
+                        "e2fsck -fy /dev/sdb; mount -o errors=remount-ro /dev/sdb /mnt/errs")
+        self.assert_mended("scratch")
 
     def test_a_disk_is_pulled_and_put_back(self):
-        self.assert_seen("nvme disk", lambda: self.vm.unplug("nvme"), ["present = false", "lab-nvme"])
-        self.assert_mended("nvme disk", lambda: self.vm.plug("nvme"))
+        try:
+            self.assert_seen("nvme disk", lambda: self.vm.unplug("nvme"), ["present = false", "lab-nvme"])
+        finally:
+            self.vm.plug("nvme")
+        self.assert_mended("nvme disk")
         self.daemon.wait_verdict("nvme health", "healthy")
 
     def test_a_sata_disk_that_stops_answering_by_the_defaults(self):
