@@ -73,7 +73,13 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("failed check on active", Fault::Sick(ACTIVE, Health::Failed), LONG, Must::HandOver),
     scenario("warning on active", Fault::Sick(ACTIVE, Health::Degraded), LONG, Must::Stay),
     scenario("failed check on standby", Fault::Sick(STANDBY, Health::Failed), LONG, Must::Stay),
-    scenario("failing disk of active", Fault::Sick(ACTIVE, Health::Failing), LONG, Must::HandOver),
+    // Not before the other node has been well for long enough (`HARDWARE_SETTLES`).
+    scenario(
+        "failing disk of active",
+        Fault::Sick(ACTIVE, Health::Failing),
+        80 * SECOND,
+        Must::HandOver,
+    ),
     scenario("failing disk of standby", Fault::Sick(STANDBY, Health::Failing), LONG, Must::Stay),
     scenario("failed check on both", Fault::SharedFault(ACTIVE), 10 * SECOND, Must::Stay),
     scenario("interface of active lost", Fault::LinkLost(ACTIVE), LONG, Must::HandOver),
@@ -177,7 +183,7 @@ pub fn run(scenario: &Scenario, mut plan: Plan, names: Names) -> Told {
     let fault = if active == ACTIVE { scenario.fault } else { scenario.fault.mirrored() };
     world.inflict(Blow { at, lasts: scenario.lasts, fault });
     let (mut taken_after, mut outage, mut before) = (None, 0, at);
-    while let Some(now) = world.next_step(at + WATCHED) {
+    while let Some(now) = world.next_step(at + WATCHED.max(scenario.lasts)) {
         let holder = world.holder(0);
         if holder.is_none() && world.may_serve() {
             outage += now - before;
