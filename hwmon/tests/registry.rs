@@ -9,6 +9,7 @@ use mastiff_core::reading::Unit;
 use mastiff_core::time::Span;
 use mastiff_hwmon::SENSORS;
 use mastiff_hwmon::sensor::{Source, Target, Wanted};
+use mastiff_hwmon::sensors;
 
 /// `Wanted` has a bit for each quantity.
 const QUANTITIES_MAX: usize = 64;
@@ -80,6 +81,15 @@ fn default_conditions_parse_and_none_is_there_twice() {
             }
             assert!(texts.insert(text), "{}: \"{text}\" twice", sensor.name);
         }
+    }
+}
+
+#[test]
+fn what_operators_remove_on_purpose_only_warns() {
+    for name in ["block", "btrfs", "device-mapper", "hwmon", "zfs"] {
+        let sensor = sensors::find(name).unwrap();
+        assert!(sensor.warn_when.contains(&"present = false"), "{name}");
+        assert!(!sensor.fail_when.contains(&"present = false"), "{name}");
     }
 }
 

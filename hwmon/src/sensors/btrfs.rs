@@ -25,14 +25,16 @@ pub const SENSOR: Sensor = Sensor {
     target: Target::Name,
     options: &[],
     quantities: QUANTITIES,
+    // It also goes on purpose, by umount(8).
     warn_when: &[
+        "present = false",
         "missing > 0",
         "write-errors > 0 in 1h",
         "read-errors > 0 in 1h",
         "corruptions > 0 in 1d",
         "metadata-used > 85%",
     ],
-    fail_when: &["metadata-used > 95%", "present = false"],
+    fail_when: &["metadata-used > 95%"],
     interval: Span::from_secs(30),
     fail_after: Span::from_secs(60),
     recover_after: Span::from_secs(60),

@@ -34,7 +34,9 @@ pub const SENSOR: Sensor = Sensor {
     target: Target::Device,
     options: &[],
     quantities: QUANTITIES,
+    // Volumes also go on purpose, by lvremove(8) or `vgchange -an`.
     warn_when: &[
+        "present = false",
         "paths-lost > 0",
         "degraded > 0",
         "state = needs-check",
@@ -50,7 +52,6 @@ pub const SENSOR: Sensor = Sensor {
         "state = out-of-space",
         "used > 95%",
         "metadata-used > 95%",
-        "present = false",
     ],
     interval: Span::from_secs(10),
     // Reconfiguring a volume suspends it, and reading the same state again costs little.

@@ -20,7 +20,8 @@ pub const SENSOR: Sensor = Sensor {
     target: Target::Name,
     options: &[],
     quantities: QUANTITIES,
-    warn_when: &["state = degraded"],
+    // A pool also goes on purpose, by `zpool export`.
+    warn_when: &["state = degraded", "present = false"],
     fail_when: &[
         "state = suspended",
         "state = faulted",
@@ -28,7 +29,6 @@ pub const SENSOR: Sensor = Sensor {
         "state = removed",
         "state = offline",
         "state = split",
-        "present = false",
     ],
     interval: Span::from_secs(10),
     fail_after: Span::from_secs(30),
