@@ -94,6 +94,17 @@ fn what_operators_remove_on_purpose_only_warns() {
 }
 
 #[test]
+fn groups_leave_a_node_for_its_hardware_alone() {
+    let hardware = SENSORS.iter().filter(|sensor| sensor.hardware).map(|sensor| sensor.name);
+    let mut hardware: Vec<&str> = hardware.collect();
+    hardware.sort_unstable();
+    // Not `btrfs` and `device-mapper`: a full pool is as full wherever its services run.
+    let parts =
+        ["block", "disk-health", "ecc", "hwmon", "ipmi", "raid", "smartctl", "thermal", "zfs"];
+    assert_eq!(hardware, parts);
+}
+
+#[test]
 fn each_quantity_has_its_bit_in_wanted() {
     for sensor in SENSORS {
         assert!((1..=QUANTITIES_MAX).contains(&sensor.quantities.len()), "{}", sensor.name);

@@ -20,7 +20,8 @@ use crate::text;
 /// One mounted btrfs (Documentation of btrfs-progs: ch-sysfs, btrfs-device "DEVICE STATS").
 pub const SENSOR: Sensor = Sensor {
     name: "btrfs",
-    hardware: true,
+    // What fails it is metadata used up; its devices are watched themselves.
+    hardware: false,
     summary: "Missing devices, errors and room for metadata of a mounted btrfs, from /sys/fs/btrfs. The target is its UUID or its label.",
     target: Target::Name,
     options: &[],

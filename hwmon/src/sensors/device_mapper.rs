@@ -29,7 +29,8 @@ use status::{Paths, Raid, Said, Store};
 /// One mapped device (dmsetup(8), lvm(8), multipath(8)).
 pub const SENSOR: Sensor = Sensor {
     name: "device-mapper",
-    hardware: true,
+    // Most of what fails it is space or metadata used up; its disks are watched themselves.
+    hardware: false,
     summary: "Paths of a multipath disk, and RAIDs, thin pools, caches and snapshots of LVM, by the name that `dmsetup ls` shows. Multipath disks and all of LVM but snapshots are watched by themselves.",
     target: Target::Device,
     options: &[],
