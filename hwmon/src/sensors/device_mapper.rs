@@ -272,6 +272,9 @@ fn members(raid: &Raid<'_>, out: &mut Readings, note: &mut String) {
     }
     *note = once::clean(raid.level.as_bytes()).unwrap_or_default();
     add_names(raid.dead.iter().map(|number| format!("rimage_{number}")), note);
+    if raid.level.starts_with("raid10") && raid.dead.len() > 1 && raid.is_lost == Some(false) {
+        note.push_str("; whether in different mirrors is not told");
+    }
 }
 
 fn space(store: &Store, out: &mut Readings) {

@@ -76,7 +76,7 @@ pub(super) struct Raid<'a> {
     pub(super) dead: Vec<usize>,
     /// Those that are gone, or are filled from the others.
     pub(super) degraded: u64,
-    /// Whether too many are gone; `None` if that depends on which they are.
+    /// Whether too many are gone; `None` for a level that is not known.
     pub(super) is_lost: Option<bool>,
     pub(super) action: Option<&'a str>,
     /// Sectors done, of all.
@@ -187,9 +187,9 @@ fn raid<'a>(words: &[&'a str]) -> Option<Raid<'a>> {
 
 fn exceeds(level: &str, members: u64, gone: u64) -> Option<bool> {
     if level.starts_with("raid10") {
-        // In which of the mirrors they are is not told.
-        let all_or_some = (gone.saturating_mul(2) > members).then_some(true);
-        return if gone < 2 { Some(false) } else { all_or_some };
+        // In which of the mirrors they are is not told, but a device that is the last of its
+        // mirror is not given up (drivers/md/raid10.c, `raid10_error`).
+        return Some(gone.saturating_mul(2) > members);
     }
     let bearable = match level.get(..5) {
         Some("raid0") => 0,
