@@ -163,6 +163,11 @@ impl Probe for DeviceMapper {
             Ok(answer) => self.fill(&answer, out),
         }
     }
+
+    /// How many paths there have been is known to nobody else.
+    fn is_worth_keeping(&self) -> bool {
+        self.paths_max > 0
+    }
 }
 
 impl DeviceMapper {

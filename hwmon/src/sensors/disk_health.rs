@@ -178,6 +178,11 @@ impl Probe for DiskHealth {
             Kind::Scsi { name } => self.ask(&name, ask_scsi, out),
         }
     }
+
+    /// What a disk said before it fell asleep is known to nobody else.
+    fn is_worth_keeping(&self) -> bool {
+        self.last.is_some()
+    }
 }
 
 impl DiskHealth {

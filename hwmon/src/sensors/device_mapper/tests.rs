@@ -197,9 +197,11 @@ fn a_path_that_was_removed_is_missed() {
     let mut probe = probe();
     let both = "2 0 0 0 1 1 A 0 2 2 8:96 A 0 0 1 8:112 A 0 0 1";
     let one = "2 0 0 0 1 1 A 0 1 2 8:96 A 0 0 1";
+    assert!(!probe.is_worth_keeping());
     for (line, lost) in [(both, 0.0), (one, 1.0), (both, 0.0)] {
         let out = told(&mut probe, &[("multipath", line)]).unwrap();
         assert_eq!(out.get("paths-lost"), Some(&Value::Number(lost)), "{line}");
+        assert!(probe.is_worth_keeping(), "even if a reading was slow");
     }
 }
 

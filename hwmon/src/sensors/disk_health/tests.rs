@@ -117,7 +117,9 @@ fn a_sleeping_disk_keeps_what_it_said() {
     probe.sleeps(&mut out);
     assert_eq!(out.get("asleep"), Some(&Value::Flag(true)));
     assert_eq!(out.get("failing"), None, "nothing is known of it");
+    assert!(!probe.is_worth_keeping());
     probe.last = Some(filled(&healthy()));
+    assert!(probe.is_worth_keeping(), "even if a reading was slow");
     probe.sleeps(&mut out);
     assert_eq!(out.get("asleep"), Some(&Value::Flag(true)));
     assert_eq!(out.get("failing"), Some(&Value::Flag(false)));
