@@ -294,11 +294,29 @@ fn defects(page: &Page) -> Told<u64> {
     Told::Known(u64::from(u16::from_be_bytes([high, low]) / bytes))
 }
 
+/// Whether a page is there as a whole, and its parameters end where it does.
+fn is_whole(page: &Page, code: u8) -> bool {
+    let [first, _, high, low, ..] = page.0;
+    let lengths = parameters(page, code).map(|(_, value)| value.len().saturating_add(4));
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    first & 0x3f == code && lengths.fold(0, usize::saturating_add) == length
+}
+
+/// Errors of one kind that were not made good. A disk need not count them: its page may have any of
+/// the counters (SPC-5, 7.3).
+fn uncorrected_in(said: &Said, code: u8) -> Told<u64> {
+    let lacks = |page: &Page| parameters(page, code).all(|(own, _)| own != UNCORRECTED);
+    match said.find(code, |page| (is_whole(page, code) && lacks(page)).then_some(())) {
+        Told::Known(()) => Told::Absent,
+        Told::Absent | Told::Missing => said.parameter(code, UNCORRECTED, number),
+    }
+}
+
 /// The sum over writing, reading and verifying of those that the disk has.
 fn uncorrected(said: &Said) -> Told<u64> {
     let mut sum = Told::Absent;
     for code in ERROR_PAGES {
-        sum = match (sum, said.parameter(code, UNCORRECTED, number)) {
+        sum = match (sum, uncorrected_in(said, code)) {
             (Told::Missing, _) | (_, Told::Missing) => return Told::Missing,
             (sum, Told::Absent) => sum,
             (Told::Absent, more) => more,

@@ -125,6 +125,26 @@ fn a_disk_that_has_no_such_page_is_not_unknown_for_that() {
 }
 
 #[test]
+fn a_page_without_the_counter_says_nothing_of_it() {
+    let without = |code| (code, Some(page(code, &[(0x0003, &[0, 0, 0, 9]), (0x8000, &[1])])));
+    let mut said = healthy();
+    for (code, left) in [(0x05, Value::Number(2.0)), (0x03, Value::Number(0.0))] {
+        said = with(said, without(code));
+        let (out, _) = filled(&said, true);
+        assert_eq!(out.get("media-errors"), Some(&left), "without that of {code:02x}h");
+        assert_eq!(judged(&out), (vec![], vec![]));
+    }
+    let (out, _) = filled(&with(said, (0x02, Some(page(0x02, &[])))), true);
+    assert_eq!(out.get("media-errors"), Some(&Value::Absent));
+    // One whose end is not there could have had it.
+    let (code, cut) = without(0x03);
+    let mut cut = cut.unwrap();
+    cut.0[3] += 1;
+    let (out, _) = filled(&with(healthy(), (code, Some(cut))), true);
+    assert_eq!(out.get("media-errors"), None);
+}
+
+#[test]
 fn a_page_that_cannot_be_read_leaves_its_values_missing() {
     for (code, unknown) in [
         (INFORMATIONAL_EXCEPTIONS, &["failing"][..]),
@@ -134,7 +154,8 @@ fn a_page_that_cannot_be_read_leaves_its_values_missing() {
         (0x03, &["media-errors > 0 in 1d", "media-errors > 10 in 1d"]),
     ] {
         for bad in [None, Some(Page([0xff; 512])), Some(Page([0; 512])), Some(page(code, &[]))] {
-            if code == BACKGROUND_SCAN && bad.as_ref().is_some() {
+            let is_empty = bad.as_ref().is_some_and(|bad| bad.0[0] == code);
+            if code == BACKGROUND_SCAN && bad.is_some() || code == 0x03 && is_empty {
                 continue; // Without entries there are none.
             }
             let (out, note) = filled(&with(healthy(), (code, bad)), false);
