@@ -28,6 +28,7 @@ mod nvme;
 mod scsi;
 
 pub(super) use ata::{HOT_ROTATING, HOT_SOLID, WEAR};
+pub(super) use nvme::warned;
 
 /// The health of one disk (NVM Express Base Specification, 5.14.1.2; ATA8-ACS, 7.52; SPC-5, 7.3).
 pub const SENSOR: Sensor = Sensor {

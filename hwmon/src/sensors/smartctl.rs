@@ -10,7 +10,7 @@ use crate::sensor::{
     End, Finished, Options, Program, Sensor, SensorError, SensorOption, Source, Target,
 };
 use crate::sensors::command::shown;
-use crate::sensors::disk_health::{self, HOT_ROTATING, HOT_SOLID, WEAR};
+use crate::sensors::disk_health::{self, HOT_ROTATING, HOT_SOLID, WEAR, warned};
 use crate::text;
 
 /// One disk, as smartctl tells (smartctl(8)).
@@ -159,12 +159,11 @@ impl<'a> Said<'a> {
 
     fn nvme(&self, out: &mut Readings) {
         let log = |name| self.number(&["nvme_smart_health_information_log.", name].concat());
-        if let Some(warning) = log("critical_warning") {
-            let is_set = |bit: u64| warning & bit != 0;
-            out.flag("spare-low", is_set(1));
-            out.flag("hot", is_set(2));
-            out.flag("read-only", is_set(8));
-            out.flag("unprotected", is_set(16));
+        let byte = |name| log(name).and_then(|value| u8::try_from(value).ok());
+        if let Some(warning) = byte("critical_warning") {
+            // For smartctl each bit of it, as that for heat, makes a disk failing
+            // (nvmeprint.cpp, `print_critical_warning`).
+            warned(warning, byte("percentage_used").unwrap_or(0), out);
         }
         for (name, own) in [("spare", "available_spare"), ("wear", "percentage_used")] {
             if let Some(share) = log(own) {
@@ -267,7 +266,7 @@ json.scsi_error_counter_log.write.total_uncorrected_errors = 1;
 
     const NVME: &str = r#"json = {};
 json.model_name = "SAMSUNG MZQL21T9";
-json.smart_status.passed = true;
+json.smart_status.passed = false;
 json.nvme_smart_health_information_log.critical_warning = 8;
 json.nvme_smart_health_information_log.available_spare = 90;
 json.nvme_smart_health_information_log.percentage_used = 101;
@@ -327,7 +326,7 @@ json.smartctl.messages[0].severity = "error";
                 ],
             ),
             (
-                0,
+                0x08,
                 NVME,
                 &[
                     ("failing", &no),
@@ -348,6 +347,33 @@ json.smartctl.messages[0].severity = "error";
         }
         let note = judged(End::Exit(0), ATA).expect("a reading").note;
         assert_eq!(note.as_deref(), Some("ST4000NM0035-1V4107 ZC11A1B2"));
+    }
+
+    #[test]
+    fn a_warning_of_an_nvme_disk_is_no_failure_unless_it_is_that() {
+        for (warning, used, holding) in [
+            (0x00, 3, &[][..]),
+            (0x01, 3, &["spare-low"]),
+            (0x02, 3, &["hot"]),
+            (0x04, 3, &["failing"]),
+            (0x04, 101, &[]),
+            (0x08, 3, &["read-only"]),
+            (0x10, 3, &["unprotected"]),
+            (0x20, 3, &[]),
+        ] {
+            let passed = warning == 0;
+            let output = format!(
+                "json.smart_status.passed = {passed};\n\
+                 json.nvme_smart_health_information_log.critical_warning = {warning};\n\
+                 json.nvme_smart_health_information_log.percentage_used = {used};\n"
+            );
+            let code = if passed { 0 } else { FAILING };
+            let out = judged(End::Exit(code), &output).expect("a reading");
+            let mut flags = vec!["failing", "read-only", "spare-low", "unprotected", "hot"];
+            flags.retain(|name| out.get(name) == Some(&Value::Flag(true)));
+            flags.sort_unstable();
+            assert_eq!(flags, holding, "{warning:02x}h, {used}% used");
+        }
     }
 
     #[test]

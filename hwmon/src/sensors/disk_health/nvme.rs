@@ -12,20 +12,28 @@ const BACKUP_FAILED: u8 = 1 << 4;
 /// 0 degrees Celsius.
 const FREEZING_KELVIN: u16 = 273;
 
-/// Sets what the log says.
+/// Sets what the critical warning says, beside `used`, the percentage of the life that is used up.
 ///
 /// The bit "reliability degraded" is also set by controllers whose endurance is used up, which says
 /// nothing of the data: there it counts as wear.
-pub(super) fn fill(log: &[u8; 512], out: &mut Readings) {
-    let [warning, kelvin_low, kelvin_high, spare, spare_limit, used, ..] = *log;
+pub(in crate::sensors) fn warned(warning: u8, used: u8, out: &mut Readings) {
     let is_set = |bit| warning & bit != 0;
     out.flag("failing", is_set(UNRELIABLE) && used < 100);
     out.flag("read-only", is_set(READ_ONLY));
-    out.flag("spare-low", is_set(SPARE_LOW) || spare < spare_limit);
-    out.ratio("spare", spare.min(100).into(), 100);
-    out.ratio("wear", used.min(100).into(), 100);
+    out.flag("spare-low", is_set(SPARE_LOW));
     out.flag("unprotected", is_set(BACKUP_FAILED));
     out.flag("hot", is_set(TEMPERATURE));
+}
+
+/// Sets what the log says.
+pub(super) fn fill(log: &[u8; 512], out: &mut Readings) {
+    let [warning, kelvin_low, kelvin_high, spare, spare_limit, used, ..] = *log;
+    warned(warning, used, out);
+    if spare < spare_limit {
+        out.flag("spare-low", true);
+    }
+    out.ratio("spare", spare.min(100).into(), 100);
+    out.ratio("wear", used.min(100).into(), 100);
     match u16::from_le_bytes([kelvin_low, kelvin_high]) {
         0 => out.absent("temperature"),
         kelvin => out.number("temperature", f64::from(kelvin) - f64::from(FREEZING_KELVIN)),
