@@ -1,6 +1,6 @@
 //! `mastiff hardware`: the machine as one page: what is there, how it is, and what cannot be seen.
 //!
-//! What is there comes from the [inventory], which asks no device. How it is comes from the checks:
+//! What is there comes from the [inventory], which asks no disk. How it is comes from the checks:
 //! the daemon's if it runs, since they have memory, else from one reading of each, taken by the
 //! same runner and prober as in `mastiff check`.
 
@@ -10,7 +10,10 @@ use mastiff_hwmon::host;
 use mastiff_hwmon::inventory::{self, Inventory, Unseen};
 use mastiff_hwmon::root::Root;
 use mastiff_hwmon::sensor::Sensor;
-use mastiff_hwmon::sensors::hwmon::{self, Point};
+use mastiff_hwmon::sensors::{
+    self,
+    hwmon::{self, Point},
+};
 use serde::Serialize;
 
 use super::check::{self, Source, headword, overall};
@@ -46,31 +49,15 @@ pub(super) struct Arguments {
     all: bool,
 }
 
-/// Sensors of what runs on a machine, not of the machine: whatever is not among them is hardware,
-/// so that a new sensor of hardware is on the page by itself.
-const SOFTWARE: [&str; 18] = [
-    "command",
-    "cpu",
-    "failed-units",
-    "file",
-    "filesystem",
-    "heartbeat",
-    "http",
-    "load",
-    "memory",
-    "ping",
-    "pressure",
-    "process",
-    "swap",
-    "tables",
-    "taint",
-    "tcp",
-    "time",
-    "unit",
-];
+/// Sensors that are on the page beside those of [hardware](Sensor::hardware). They tell of parts of
+/// the machine, or of what stands right on them, but groups should not leave the machine for all
+/// that they call a failure: a cable, a pool that is full, a line of the log.
+const ALSO_SHOWN: [&str; 5] = ["btrfs", "device-mapper", "kernel-log", "link", "write-test"];
 
-fn is_hardware(sensor: &str) -> bool {
-    !SOFTWARE.contains(&sensor)
+/// Whether a sensor is on the page; one that only a later daemon has is.
+fn is_hardware(name: &str) -> bool {
+    let sensor = sensors::find(name);
+    sensor.is_none_or(|sensor| sensor.hardware || ALSO_SHOWN.contains(&sensor.name))
 }
 
 /// All that is printed.

@@ -72,10 +72,34 @@ fn text(page: &Page) -> String {
 }
 
 #[test]
-fn every_software_sensor_is_one() {
-    for name in SOFTWARE {
-        assert!(mastiff_hwmon::sensors::find(name).is_some(), "{name}");
+fn the_page_has_all_hardware_and_what_stands_on_it() {
+    for name in ALSO_SHOWN {
+        let sensor = sensors::find(name).expect(name);
+        assert!(!sensor.hardware, "{name} is on the page without being named");
     }
+    let shown = SENSORS.iter().filter(|sensor| is_hardware(sensor.name));
+    let mut shown: Vec<&str> = shown.map(|sensor| sensor.name).collect();
+    shown.sort_unstable();
+    assert_eq!(
+        shown,
+        [
+            "block",
+            "btrfs",
+            "device-mapper",
+            "disk-health",
+            "ecc",
+            "hwmon",
+            "ipmi",
+            "kernel-log",
+            "link",
+            "raid",
+            "smartctl",
+            "thermal",
+            "write-test",
+            "zfs",
+        ]
+    );
+    assert!(is_hardware("of-a-later-version"));
 }
 
 #[test]
