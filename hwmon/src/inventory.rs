@@ -1,8 +1,10 @@
 //! What the machine is made of, and what of it cannot be seen and why.
 //!
-//! Only names and sizes that the kernel keeps in memory are read, no value that a device has to be
-//! asked for: nothing here waits for a disk or a controller, and none is woken. How the parts are
-//! is what the sensors say; [`Disk::name`] and the other names are their targets.
+//! Only names and sizes that the kernel keeps in memory are read, no value that a disk or a chip
+//! has to be asked for: nothing here waits for a disk or a controller, and none is woken. One value
+//! does ask a driver: [`Interface::speed_mbit`], under the lock of all network configuration
+//! (net/core/net-sysfs.c, `speed_show`), so that a network card whose driver hangs holds it up. How
+//! the parts are is what the sensors say; [`Disk::name`] and the other names are their targets.
 //!
 //! Every list is bounded, and every text is printable ASCII of a few dozen characters, whatever the
 //! firmware says. What cannot be read is `None` or left out.

@@ -38,7 +38,8 @@ pub struct Disk {
     pub driver: Option<String>,
     /// A link in /dev/disk/by-id, which holds over reboots.
     pub by_id: Option<String>,
-    /// Whether the sensor `disk-health` can ask it once a check names it.
+    /// Whether it is an ATA disk to the kernel. The sensor `disk-health` also asks NVMe and SAS
+    /// disks.
     pub speaks_ata: bool,
     /// Arrays, mount points and `swap`.
     pub used_by: Vec<String>,

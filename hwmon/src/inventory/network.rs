@@ -21,7 +21,8 @@ pub struct Interface {
     pub is_up: Option<bool>,
     /// Whether a cable with a partner is in it; `None` if it is off or does not tell.
     pub has_carrier: Option<bool>,
-    /// Megabits in each second; `None` without carrier, and for what has no speed.
+    /// Megabits in each second; `None` without carrier, and for what has no speed. Its driver is
+    /// asked, under the lock of all network configuration.
     pub speed_mbit: Option<u64>,
     /// The bond, team or bridge that it is part of.
     pub part_of: Option<String>,

@@ -207,6 +207,8 @@ fn what_cannot_be_seen_says_why_and_what_to_do() {
         assert!(!unseen.why.is_empty() && !unseen.to_do.is_empty(), "{unseen:?}");
     }
     assert!(inventory.unseen[0].to_do.contains("i10nm_edac"));
+    let behind = &inventory.unseen[3].to_do;
+    assert!(behind.contains("sensor = \"smartctl\"") && behind.contains("\"megaraid,N\""));
     tree.file("dev/ipmi0", b"");
     let inventory = tree.read();
     assert_eq!(inventory.bmc.as_deref(), Some("/dev/ipmi0"));

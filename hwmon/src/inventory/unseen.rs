@@ -151,8 +151,9 @@ fn hidden_disks(root: &Root) -> Vec<Unseen> {
                 what,
                 "it shows the volumes that it makes of them, and hides the disks",
                 format!(
-                    "a check with the sensor `command` and `smartctl -d {kind} -H /dev/sdX`; \
-                     `smartctl --scan` lists them"
+                    "[[check]] with sensor = \"smartctl\", target = \"/dev/sdX\" and \
+                     options = {{ type = \"{kind}\" }} for each; `smartctl --scan` \
+                     (smartmontools) lists them"
                 ),
             ));
         }

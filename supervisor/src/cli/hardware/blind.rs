@@ -22,12 +22,21 @@ pub(super) fn all(root: &Root, inventory: &Inventory, checks: &[CheckView]) -> V
     let (ata, other): (Vec<&Disk>, Vec<&Disk>) = quiet.partition(|disk| disk.speaks_ata);
     let (nvme, other): (Vec<&Disk>, Vec<&Disk>) =
         other.into_iter().partition(|disk| disk.controller.is_some());
+    let (sas, other): (Vec<&Disk>, Vec<&Disk>) =
+        other.into_iter().partition(|disk| disk.transport == Some("SAS"));
     let mut unseen = Vec::new();
     if let Some(first) = ata.first() {
         unseen.push(Unseen::new(
             format!("health (SMART) of {}", names(&ata)),
             "an ATA disk is asked only if a check names it: one that sleeps, or is behind an \
              adapter that answers for it, would stay unknown",
+            check_for(first),
+        ));
+    }
+    if let Some(first) = sas.first() {
+        unseen.push(Unseen::new(
+            format!("health of {}", names(&sas)),
+            "a SAS disk is asked only if a check names it: one that sleeps would stay unknown",
             check_for(first),
         ));
     }
@@ -38,9 +47,9 @@ pub(super) fn all(root: &Root, inventory: &Inventory, checks: &[CheckView]) -> V
     if !other.is_empty() {
         unseen.push(Unseen::new(
             format!("health of {}", names(&other)),
-            "only NVMe and ATA disks that this machine sees are asked",
-            "`smartctl --scan` (smartmontools) says how to reach it, and a check with the sensor \
-             `command` can run that",
+            "not known to be an NVMe, ATA or SAS disk, which `disk-health` could ask",
+            "`smartctl --scan` (smartmontools) says whether and how it can be reached, and a check \
+             with sensor = \"smartctl\" does that",
         ));
     }
     if inventory.watchdogs.is_empty() && inventory.machine.place == Place::Hardware {

@@ -124,6 +124,25 @@ fn a_healthy_machine_has_its_parts_and_what_they_measure() {
 }
 
 #[test]
+fn disks_that_are_not_asked_are_told_with_what_would_ask_them() {
+    let root = tree("healthy");
+    let mut inventory = inventory::read(&root);
+    let sda = inventory.disks.iter_mut().find(|disk| disk.name == "sda").unwrap();
+    sda.speaks_ata = false;
+    for (transport, why, to_do) in [
+        ("SAS", "a SAS disk is asked only if", "\"disk-health\" and target = \"sda\""),
+        ("USB", "an NVMe, ATA or SAS disk", "sensor = \"smartctl\""),
+    ] {
+        let sda = inventory.disks.iter_mut().find(|disk| disk.name == "sda").unwrap();
+        sda.transport = Some(transport);
+        let unseen = blind::all(&root, &inventory, &[]);
+        let of_sda = unseen.iter().find(|unseen| unseen.what == "health of sda").expect(transport);
+        assert!(of_sda.why.contains(why), "{of_sda:?}");
+        assert!(of_sda.to_do.contains(to_do), "{of_sda:?}");
+    }
+}
+
+#[test]
 fn all_shows_each_point_and_each_module() {
     let text = text(&page("healthy", true));
     for part in [
