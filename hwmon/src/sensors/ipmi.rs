@@ -39,12 +39,14 @@ pub const SENSOR: Sensor = Sensor {
     quantities: QUANTITIES,
     warn_when: &[
         "warnings > 0",
+        // The machine runs on the other one.
+        "power-supplies-failed > 0",
         "intrusion",
         "redundancy-lost",
         "sel-used > 90%",
         "sel-critical > 0 in 1h",
     ],
-    fail_when: &["critical > 0", "power-supplies-failed > 0"],
+    fail_when: &["critical > 0"],
     interval: Span::from_secs(60),
     // The BMC decides with its own hysteresis, and it is asked seldom.
     fail_after: Span::ZERO,

@@ -308,6 +308,15 @@ fn what_is_wrong_has_a_verdict_that_fits_it_and_words() {
 }
 
 #[test]
+fn a_machine_that_runs_on_its_other_supply_has_not_failed() {
+    let mut board = healthy();
+    board.readings.insert((0, 0x11), state(0b1001));
+    let (holding, _) = judged(&once(board));
+    assert!(!holding.is_empty());
+    assert!(holding.iter().all(|text| SENSOR.warn_when.contains(text)), "{holding:?}");
+}
+
+#[test]
 fn what_is_worst_is_named_first() {
     let mut board = healthy();
     board.readings.insert((0, 1), measured(91, 0x08));
