@@ -578,8 +578,16 @@ fn a_fan_that_stops_by_itself_is_told_from_one_that_was_stopped_or_never_turned(
         copy.overwrite(&board.join(fan), b"2636\n");
     }
     let out = of_chip(probe.as_mut(), 2000);
-    assert_eq!(out.get("critical"), Some(&Value::Number(1.0)));
+    assert_eq!(out.get("critical"), Some(&Value::Number(0.0)));
     assert_eq!(out.get("warnings"), Some(&Value::Number(1.0)));
+    assert_eq!(out.note.as_deref(), Some("fan2 0.0 rpm (lowest 2636.0 rpm)"));
+    // One that stands although it is to turn is for somebody to look at; what it lets get too hot
+    // fails by itself.
+    copy.overwrite(&board.join("pwm1"), b"128\n");
+    let out = of_chip(probe.as_mut(), 2001);
+    assert_eq!(out.get("critical"), Some(&Value::Number(0.0)));
+    assert_eq!(out.get("warnings"), Some(&Value::Number(2.0)));
+    assert_eq!(out.get("fans-stopped"), Some(&Value::Number(1.0)));
 }
 
 #[test]

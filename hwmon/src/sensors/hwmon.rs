@@ -67,7 +67,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "warnings",
         unit: Unit::Count,
-        meaning: "points beyond their ordinary limits; limits that were never set do not count",
+        meaning: "points beyond their ordinary limits, and fans below their lowest speed, unless they were told to stop; limits that were never set do not count",
     },
     Quantity {
         name: "broken",
@@ -77,7 +77,7 @@ const QUANTITIES: &[Quantity] = &[
     Quantity {
         name: "critical",
         unit: Unit::Count,
-        meaning: "points beyond their critical limits, and fans that stopped since the daemon looks although the chip has a lowest speed for them",
+        meaning: "points beyond their critical limits",
     },
     Quantity {
         name: "intrusion",

@@ -70,8 +70,8 @@ pub(super) enum Verdict {
     Warning,
     /// The chip says that the sensor or fan is broken (`_fault`).
     Broken,
-    /// Beyond `_crit` or `_emergency`, below `_lcrit`, or a fan that stopped although it has a
-    /// lowest speed.
+    /// Beyond `_crit` or `_emergency`, or below `_lcrit`. One fan that stands is none of that: if
+    /// it was needed, it gets too hot.
     Critical,
 }
 
@@ -214,11 +214,10 @@ impl Limits {
         }
     }
 
-    fn judge(&self, kind: Kind, value: f64) -> Verdict {
+    fn judge(&self, value: f64) -> Verdict {
         let above = |limit: Option<f64>| limit.is_some_and(|limit| value >= limit);
         let below = |limit: Option<f64>| limit.is_some_and(|limit| value < limit);
-        let stands = kind == Kind::Fan && value <= 0.0 && self.low.is_some();
-        if above(self.high_critical) || below(self.low_critical) || stands {
+        if above(self.high_critical) || below(self.low_critical) {
             Verdict::Critical
         } else if self.high.is_some_and(|limit| value > limit) || below(self.low) {
             Verdict::Warning
@@ -256,15 +255,15 @@ impl Channel {
         }
         self.known = true;
         self.turned |= self.kind == Kind::Fan && value > 0.0;
+        let has_stopped = self.kind == Kind::Fan && value <= 0.0;
+        let is_told_to = has_stopped
+            && self.wish.as_mut().is_some_and(|wish| matches!(wish.number(), Ok(Some(0))));
         // One that nobody can be seen to have stopped has stopped by itself.
-        self.stands = self.turned
-            && value <= 0.0
-            && !self.wish.as_mut().is_some_and(|wish| matches!(wish.number(), Ok(Some(0))));
-        let verdict = match self.limits.judge(self.kind, value) {
-            // Old board chips start with a lowest speed for empty plugs, too.
-            Verdict::Critical if self.kind == Kind::Fan && !self.turned => Verdict::Warning,
-            verdict => verdict,
-        };
+        self.stands = self.turned && has_stopped && !is_told_to;
+        if is_told_to {
+            return Said::Value(value, Verdict::Fine);
+        }
+        let verdict = self.limits.judge(value);
         let alarm = verdict == Verdict::Fine && self.alarm.as_mut().is_some_and(is_on);
         Said::Value(value, if alarm { Verdict::Warning } else { verdict })
     }
@@ -353,24 +352,22 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_judged_by_kind() {
+    fn values_are_held_against_the_limits() {
         let limits = Limits {
             low: Some(5.0),
             high: Some(80.0),
             low_critical: None,
             high_critical: Some(100.0),
         };
-        for (kind, value, verdict) in [
-            (Kind::Temperature, 80.0, Verdict::Fine),
-            (Kind::Temperature, 80.5, Verdict::Warning),
-            (Kind::Temperature, 4.0, Verdict::Warning),
-            (Kind::Temperature, 0.0, Verdict::Warning),
-            (Kind::Temperature, 100.0, Verdict::Critical),
-            (Kind::Fan, 4.0, Verdict::Warning),
-            (Kind::Fan, 0.0, Verdict::Critical),
+        for (value, verdict) in [
+            (80.0, Verdict::Fine),
+            (80.5, Verdict::Warning),
+            (4.0, Verdict::Warning),
+            (0.0, Verdict::Warning),
+            (100.0, Verdict::Critical),
         ] {
-            assert_eq!(limits.judge(kind, value), verdict, "{kind:?} {value}");
+            assert_eq!(limits.judge(value), verdict, "{value}");
         }
-        assert_eq!(Limits::default().judge(Kind::Fan, 0.0), Verdict::Fine);
+        assert_eq!(Limits::default().judge(0.0), Verdict::Fine);
     }
 }
