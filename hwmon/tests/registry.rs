@@ -47,6 +47,14 @@ fn names_are_unique_and_in_kebab_case() {
 }
 
 #[test]
+fn a_thermometer_fails_nothing_by_a_single_reading() {
+    for name in ["hwmon", "thermal"] {
+        let sensor = SENSORS.iter().find(|sensor| sensor.name == name).unwrap();
+        assert!(sensor.fail_after >= sensor.interval, "{name}");
+    }
+}
+
+#[test]
 fn everything_has_a_meaning() {
     for sensor in SENSORS {
         assert!(is_text(sensor.summary) && sensor.summary.ends_with('.'), "{}", sensor.name);

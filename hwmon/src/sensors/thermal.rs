@@ -28,8 +28,10 @@ pub const SENSOR: Sensor = Sensor {
     quantities: QUANTITIES,
     warn_when: &["to-critical < 5C", "throttles > 100 in 10m"],
     fail_when: &["to-critical < 2C"],
-    interval: Span::from_secs(30),
-    fail_after: Span::ZERO,
+    // Two readings: firmware gives a value now and then that nobody meant, and then a node would be
+    // failed for as long as it takes to recover.
+    interval: Span::from_secs(10),
+    fail_after: Span::from_secs(10),
     recover_after: Span::from_secs(60),
     discover: Some(discover),
     source: Source::MayHang(open),
