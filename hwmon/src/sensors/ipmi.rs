@@ -165,6 +165,12 @@ impl Probe for Ipmi {
             self.log.read(bmc, now, &self.list.points, out)?;
         }
         self.list.ask(bmc, until)?;
+        if self.list.is_mute() {
+            return Err(SensorError::Unsupported(
+                "the BMC lists sensors and answers for none of them; `mc reset` of ipmitool helps"
+                    .into(),
+            ));
+        }
         self.fill(now, out);
         Ok(())
     }
@@ -242,7 +248,10 @@ impl Ipmi {
             note.push_str(words);
         }
         if note.is_empty() && !self.list.is_whole {
-            note = format!("reading the BMC's list of sensors, {} so far", self.list.found());
+            note = match &self.list.trouble {
+                Some(trouble) => trouble.to_string(),
+                None => format!("reading the BMC's list of sensors, {} so far", self.list.found()),
+            };
         }
         if note.is_empty() { None } else { Some(note) }
     }

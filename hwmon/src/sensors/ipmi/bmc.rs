@@ -21,15 +21,19 @@ pub(super) const DEVICE: &str = "/dev/ipmi0";
 /// retries), and the prober, too.
 const PATIENCE_MS: u16 = 30_000;
 
-/// Completion codes (table 5-2): busy, out of time, reservation lost, too long, not there, and the
-/// kernel's own for a BMC that does not speak.
+/// Completion codes (table 5-2): busy, no such command, out of time, reservation lost, too long,
+/// not there, no answer to be had, the same because something is being set up (the records, the
+/// firmware, the BMC), and the kernel's own for a BMC that does not speak.
 const BUSY: u8 = 0xc0;
+const NO_COMMAND: u8 = 0xc1;
 const TIMED_OUT: u8 = 0xc3;
 const RESERVATION_LOST: u8 = 0xc5;
 const LENGTH_INVALID: u8 = 0xc7;
 const LENGTH_EXCEEDED: u8 = 0xc8;
 const CANNOT_RETURN_SO_MUCH: u8 = 0xca;
 const NOT_PRESENT: u8 = 0xcb;
+const NO_ANSWER: u8 = 0xce;
+const SETTING_UP: std::ops::RangeInclusive<u8> = 0xd0..=0xd2;
 const UNSPECIFIED: u8 = 0xff;
 
 /// One command: its function, its number, its name in the specification, and the bytes that its
@@ -78,7 +82,14 @@ pub(super) enum Fault {
 impl Fault {
     /// Whether the same question may be answered later.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Refused(BUSY | TIMED_OUT | UNSPECIFIED))
+        matches!(self, Self::Refused(code)
+            if [BUSY, TIMED_OUT, NO_ANSWER, UNSPECIFIED].contains(code)
+                || SETTING_UP.contains(code))
+    }
+
+    /// Whether the BMC does not have the command.
+    pub(super) fn is_no_command(&self) -> bool {
+        matches!(self, Self::Refused(NO_COMMAND))
     }
 
     pub(super) fn is_lost_reservation(&self) -> bool {

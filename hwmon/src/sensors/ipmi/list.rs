@@ -23,7 +23,8 @@ pub(super) const POINTS_MAX: usize = 1024;
 const CHUNK_BYTES: u8 = 64;
 const CHUNK_BYTES_LEAST: u8 = 8;
 
-/// Records that could not be read, one after the other, after which the list is taken as it is.
+/// Times that one record is asked for in one reading. Then a record that is refused for good is
+/// left out; else the next reading goes on with it.
 const FAULTS_MAX: u8 = 5;
 
 /// Whether the records have changed is looked up again after this time.
@@ -46,6 +47,19 @@ pub(super) struct List {
     stamp: Vec<u8>,
     looked: Option<Mono>,
     building: Option<Building>,
+    /// Why the records could not be read to the end the last time.
+    pub(super) trouble: Option<SensorError>,
+}
+
+/// What follows an attempt to read a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The same or the next record.
+    Go,
+    /// Nothing, for this reading.
+    Pause,
+    /// That was the last one.
+    Done,
 }
 
 /// A list that is being read.
@@ -53,6 +67,8 @@ pub(super) struct List {
 struct Building {
     points: Vec<Point>,
     next: u16,
+    /// The one behind it, as soon as a part of it was read.
+    following: Option<u16>,
     records: usize,
     faults: u8,
     reservation: Option<[u8; 2]>,
@@ -60,7 +76,8 @@ struct Building {
 }
 
 impl List {
-    /// Reads records where there are any to read, until the time is over.
+    /// Reads records where there are any to read, until the time is over. A list that the BMC does
+    /// not give is no list without sensors: it stays unknown, and is asked for again.
     ///
     /// # Errors
     /// When the BMC cannot be asked at all.
@@ -78,19 +95,27 @@ impl List {
                     self.building = Some(Building::new());
                 }
                 Err(fault @ Fault::Kernel(_)) => return Err(failed(GET_SDR_INFO, fault)),
-                Err(fault) if fault.is_passing() => return Ok(()),
                 // It has none.
-                Err(_) => self.is_whole = true,
+                Err(fault) if fault.is_no_command() || fault.is_not_there() => self.is_whole = true,
+                Err(fault) => {
+                    self.trouble = Some(failed(GET_SDR_INFO, fault));
+                    return Ok(());
+                }
             }
             self.looked = Some(now);
         }
+        self.trouble = None;
         while let Some(building) = &mut self.building {
             if bmc.clock() >= until {
                 break;
             }
-            if building.proceed(bmc)? {
-                self.points = std::mem::take(&mut building.points);
-                (self.building, self.is_whole, self.next) = (None, true, 0);
+            match building.proceed(bmc, &mut self.trouble)? {
+                Step::Go => {}
+                Step::Pause => break,
+                Step::Done => {
+                    self.points = std::mem::take(&mut building.points);
+                    (self.building, self.is_whole, self.next) = (None, true, 0);
+                }
             }
         }
         Ok(())
@@ -112,6 +137,12 @@ impl List {
         Ok(())
     }
 
+    /// Whether all sensors were asked, and not one says anything: that is no sign of health.
+    pub(super) fn is_mute(&self) -> bool {
+        let mut asked = self.points.iter().filter(|point| point.is_read).peekable();
+        asked.peek().is_some() && asked.all(|point| point.said == Said::Nothing)
+    }
+
     /// How many are known so far, for a list that is not whole.
     pub(super) fn found(&self) -> usize {
         self.building.as_ref().map_or(0, |building| building.points.len())
@@ -123,6 +154,7 @@ impl Building {
         Self {
             points: Vec::new(),
             next: FIRST,
+            following: None,
             records: 0,
             faults: 0,
             reservation: None,
@@ -130,28 +162,44 @@ impl Building {
         }
     }
 
-    /// Reads the next record; true if it was the last.
-    fn proceed(&mut self, bmc: &mut Bmc) -> Result<bool, SensorError> {
+    /// Reads the next record.
+    fn proceed(
+        &mut self,
+        bmc: &mut Bmc,
+        trouble: &mut Option<SensorError>,
+    ) -> Result<Step, SensorError> {
         let mut record = Vec::new();
-        match self.read(bmc, &mut record) {
+        let next = match self.read(bmc, &mut record) {
             Ok(next) => {
-                (self.next, self.faults) = (next, 0);
-                self.records = self.records.saturating_add(1);
                 record::decode(&record, &mut self.points);
+                next
             }
             Err(fault @ Fault::Kernel(_)) => return Err(failed(GET_SDR, fault)),
             Err(fault) => {
-                if fault.is_lost_reservation() {
+                let is_lost = fault.is_lost_reservation();
+                if is_lost {
                     self.reservation = None;
                 }
                 self.faults = self.faults.saturating_add(1);
+                if self.faults < FAULTS_MAX {
+                    return Ok(Step::Go);
+                }
+                self.faults = 0;
+                match self.following {
+                    Some(following) if !is_lost && !fault.is_passing() => following,
+                    Some(_) | None => {
+                        *trouble = Some(failed(GET_SDR, fault));
+                        return Ok(Step::Pause);
+                    }
+                }
             }
-        }
+        };
+        (self.next, self.following, self.faults) = (next, None, 0);
+        self.records = self.records.saturating_add(1);
         self.points.truncate(POINTS_MAX);
-        Ok(self.next == NO_MORE
-            || self.records >= RECORDS_MAX
-            || self.points.len() >= POINTS_MAX
-            || self.faults >= FAULTS_MAX)
+        let is_end =
+            next == NO_MORE || self.records >= RECORDS_MAX || self.points.len() >= POINTS_MAX;
+        Ok(if is_end { Step::Done } else { Step::Go })
     }
 
     /// Reads one record, in as many pieces as it takes, and returns the number of the next one. Of
@@ -181,6 +229,7 @@ impl Building {
                 return Err(Fault::Short);
             }
             next = u16::from_le_bytes(*number);
+            self.following = Some(next);
             record.extend_from_slice(piece);
             if let Some([_, _, _, 0x01..=0x03, length]) = record.first_chunk() {
                 wanted = HEADER_BYTES.saturating_add((*length).into());
@@ -193,8 +242,13 @@ impl Building {
         let [low, high] = match self.reservation {
             Some(reservation) => reservation,
             None => {
-                let answer = bmc.ask(0, RESERVE_SDR, &[])?;
-                *self.reservation.insert(*answer.first_chunk().ok_or(Fault::Short)?)
+                let reservation = match bmc.ask(0, RESERVE_SDR, &[]) {
+                    Ok(answer) => *answer.first_chunk().ok_or(Fault::Short)?,
+                    // One that has no reservations reads without (33.11).
+                    Err(fault) if fault.is_no_command() => [0, 0],
+                    Err(fault) => return Err(fault),
+                };
+                *self.reservation.insert(reservation)
             }
         };
         let [id_low, id_high] = self.next.to_le_bytes();

@@ -30,6 +30,8 @@ struct Board {
     stolen: u32,
     /// Every request fails so.
     broken: Option<u8>,
+    /// Every request of these commands fails so.
+    refused: BTreeMap<[u8; 2], u8>,
     is_gone: bool,
     request_ms: u64,
     clock: Mono,
@@ -53,7 +55,7 @@ impl Line for Bench {
         if board.is_gone {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
         }
-        if let Some(code) = board.broken {
+        if let Some(code) = board.broken.or(board.refused.get(&command).copied()) {
             return Ok(vec![code]);
         }
         let mut said = board.answer(unit, command, data).unwrap_or_else(|code| vec![code]);
@@ -343,9 +345,91 @@ fn a_board_without_a_part_has_no_verdict_of_it() {
 fn a_bmc_of_small_answers_is_read_in_small_pieces() {
     let (_, mut probe) = bench(Board { chunk_max: 16, ..healthy() });
     assert_eq!(read(&mut probe, 1).get("sensors"), Some(&Value::Number(8.0)));
-    // One that gives nothing at all has a list that ends.
-    let (_, mut probe) = bench(Board { chunk_max: 0, ..healthy() });
-    assert_eq!(read(&mut probe, 1).get("warnings"), Some(&Value::Absent));
+    // One that gives nothing at all is asked so often and no more.
+    let (bench, mut probe) = bench(Board { chunk_max: 0, ..healthy() });
+    let out = read(&mut probe, 1);
+    assert_eq!((out.get("warnings"), out.get("critical")), (None, None));
+    assert!(bench.board().asked.len() < 20);
+}
+
+#[test]
+fn a_list_that_the_bmc_does_not_give_is_unknown_until_it_does() {
+    const INFO: [u8; 2] = [0x0a, 0x20];
+    const RESERVE: [u8; 2] = [0x0a, 0x22];
+    const RECORD: [u8; 2] = [0x0a, 0x23];
+    for (command, code) in [
+        (INFO, 0xc3),
+        (INFO, 0xd0),
+        (INFO, 0xd5),
+        // The answer is too short.
+        (INFO, 0x00),
+        (RESERVE, 0xc0),
+        (RECORD, 0xc0),
+        (RECORD, 0xc5),
+        (RECORD, 0xd2),
+    ] {
+        let (bench, mut probe) = bench(healthy());
+        bench.board().refused.insert(command, code);
+        for minute in 0..3 {
+            let out = read(&mut probe, minute * 60);
+            assert_eq!((out.get("warnings"), out.get("critical")), (None, None), "{code:#x}");
+            assert!(note(&out).contains("cannot ask the BMC (Get SDR"), "{}", note(&out));
+        }
+        bench.board().refused.clear();
+        let out = read(&mut probe, 240);
+        assert_eq!(out.get("sensors"), Some(&Value::Number(8.0)), "{command:x?} {code:#x}");
+        assert_eq!((judged(&out), note(&out)), ((vec![], vec![]), ""));
+    }
+    // Somebody else holds the reservation for a while.
+    let (bench, mut probe) = bench(Board { stolen: 12, ..healthy() });
+    assert_eq!(read(&mut probe, 0).get("critical"), None);
+    for minute in 1..4 {
+        read(&mut probe, minute * 60);
+    }
+    assert_eq!(read(&mut probe, 240).get("sensors"), Some(&Value::Number(8.0)));
+    assert_eq!(bench.board().stolen, 0);
+}
+
+#[test]
+fn a_bmc_without_records_or_reservations_is_taken_as_it_is() {
+    for code in [0xc1, 0xcb] {
+        let mut board = healthy();
+        board.refused.insert([0x0a, 0x20], code);
+        let out = once(board);
+        assert_eq!(out.get("critical"), Some(&Value::Absent));
+        assert_eq!(judged(&out), (vec![], vec![]));
+    }
+    let mut board = healthy();
+    board.refused.insert([0x0a, 0x22], 0xc1);
+    assert_eq!(once(board).get("sensors"), Some(&Value::Number(8.0)));
+}
+
+#[test]
+fn a_record_that_is_refused_for_good_costs_no_other_one() {
+    let mut board = healthy();
+    // It says that it is longer than it is.
+    board.records[2].truncate(20);
+    let out = once(board);
+    assert_eq!(out.get("sensors"), Some(&Value::Number(7.0)));
+    assert_eq!(judged(&out), (vec![], vec![]));
+}
+
+#[test]
+fn a_bmc_that_answers_for_no_sensor_is_an_error() {
+    for code in [0xc0, 0xcb, 0xd5] {
+        let (bench, mut probe) = bench(healthy());
+        bench.board().refused.insert([0x04, 0x2d], code);
+        for minute in 0..3 {
+            let mut out = Readings::new(QUANTITIES);
+            let error = probe.read(at(minute * 60), Wanted::ALL, &mut out).unwrap_err();
+            assert!(error.to_string().contains("answers for none of them"), "{error}");
+        }
+        bench.board().refused.clear();
+        assert_eq!(judged(&read(&mut probe, 240)), (vec![], vec![]));
+    }
+    // Those that only log are not asked.
+    let records = vec![event_only(MEMORY, "DIMM ECC")];
+    assert_eq!(judged(&once(Board { records, ..healthy() })), (vec![], vec![]));
 }
 
 #[test]
