@@ -124,17 +124,47 @@ impl Kept {
 }
 
 /// Whether a measuring point is switched off or asleep, rather than broken: ENODATA by
-/// Documentation/hwmon/sysfs-interface.rst. The others are what drivers say while a device sleeps,
-/// or a network card with the thermometer on it is down.
-pub fn is_switched_off(error: &SensorError) -> bool {
-    matches!(error, SensorError::Io { source, .. } if matches!(
-        source.raw_os_error(),
-        Some(libc::ENODATA | libc::ENXIO | libc::EAGAIN | libc::ENETDOWN | libc::EPERM)
-    ))
+/// Documentation/hwmon/sysfs-interface.rst, ENETDOWN on a network card that is down, EPERM on a
+/// graphics card that sleeps (amdgpu since Linux 6.15).
+///
+/// ENXIO and EAGAIN are what drivers say of a point that is not there or not ready. I2C adapters
+/// say the same of a chip that does not answer any more, so of a point that is `known`, because it
+/// gave a value before, they are faults.
+pub fn is_switched_off(error: &SensorError, known: bool) -> bool {
+    let SensorError::Io { source, .. } = error else { return false };
+    match source.raw_os_error() {
+        Some(libc::ENODATA | libc::ENETDOWN | libc::EPERM) => true,
+        Some(libc::ENXIO | libc::EAGAIN) => !known,
+        _ => false,
+    }
 }
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_point_that_does_not_answer_any_more_is_not_switched_off() {
+        for (number, at_first, later) in [
+            (libc::ENODATA, true, true),
+            (libc::ENETDOWN, true, true),
+            (libc::EPERM, true, true),
+            (libc::ENXIO, true, false),
+            (libc::EAGAIN, true, false),
+            (libc::EIO, false, false),
+        ] {
+            let source = io::Error::from_raw_os_error(number);
+            let error = SensorError::io("read", Path::new("temp1_input"), source);
+            let is = (is_switched_off(&error, false), is_switched_off(&error, true));
+            assert_eq!(is, (at_first, later), "{error}");
+        }
     }
 }

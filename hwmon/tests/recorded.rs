@@ -625,6 +625,10 @@ fn a_point_that_cannot_be_read_any_more_leaves_bad_news_only() {
     assert_eq!((out.get("critical"), out.get("temperature")), (None, None), "{out:?}");
     assert_eq!(out.get("power"), Some(&Value::Number(210.0)));
     assert!(out.note.is_some_and(|note| note.contains("temp1_input")));
+    // The end of the scale: nobody is connected any more.
+    copy.overwrite(&power.join("temp1_input"), b"255500\n");
+    let out = of_chip(probe.as_mut(), 3);
+    assert_eq!((out.get("critical"), out.get("temperature")), (None, None), "{out:?}");
     copy.overwrite(&power.join("in2_input"), b"9000\n");
     assert_eq!(of_chip(probe.as_mut(), 3).get("critical"), Some(&Value::Number(1.0)));
     fs::rename(copy.path().join("sys/class/hwmon/hwmon3"), copy.path().join("away")).unwrap();

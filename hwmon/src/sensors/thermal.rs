@@ -115,7 +115,7 @@ impl Probe for Thermal {
         for zone in &mut self.zones {
             let value = match zone.temperature.line() {
                 Ok(line) => line.and_then(text::signed).map(|thousandths| thousandths / 1e3),
-                Err(error) if kept::is_switched_off(&error) => continue,
+                Err(error) if kept::is_switched_off(&error, zone.known) => continue,
                 Err(_) => None,
             };
             let Some(value) = value.filter(|value| TEMPERATURES.contains(value)) else {

@@ -247,11 +247,16 @@ impl Channel {
                     ));
                 }
             },
-            Err(error) if kept::is_switched_off(&error) => return Said::Nothing,
+            Err(error) if kept::is_switched_off(&error, self.known) => return Said::Nothing,
             Err(error) => return Said::Failed(error),
         };
         if self.kind == Kind::Temperature && !TEMPERATURES.contains(&value) {
-            return Said::Nothing;
+            if !self.known {
+                return Said::Nothing;
+            }
+            // A thermistor that came off, or a chip that is not on its bus any more.
+            let expected = "a temperature as it gave before";
+            return Said::Failed(SensorError::malformed(self.input.path(), expected));
         }
         self.known = true;
         self.turned |= self.kind == Kind::Fan && value > 0.0;
