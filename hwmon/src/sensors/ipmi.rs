@@ -107,6 +107,13 @@ const QUANTITIES: &[Quantity] = &[
 /// (5 s) it is still less than the time-out of a check (10 s).
 const BUDGET: Span = Span::from_secs(4);
 
+/// Shares of it: for the list when no sensor is known yet, for a list that is read again, and for
+/// the log. What is left is for asking the sensors: neither a long list nor a flood of events keeps
+/// what they say from being new.
+const FIRST_LIST: Span = Span::from_secs(3);
+const LIST: Span = Span::from_secs(1);
+const LOG: Span = Span::from_secs(1);
+
 /// Bytes of the note after which no further sensor is named.
 const NOTE_BYTES_MAX: usize = 200;
 
@@ -155,6 +162,8 @@ impl Probe for Ipmi {
         if support & HAS_REPOSITORY == 0 {
             self.list.is_whole = true;
         } else {
+            let share = if self.list.points.is_empty() { FIRST_LIST } else { LIST };
+            let until = bmc.clock().after(share).min(until);
             self.list.collect(bmc, now, until)?;
         }
         if support & HAS_LOG == 0 {
@@ -162,7 +171,8 @@ impl Probe for Ipmi {
                 out.absent(name);
             }
         } else {
-            self.log.read(bmc, now, &self.list.points, out)?;
+            let until = bmc.clock().after(LOG).min(until);
+            self.log.read(bmc, now, until, &self.list.points, out)?;
         }
         self.list.ask(bmc, until)?;
         if self.list.is_mute() {

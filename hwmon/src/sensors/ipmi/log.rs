@@ -45,7 +45,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Takes what is new.
+    /// Takes what is new, until the time is over; the rest waits for the next reading.
     ///
     /// # Errors
     /// When the BMC cannot be asked.
@@ -53,6 +53,7 @@ impl Log {
         &mut self,
         bmc: &mut Bmc,
         now: Mono,
+        until: Mono,
         points: &[Point],
         out: &mut Readings,
     ) -> Result<(), SensorError> {
@@ -72,7 +73,7 @@ impl Log {
                 self.last = Some(last.1);
             }
             (self.is_begun, self.stamp) = (true, info);
-        } else if info != self.stamp && self.follow(bmc, now, points)? {
+        } else if info != self.stamp && self.follow(bmc, now, until, points)? {
             self.stamp = info;
         }
         out.count("sel-critical", self.critical);
@@ -86,7 +87,13 @@ impl Log {
     }
 
     /// Reads on from the last entry; true if the end was reached.
-    fn follow(&mut self, bmc: &mut Bmc, now: Mono, points: &[Point]) -> Result<bool, SensorError> {
+    fn follow(
+        &mut self,
+        bmc: &mut Bmc,
+        now: Mono,
+        until: Mono,
+        points: &[Point],
+    ) -> Result<bool, SensorError> {
         let kernel = |fault| failed(GET_SEL_ENTRY, fault);
         let known = self.last.map(|last| (last, entry(bmc, number(&last))));
         let mut next = match known {
@@ -99,6 +106,9 @@ impl Log {
         for _ in 0..ENTRIES_MAX {
             if next == LAST {
                 return Ok(true);
+            }
+            if bmc.clock() >= until {
+                break;
             }
             match entry(bmc, next) {
                 Ok((following, entry)) => {

@@ -541,6 +541,52 @@ fn critical_events_count_from_when_it_looks() {
 }
 
 #[test]
+fn a_flood_of_events_takes_its_share_of_a_reading_and_no_more() {
+    let (bench, mut probe) = bench(Board { request_ms: 150, ..healthy() });
+    for minute in 0..5 {
+        read(&mut probe, minute * 60);
+    }
+    bench.board().sel = (1..=50).map(|id| event(id, 0x20, MEMORY, 0xa1)).collect();
+    bench.board().readings.insert((0, 1), measured(96, 0x18));
+    let mut notes = Vec::new();
+    let mut minutes = 5;
+    loop {
+        let before = bench.board().clock;
+        let out = read(&mut probe, minutes * 60);
+        let took = bench.board().clock.since(before);
+        assert!(took <= BUDGET.plus(Span::from_secs(1)), "{took}");
+        notes.push(note(&out).to_owned());
+        minutes += 1;
+        if out.get("sel-critical") == Some(&Value::Number(50.0)) {
+            break;
+        }
+        assert!(minutes < 40, "{out:?}");
+    }
+    assert!(notes.len() > 4);
+    assert!(notes[..2].iter().any(|note| note.starts_with("CPU1 Temp 96C")), "{notes:?}");
+}
+
+#[test]
+fn known_sensors_are_asked_while_the_list_is_read_again() {
+    let (bench, mut probe) = bench(healthy());
+    read(&mut probe, 0);
+    bench.board().records.extend((0..60).map(|number| {
+        let (kind, states, _) = TEMPERATURE;
+        full((kind, states, 100 + number), 1, "more")
+    }));
+    bench.board().readings.insert((0, 1), measured(96, 0x18));
+    bench.board().request_ms = 150;
+    let out = read(&mut probe, 1000);
+    assert_eq!(note(&out), "CPU1 Temp 96C, limit 95C");
+    let is_known = |number| probe.list.points.iter().any(|point| point.number == number);
+    assert!(!is_known(100), "the list is read over several readings");
+    for minute in 0..30 {
+        read(&mut probe, 1060 + minute * 60);
+    }
+    assert!(probe.list.points.iter().any(|point| point.number == 159));
+}
+
+#[test]
 fn a_log_that_is_nearly_full_warns() {
     let mut board = healthy();
     board.sel = vec![[0; 16]; 19];
