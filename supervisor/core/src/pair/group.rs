@@ -148,7 +148,7 @@ pub struct Group {
     jitter: Jitter,
     /// An operator vouches that the peer is off.
     vouched: bool,
-    /// It was left to this node while hardware failed here: it stays for as long as that lasts.
+    /// It was left to this node while hardware failed here, and stays while that lasts.
     left_to_failing: bool,
     /// The power of the owner before is being cut, so that its units are surely gone.
     fencing: Option<StepId>,
@@ -237,8 +237,7 @@ impl Group {
         self.role_since
     }
 
-    /// What the peer last said of itself, unless that is older than a lease: its role, its health
-    /// and why it could not take the group.
+    /// The peer's role, health and reason not to be ready, unless older than a lease.
     #[must_use]
     pub fn peer(&self, now: Clocks) -> Option<(Role, Health, Option<NotReady>)> {
         self.peer.said(self.fresh(), now)
