@@ -3,7 +3,7 @@
 //!
 //! The BMC watches what the system cannot see: power supplies, fans, the chassis, slots, and what
 //! happened while the system was down. Each request costs milliseconds, and a BMC may hang, so the
-//! prober asks. Which sensors there are is read once; a reading takes [`BUDGET`] at most, and what
+//! prober asks. Which sensors there are is read once; a reading takes `BUDGET` at most, and what
 //! is left over is asked by the next one. Only questions are asked: nothing is cleared or set, and
 //! the watchdog of the BMC is left alone.
 //!
