@@ -184,7 +184,15 @@ fn group_finding(group: &GroupStatus, peer: &str) -> (Grade, String) {
         Owner::Changing => return (Grade::Bad, format!("{name} is just changing; ask again")),
         Owner::Nobody => return (Grade::Bad, format!("nobody that this node knows has {name}")),
     };
+    let is_failing = match Owner::of(group) {
+        Owner::Here => group.peer_failing,
+        _ => !group.failing.is_empty(),
+    };
     match (role, why) {
+        (Some("standby"), None) if is_failing => (
+            Grade::Warning,
+            format!("{name} is on {owner}; {who} could take it at once, but its hardware fails"),
+        ),
         (Some("standby"), None) => {
             (Grade::Good, format!("{name} is on {owner}; {who} could take it at once"))
         }
@@ -392,6 +400,12 @@ mod tests {
             let found = broken(change);
             assert!(found.contains(reason), "{reason} in {found}");
         }
+        assert_eq!(broken(|pair| pair.groups[0].peer_failing = true), "", "only a warning");
+        let mut failing = pair();
+        failing.groups[0].peer_failing = true;
+        let all = findings(&status(Some(failing)), &[]);
+        let warned = all.iter().find(|it| it.text.contains("db2 could take it at once, but its"));
+        assert_eq!(warned.map(|it| it.grade), Some(Grade::Warning), "{all:?}");
         let one_path = broken(|pair| pair.paths[0].open = false);
         assert_eq!(one_path, "", "one of two paths is only a warning");
         let no_pair = findings(&status(None), &[]);
