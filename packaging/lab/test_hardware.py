@@ -156,6 +156,7 @@ class TestHardware(unittest.TestCase):
         self.assertEqual(self.pid, status["pid"])
         self.assertLess(late["keeper_max_ms"], KEEPER_LATE_MS)
         self.assertLess(late["keeper_age_ms"], KEEPER_LATE_MS)
+        self.assertEqual({}, self.stale(), "the brain reads every check in time")
 
     def status(self):
         return json.loads(self.daemon.cli("status", "--json", check=False).stdout)
