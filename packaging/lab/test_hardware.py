@@ -18,7 +18,7 @@ import faults
 from daemon import Daemon
 from nodes import until
 from runner import main
-from vm import ANSWERING, HUNG, Vm
+from vm import ANSWERING, HARDWARE_PACKAGES, HUNG, Vm
 
 DISKS = {
     "nvme": "nvme,serial=lab-nvme,bus=bay",
@@ -111,7 +111,7 @@ class TestHardware(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.vm = cls.enterClassContext(Vm(packages=("mdadm", "i2c-tools"), options=BAY, disks=DISKS))
+        cls.vm = cls.enterClassContext(Vm(packages=HARDWARE_PACKAGES, options=BAY, disks=DISKS))
         cls.daemon = Daemon(cls.vm)
         cls.daemon.install()
         cls.vm.write(ACT, f'#!/bin/sh\necho "$MASTIFF_CHECK" >> {ACTED}\n', 0o755)

@@ -13,9 +13,8 @@ import unittest
 from daemon import CONFIG, Daemon
 from nodes import until
 from runner import main
-from vm import Vm
+from vm import HARDWARE_PACKAGES, Vm
 
-PACKAGES = ("dmsetup", "lvm2", "thin-provisioning-tools", "btrfs-progs", "e2fsprogs")
 MODULES = ("virtio_scsi", "sd_mod", "dm_multipath", "dm_service_time", "dm_raid", "raid1", "dm_thin_pool", "dm_snapshot",
            "btrfs")
 DISK_MIB = 300
@@ -49,7 +48,7 @@ class TestStorage(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.vm = cls.enterClassContext(Vm(packages=PACKAGES, options=disks(folder)))
+        cls.vm = cls.enterClassContext(Vm(packages=HARDWARE_PACKAGES, options=disks(folder)))
         cls.daemon = Daemon(cls.vm)
         cls.daemon.install()
         cls.vm.write("/etc/lvm/lvmlocal.conf", LVM_CONFIG)

@@ -39,6 +39,8 @@ from nodes import HOME, Lab, LabError, base, command, sweep
 from qmp import Monitor
 
 PACKAGES = ("linux-image-amd64", "busybox-static", "python3")
+# For whoever takes disks and chips away, so that they share one image.
+HARDWARE_PACKAGES = ("mdadm", "i2c-tools", "dmsetup", "lvm2", "thin-provisioning-tools", "btrfs-progs")
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "virtio_console")
 DISK_SIZE = "3G"  # sparse
 PARCEL_BYTES = 64 << 20  # the second disk, which carries files into the machine
