@@ -44,6 +44,9 @@ pub struct Fitness {
     recovering_until: Option<Mono>,
     /// The latest automatic moves, oldest first.
     moves: [Option<Mono>; MOVES_MAX],
+    /// The group was left to this node while hardware failed here: when that was last so.
+    #[serde(default)]
+    left_failing: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +68,7 @@ impl Fitness {
             let_go: false,
             recovering_until: None,
             moves: [None; MOVES_MAX],
+            left_failing: None,
         }
     }
 
@@ -146,6 +150,24 @@ impl Fitness {
     #[must_use]
     pub fn moves_too_often(&self, now: Clocks) -> bool {
         self.moves.iter().all(|at| at.is_some_and(|at| now.boot.since(at) < MOVES_WITHIN))
+    }
+
+    /// This node takes the group: somebody left it, or nobody had it any more.
+    pub fn taken(&mut self, is_left: bool, now: Clocks) {
+        let is_failing = self.health(now) == Health::Failing;
+        self.left_failing = (is_left && is_failing).then_some(now.boot);
+    }
+
+    /// Whether the group was left to this node although hardware failed here, and that has not been
+    /// well for [`MOVES_WITHIN`] since. What is wrong with the group may not be seen on the other
+    /// node, whose check of it rests, and an operator has reasons: it does not go back for that.
+    pub fn was_left_failing(&mut self, now: Clocks) -> bool {
+        let is_failing = self.health(now) == Health::Failing;
+        self.left_failing = match self.left_failing {
+            Some(_) if is_failing => Some(now.boot),
+            last => last.filter(|at| now.boot.since(*at) < MOVES_WITHIN),
+        };
+        self.left_failing.is_some()
     }
 
     /// The group moved by itself, away from this node or to it.

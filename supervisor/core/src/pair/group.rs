@@ -148,8 +148,6 @@ pub struct Group {
     jitter: Jitter,
     /// An operator vouches that the peer is off.
     vouched: bool,
-    /// It was left to this node while hardware failed here, and stays while that lasts.
-    left_to_failing: bool,
     /// The power of the owner before is being cut, so that its units are surely gone.
     fencing: Option<StepId>,
     /// After an attempt that failed, not before then.
@@ -203,7 +201,6 @@ impl Group {
             attempts: 0,
             jitter: Jitter::new(seed ^ spec.key.0),
             vouched: false,
-            left_to_failing: false,
             fencing: None,
             fence_again: now.boot,
             restarting: false,

@@ -556,11 +556,17 @@ fn what_was_left_to_failing_hardware_stays_there_while_that_lasts() {
         world.machines[A].health = Health::Healthy;
         world.run(300_000);
         assert_eq!((world.role(A), world.role(B)), (Role::Standby, Role::Active), "{order:?}");
-        // The next time is another matter.
-        world.machines[B].health = Health::Healthy;
-        world.run(2000);
-        world.machines[B].health = Health::Failing;
-        world.run(2000);
+        // Nor for a check that begins anew, as after a restart.
+        let seconds = |world: &mut World, health, secs: u64| {
+            world.machines[B].health = health;
+            world.run(secs * 1000);
+        };
+        seconds(&mut world, Health::Healthy, 120);
+        seconds(&mut world, Health::Failing, 20);
+        assert_eq!(world.role(B), Role::Active, "{order:?}");
+        // Once it was well for long, the next time is another matter.
+        seconds(&mut world, Health::Healthy, 601);
+        seconds(&mut world, Health::Failing, 2);
         assert_eq!(world.role(A), Role::Active, "{order:?}");
     }
 }

@@ -106,7 +106,7 @@ impl Group {
         };
         self.state = State::Taking { lease, stage, cause };
         let is_left = cause == Cause::OwnerReleased;
-        self.left_to_failing = is_left && self.fitness.health(now) == Health::Failing;
+        self.fitness.taken(is_left, now);
         if is_left && self.peer.left_in_trouble() {
             // The other half of a group's way to and fro: each node sees only its own moves.
             self.fitness.moved(now);
@@ -232,12 +232,10 @@ impl Group {
         }
         let health = self.fitness.health(now);
         let ready_for = self.peer.ready_for(now);
-        // What is wrong with the group may not be seen over there while that has nothing, and an
-        // operator has reasons: who left it to failing hardware does not get it back for that.
-        self.left_to_failing &= health == Health::Failing;
-        let is_ill = self.fitness.bad_health(now).is_some_and(|bad| {
-            let settles = if bad == Health::Failing { HARDWARE_SETTLES } else { HEALTH_SETTLES };
-            !self.left_to_failing && self.peer.better_for(bad, now) >= settles
+        let was_left = self.fitness.was_left_failing(now);
+        let is_ill = self.fitness.bad_health(now).is_some_and(|bad| match bad {
+            Health::Failing => !was_left && self.peer.better_for(bad, now) >= HARDWARE_SETTLES,
+            _ => self.peer.better_for(bad, now) >= HEALTH_SETTLES,
         });
         let is_cut = self.fitness.has_lost_link(now) && ready_for >= LINK_SETTLES;
         if is_ill || is_cut {
