@@ -191,7 +191,8 @@ class TestBmc(unittest.TestCase):
         self.daemon.wait_verdict("bmc", "degraded")
         self.bmc.tell("sensor_set_bit", "0x20", 0, SUPPLY, SUPPLY_INPUT_LOST, 1, 0)
         self.wait_note("PSU2 input lost; Chassis Intru opened")
-        self.daemon.wait_verdict("bmc", "failed")
+        # The machine runs on the other one.
+        self.assertEqual("degraded", self.daemon.verdict("bmc"))
         self.bmc.tell("sensor_set_bit", "0x20", 0, SUPPLY, SUPPLY_INPUT_LOST, 0, 0)
         self.bmc.tell("sensor_set_bit", "0x20", 0, CHASSIS, 0, 0, 0)
         self.daemon.wait_verdict("bmc", "healthy")
