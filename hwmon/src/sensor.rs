@@ -50,6 +50,21 @@ pub struct Sensor {
     pub source: Source,
 }
 
+#[cfg(test)]
+impl Sensor {
+    /// The default conditions that hold for a single reading, and those that nobody knows.
+    pub(crate) fn judged(&self, out: &Readings) -> (Vec<&'static str>, Vec<&'static str>) {
+        use mastiff_core::condition::{Condition, History, Truth};
+        let texts = self.warn_when.iter().chain(self.fail_when).copied();
+        let truth = |text: &str| {
+            let condition = Condition::parse(text, self.quantities).unwrap();
+            condition.evaluate(out, Mono::BOOT, &mut History::default())
+        };
+        let with = |wanted| texts.clone().filter(|text| truth(text) == wanted).collect();
+        (with(Truth::True), with(Truth::Unknown))
+    }
+}
+
 /// What a sensor's target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

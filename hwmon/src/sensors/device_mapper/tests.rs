@@ -1,7 +1,6 @@
 //! Lines of status as Linux 6.1 wrote them for a multipath disk over two virtio-scsi controllers
 //! and for LVM 2.03.16, also after disks were taken away; some after the kernel's documents.
 
-use mastiff_core::condition::{Condition, History, Truth};
 use mastiff_core::reading::Value;
 
 use super::status::Target as Line;
@@ -38,15 +37,8 @@ fn told(probe: &mut DeviceMapper, lines: &[(&str, &str)]) -> Result<Readings, Se
     Ok(out)
 }
 
-/// The default conditions that hold, and those that nobody knows.
 fn judged(out: &Readings) -> (Vec<&'static str>, Vec<&'static str>) {
-    let texts = SENSOR.warn_when.iter().chain(SENSOR.fail_when).copied();
-    let truth = |text: &str| {
-        let condition = Condition::parse(text, QUANTITIES).unwrap();
-        condition.evaluate(out, Mono::BOOT, &mut History::default())
-    };
-    let with = |wanted| texts.clone().filter(|text| truth(text) == wanted).collect();
-    (with(Truth::True), with(Truth::Unknown))
+    SENSOR.judged(out)
 }
 
 #[test]

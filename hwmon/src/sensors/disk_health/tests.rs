@@ -21,15 +21,8 @@ fn filled(log: &[u8; 512]) -> Readings {
     out
 }
 
-/// The default conditions that hold for a single reading, and those that nobody knows.
 pub(super) fn judged(out: &Readings) -> (Vec<&'static str>, Vec<&'static str>) {
-    let texts = SENSOR.warn_when.iter().chain(SENSOR.fail_when).copied();
-    let truth = |text: &str| {
-        let condition = Condition::parse(text, QUANTITIES).unwrap();
-        condition.evaluate(out, Mono::BOOT, &mut History::default())
-    };
-    let with = |wanted| texts.clone().filter(|text| truth(text) == wanted).collect();
-    (with(Truth::True), with(Truth::Unknown))
+    SENSOR.judged(out)
 }
 
 #[test]

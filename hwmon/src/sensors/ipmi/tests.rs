@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use mastiff_core::condition::{Condition, History, Truth};
 use mastiff_core::reading::Value;
 
 use super::bmc::Line;
@@ -250,15 +249,8 @@ fn note(out: &Readings) -> &str {
     out.note.as_deref().unwrap_or_default()
 }
 
-/// The default conditions that hold for a single reading, and those that nobody knows.
 fn judged(out: &Readings) -> (Vec<&'static str>, Vec<&'static str>) {
-    let texts = SENSOR.warn_when.iter().chain(SENSOR.fail_when).copied();
-    let truth = |text: &str| {
-        let condition = Condition::parse(text, QUANTITIES).unwrap();
-        condition.evaluate(out, Mono::BOOT, &mut History::default())
-    };
-    let with = |wanted| texts.clone().filter(|text| truth(text) == wanted).collect();
-    (with(Truth::True), with(Truth::Unknown))
+    SENSOR.judged(out)
 }
 
 #[test]
